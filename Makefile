@@ -1,0 +1,45 @@
+# `make demo` and `make test` each make their own virtual environment from a bare Python 3.10+.
+PYTHON ?= python3
+BIN := .venv/bin
+OLDEST := .venv-oldest/bin
+
+.PHONY: demo test lint check test-oldest clean
+
+demo: .venv/ready
+	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
+
+test: lint check
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: .venv/ready
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+# The oldest versions that pyproject.toml admits.
+test-oldest: .venv-oldest/ready
+	$(OLDEST)/python -m pytest $(ARGS)
+
+.venv/ready: pyproject.toml
+	$(call bootstrap,.venv)
+	$(BIN)/pip install -q -e '.[flask,quart]' --group dev
+	@touch $@
+
+.venv-oldest/ready: pyproject.toml tests/oldest.txt
+	$(call bootstrap,.venv-oldest)
+	$(OLDEST)/pip install -q -e '.[flask,quart]' --group test -c tests/oldest.txt
+	@touch $@
+
+define bootstrap
+@$(PYTHON) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
+$(PYTHON) -m venv $(1)
+$(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
+endef
+
+clean:
+	rm -rf .venv .venv-oldest .coverage* dist build

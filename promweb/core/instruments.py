@@ -1,0 +1,175 @@
+"""Instruments: what `counter`, `gauge`, `histogram` and `summary` measure about one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .children import NumberChild
+from .exchange import Exchange, current
+from .families import CounterFamily, Family, GaugeFamily, LabelValues
+from .labels import LabelPlan
+
+__all__ = ["Call", "Instrument", "Mark"]
+
+
+class Call(Protocol):
+    """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
+
+    def start(self) -> None:
+        """The work starts."""
+
+    async def start_async(self) -> None:
+        """The work starts where coroutine functions can be awaited."""
+
+    def end(self, outcome: object) -> None:
+        """The work ended."""
+
+    async def end_async(self, outcome: object) -> None:
+        """The work ended where coroutine functions can be awaited."""
+
+
+class Instrument:
+    """A family, the labels that one decorator gives it, and when to leave a call out.
+
+    `excludes` is asked with the path of the current request. Nothing here raises while serving.
+    """
+
+    __slots__ = ("_is_counter", "clock", "excludes", "family", "is_gauge", "plan")
+
+    def __init__(
+        self,
+        family: Family[Any],
+        plan: LabelPlan,
+        clock: Callable[[], float],
+        excludes: Callable[[str], bool],
+    ) -> None:
+        self.family = family
+        self.plan = plan
+        self.clock = clock
+        self.excludes = excludes
+        self.is_gauge = isinstance(family, GaugeFamily)
+        self._is_counter = isinstance(family, CounterFamily)
+
+    def begin(self, target: object) -> Call | None:
+        """Begin a call of `target`, the innermost function; None when it is not to be measured."""
+        exchange = current.get()
+        if exchange is not None and (
+            exchange.excluded
+            or (exchange.request is not None and self.excludes(exchange.request.path))
+        ):
+            return None
+        try:
+            if self.is_gauge:
+                return _Occupation(self)
+            return _Timing(self, exchange, target)
+        except Exception:
+            self.plan.problems.failed(f"measure a call for {self.family}")
+            return None
+
+    def child(self, values: LabelValues) -> Any:
+        return self.family.child(values, self.plan.fold)
+
+    def record(self, values: LabelValues, seconds: float) -> None:
+        """Count or observe one call."""
+        try:
+            child = self.child(values)
+            if self._is_counter:
+                child.inc()
+            else:
+                child.observe(seconds)
+        except Exception:
+            self.plan.problems.failed(f"record {self.family}")
+
+
+class _Timing:
+    """One call that is counted or timed; a view's waits in the exchange for the final response."""
+
+    __slots__ = ("_deferred", "_instrument", "_seconds", "_start", "_values", "plan")
+
+    def __init__(self, instrument: Instrument, exchange: Exchange | None, target: object) -> None:
+        self._instrument = instrument
+        self._seconds: float | None = None
+        self.plan = instrument.plan
+        self._values = self.plan.fold
+        self._start = instrument.clock()
+        self._deferred = False
+        if exchange is not None and exchange.is_view(target):
+            self._deferred = True
+            exchange.defer(self)
+
+    def start(self) -> None:
+        self._start = self._instrument.clock()
+
+    async def start_async(self) -> None:
+        self.start()
+
+    def end(self, outcome: object) -> None:
+        self._seconds = self._elapsed()
+        if not self._deferred:
+            self._values = self.plan.resolve(outcome)
+            self.flush()
+
+    async def end_async(self, outcome: object) -> None:
+        if self._deferred or not self.plan.has_coroutines:
+            self.end(outcome)
+            return
+        self._seconds = self._elapsed()
+        try:
+            self._values = await self.plan.resolve_async(outcome)
+        finally:  # cancelled while a label was awaited: the call happened all the same
+            self.flush()
+
+    def settle(self, values: LabelValues) -> None:
+        self._values = values
+
+    def flush(self) -> None:
+        seconds = self._elapsed() if self._seconds is None else self._seconds
+        self._instrument.record(self._values, seconds)
+
+    def _elapsed(self) -> float:
+        return max(self._instrument.clock() - self._start, 0.0)
+
+
+class _Occupation:
+    """One call that is in progress: up when it starts, down when it ends."""
+
+    __slots__ = ("_child", "_instrument")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._child: NumberChild | None = None
+        plan = instrument.plan
+        if not plan.has_coroutines:
+            self._child = instrument.child(plan.resolve(None))
+
+    def start(self) -> None:
+        if self._child is not None:
+            self._child.inc()
+
+    async def start_async(self) -> None:
+        if self._child is None:
+            instrument = self._instrument
+            self._child = instrument.child(await instrument.plan.resolve_async(None))
+        self.start()
+
+    def end(self, outcome: object) -> None:
+        if self._child is not None:
+            self._child.dec()
+
+    async def end_async(self, outcome: object) -> None:
+        self.end(outcome)
+
+
+class Mark:
+    """`do_not_track` and `exclude_all_metrics`: no measurement, but a word to the exchange."""
+
+    __slots__ = ("_say",)
+
+    def __init__(self, say: Callable[[Exchange], None]) -> None:
+        self._say = say
+
+    def begin(self, target: object) -> None:
+        exchange = current.get()
+        if exchange is not None:
+            self._say(exchange)

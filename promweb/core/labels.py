@@ -1,0 +1,186 @@
+"""Label plans: which values a metric's labels get, inspected once and resolved per recording.
+
+A value is a constant, a callable without arguments, or a callable of one argument (the final
+response for a view, the return value for any other function).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .families import OVERFLOW, LabelValues
+from .problems import Problems
+
+__all__ = [
+    "ERROR",
+    "EXCEPTION",
+    "RAISED",
+    "LabelPlan",
+    "check_label_name",
+    "is_coroutine_function",
+    "takes_argument",
+]
+
+ERROR = "<error>"
+"""The value of a label whose callable raised."""
+
+EXCEPTION = "<exception>"
+"""What a callable of one argument yields when the function, which is no view, raised."""
+
+_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+
+RAISED = object()
+"""The outcome of a call that raised: there is no return value to show to a label callable."""
+
+
+class _Call(NamedTuple):
+    """One callable label value, inspected."""
+
+    position: int
+    label: str
+    function: Callable[..., Any]
+    one_argument: bool
+    coroutine: bool
+
+
+class LabelPlan:
+    """The labels of one instrument.
+
+    `defaults` are added where `labels` has no label of the name. Raises `ValueError` for a value
+    that cannot work, naming metric, label and remedy: a callable of two arguments, one of one
+    argument where `response` is False (a gauge is set before there is a response), or a
+    coroutine function where `coroutines` is False (Flask).
+    """
+
+    __slots__ = ("_calls", "fold", "has_coroutines", "metric", "names", "problems")
+
+    def __init__(
+        self,
+        metric: str,
+        labels: Mapping[str, object] | None,
+        defaults: Mapping[str, object],
+        problems: Problems,
+        *,
+        response: bool = True,
+        coroutines: bool = False,
+    ) -> None:
+        if labels is not None and not isinstance(labels, Mapping):
+            raise TypeError(
+                f"metric {metric!r}: labels must be a dictionary of label name to value or "
+                f"callable, not {type(labels).__name__}; write labels={{'name': value}}"
+            )
+        merged = {
+            **(labels or {}),
+            **{k: v for k, v in defaults.items() if k not in (labels or {})},
+        }
+        self.metric = metric
+        self.problems = problems
+        self.names = tuple(merged)
+        self.fold: LabelValues = tuple(
+            OVERFLOW if callable(value) else str(value) for value in merged.values()
+        )
+        self._calls: list[_Call] = []
+        for index, (label, value) in enumerate(merged.items()):
+            if not callable(value):
+                continue
+            where = f"metric {metric!r}, label {label!r}"
+            one_argument = takes_argument(value, where)
+            call = _Call(index, label, value, one_argument, is_coroutine_function(value))
+            if call.one_argument and not response:
+                raise ValueError(
+                    f"{where}: a gauge is set before there is a response, so its label callables "
+                    "take no argument; use `lambda: ...`, or a counter or histogram"
+                )
+            if call.coroutine and not coroutines:
+                raise ValueError(
+                    f"{where}: a coroutine function cannot be awaited on Flask; "
+                    "use a plain function, or AsyncPrometheusMetrics on Quart"
+                )
+            self._calls.append(call)
+        self.has_coroutines = any(call.coroutine for call in self._calls)
+
+    @property
+    def constant(self) -> bool:
+        """Whether every label value is known now."""
+        return not self._calls
+
+    def resolve(self, outcome: object) -> LabelValues:
+        """Return the label set for an outcome; a callable that raises yields `<error>`."""
+        if not self._calls:
+            return self.fold
+        values = list(self.fold)
+        for call in self._calls:
+            values[call.position] = self._value(call, outcome)
+        return tuple(values)
+
+    async def resolve_async(self, outcome: object) -> LabelValues:
+        """Do what `resolve` does, and await the values of coroutine functions."""
+        values = list(self.fold)
+        for call in self._calls:
+            if call.coroutine and not (call.one_argument and outcome is RAISED):
+                try:
+                    value = call.function(outcome) if call.one_argument else call.function()
+                    values[call.position] = str(await value)
+                except Exception:
+                    values[call.position] = self._error(call)
+            else:
+                values[call.position] = self._value(call, outcome)
+        return tuple(values)
+
+    def _value(self, call: _Call, outcome: object) -> str:
+        if call.one_argument and outcome is RAISED:
+            return EXCEPTION
+        try:
+            if call.coroutine:
+                raise RuntimeError("a coroutine function labels a function that cannot await it")
+            value = call.function(outcome) if call.one_argument else call.function()
+            return value if type(value) is str else str(value)
+        except Exception:
+            return self._error(call)
+
+    def _error(self, call: _Call) -> str:
+        self.problems.label_error(self.metric, call.label)
+        return ERROR
+
+
+def takes_argument(function: Callable[..., object], where: str) -> bool:
+    """Tell whether a callable takes one positional argument (True) or none (False).
+
+    Raises `ValueError` for any other signature.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{where}: cannot tell how many arguments {function!r} takes; "
+            "wrap it, as in `lambda response: ...` or `lambda: ...`"
+        ) from None
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if len(required) > 1 or keywords:
+        raise ValueError(
+            f"{where}: {function!r} must be callable without arguments or with one "
+            f"(the response), but it requires {[p.name for p in required + keywords]}"
+        )
+    return bool(positional)
+
+
+def check_label_name(name: object, where: str) -> str:
+    """Return a valid label name, or raise `ValueError` (the rule of the Prometheus data model)."""
+    if not isinstance(name, str) or not _LABEL_NAME.fullmatch(name):
+        raise ValueError(
+            f"{where}: invalid label name {name!r}; a label name starts with a letter or an "
+            "underscore and contains only letters, digits and underscores"
+        )
+    return name
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Tell coroutine functions, also behind partials, bound methods and callable objects."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004
+    )

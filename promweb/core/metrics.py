@@ -1,0 +1,435 @@
+"""The public surface that `PrometheusMetrics` and `AsyncPrometheusMetrics` share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge
+
+from . import exposition, options
+from .catalog import Catalog
+from .defaults import DefaultMetrics
+from .exchange import Exchange
+from .families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
+from .grouping import Grouping
+from .instruments import Instrument, Mark
+from .labels import LabelPlan
+from .site import Site
+from .version import __version__
+from .wrapping import Probe, wrap
+
+__all__ = ["NO_PREFIX", "MetricsBase"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Self = TypeVar("Self", bound="MetricsBase")
+
+NO_PREFIX = "#no_prefix"
+"""Pass it as `defaults_prefix` to give the default metrics no prefix."""
+
+
+class Decorator(Protocol):
+    """Returns a callable of the same kind and type as the one it is given."""
+
+    def __call__(self, function: F, /) -> F:
+        """Decorate a function, a method or a view class."""
+
+
+class MetricsBase(ABC):
+    """Prometheus metrics of one or more web applications.
+
+    The default metrics measure every request from when it reaches the application until its last
+    byte is sent, in seconds. Arguments (each can be read back from the object under its name,
+    with an underscore in front where a method has that name):
+
+    * `app`: the application; None to call `init_app` later.
+    * `path`: where the application serves the metrics; None for nowhere.
+    * `export_defaults`: whether to record the default metrics.
+    * `defaults_prefix`: what their names start with, followed by an underscore; `NO_PREFIX` for
+      none.
+    * `group_by`: what distinguishes routes: `path`, `endpoint`, `url_rule`, any other attribute
+      of the request, or a named function of the request, whose name becomes the label.
+    * `buckets`: upper bounds of the duration histogram, in seconds; prometheus_client's if None.
+    * `default_latency_as_histogram`: False makes the duration a summary.
+    * `default_labels`: labels for the default metrics and for every decorator, name to constant,
+      callable without arguments, or callable of the response.
+    * `response_converter`: accepted and not needed; labels see the final response.
+    * `excluded_paths`: a regular expression or several; default metrics skip a path that one of
+      them matches from its start. `exclude_user_defaults` has the decorators skip it too.
+    * `metrics_decorator`: applied to the metrics view, for example to ask for a password.
+    * `registry`: prometheus_client's global one if None, looked up now.
+    * `max_series`: the most label sets of any family; more become `<overflow>`.
+    * `in_progress`, `request_size`, `response_size`, `response_start`: further families, off
+      unless asked for: requests in progress by method, sizes of bodies in bytes, and seconds to
+      the first byte.
+    * `websockets`: whether to measure websockets (Quart).
+
+    Raises `ValueError` or `TypeError` for what cannot work, naming the argument and the remedy.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    """What durations are measured with, in seconds; a test may put its own here."""
+
+    _coroutines: ClassVar[bool]
+    """Whether coroutine functions can be awaited by this framework's adapter."""
+
+    def __init__(
+        self,
+        app: Any,
+        path: str | None = "/metrics",
+        export_defaults: bool = True,
+        defaults_prefix: str = "flask",
+        group_by: str | Callable[[Any], object] = "path",
+        buckets: Sequence[float | str] | None = None,
+        default_latency_as_histogram: bool = True,
+        default_labels: Mapping[str, object] | None = None,
+        response_converter: Callable[..., Any] | None = None,
+        excluded_paths: str | Iterable[str] | None = None,
+        exclude_user_defaults: bool = True,
+        metrics_decorator: Callable[[Any], Any] | None = None,
+        registry: CollectorRegistry | None = None,
+        *,
+        max_series: int = 1000,
+        in_progress: bool = False,
+        request_size: bool = False,
+        response_size: bool = False,
+        response_start: bool = False,
+        websockets: bool = True,
+        static_labels: Mapping[str, object] | None = None,
+        group_by_endpoint: bool | None = None,
+    ) -> None:
+        self.app = app
+        self.path = path
+        self._export_defaults = export_defaults
+        self.defaults_prefix = defaults_prefix or "flask"
+        self.group_by = options.read_group_by(group_by, group_by_endpoint)
+        self.buckets = buckets
+        self.default_latency_as_histogram = default_latency_as_histogram
+        self.default_labels = options.read_default_labels(default_labels, static_labels)
+        self.response_converter = response_converter
+        self.excluded_paths = excluded_paths
+        self.exclude_user_defaults = exclude_user_defaults
+        self.metrics_decorator = metrics_decorator
+        self.registry = prometheus_client.REGISTRY if registry is None else registry
+        self.max_series = options.read_max_series(max_series)
+        self.in_progress = in_progress
+        self.request_size = request_size
+        self.response_size = response_size
+        self.response_start = response_start
+        self.websockets = websockets
+        self.version = __version__
+        self._patterns = options.read_patterns(excluded_paths)
+        self._catalog = Catalog.of(self.registry)
+        # Wrong arguments are reported here, not when an app factory runs.
+        Grouping(self.group_by)
+        if app is not None:
+            self.init_app(app)
+
+    @classmethod
+    def for_app_factory(cls: type[Self], **kwargs: Any) -> Self:
+        """Create an object without an application; call `init_app` for each one later."""
+        return cls(None, **kwargs)
+
+    def init_app(self, app: Any) -> None:
+        """Measure an application; doing so again for the same one changes nothing."""
+        site = self._site(app)
+        if self in site.owners:
+            return
+        site.owners.append(self)
+        if self.path:
+            self.register_endpoint(self.path, app)
+        if self._export_defaults:
+            self.export_defaults(
+                self.buckets,
+                self.group_by,
+                self.default_latency_as_histogram,
+                self.defaults_prefix,
+                app,
+            )
+
+    def export_defaults(
+        self,
+        buckets: Sequence[float | str] | None = None,
+        group_by: str | Callable[[Any], object] = "path",
+        latency_as_histogram: bool = True,
+        prefix: str = "flask",
+        app: Any = None,
+        *,
+        group_by_endpoint: bool | None = None,
+    ) -> None:
+        """Record the default metrics for an application (this object's, or the current one)."""
+        site = self._site(self._app(app))
+        prefix = prefix or self.defaults_prefix
+        recorder = DefaultMetrics(
+            self.registry,
+            prefix="" if prefix == NO_PREFIX else f"{prefix}_",
+            grouping=Grouping(options.read_group_by(group_by, group_by_endpoint)),
+            buckets=buckets,
+            histogram=latency_as_histogram,
+            default_labels=self.default_labels,
+            excludes=self._excludes,
+            max_series=self.max_series,
+            coroutines=self._coroutines,
+            in_progress=self.in_progress,
+            request_size=self.request_size,
+            response_size=self.response_size,
+            response_start=self.response_start,
+        )
+        site.add(recorder)
+
+    def register_endpoint(self, path: str, app: Any = None) -> None:
+        """Serve the metrics at `path` of an application (this object's, or the current one).
+
+        Serving the same registry at the same path twice is a no-op; another registry there is a
+        `ValueError`.
+        """
+        app = self._app(app)
+        site = self._site(app)
+        served = site.served.get(path)
+        if served is self.registry:
+            return
+        if served is not None:
+            raise ValueError(
+                f"path={path!r} of this application already serves the metrics of another "
+                "registry; give one of the two objects another path"
+            )
+        view = self._metrics_view()
+        if self.metrics_decorator is not None:
+            view = self.metrics_decorator(view)
+        endpoint = "prometheus_metrics"
+        while endpoint in app.view_functions:
+            endpoint += "_"
+        app.add_url_rule(path, endpoint, self.do_not_track()(view))
+        site.served[path] = self.registry
+        site.endpoints.add(endpoint)
+
+    def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
+        """Put decorators around every view of an application, those added later included.
+
+        They see every request that matched a route, but not the metrics endpoint.
+        """
+        for decorator in metric_wrappers:
+            if not callable(decorator):
+                raise TypeError(
+                    "register_default takes decorators, as in "
+                    f"register_default(metrics.counter(...)), not {decorator!r}"
+                )
+        self._site(self._app(app)).decorators.extend(metric_wrappers)
+
+    def counter(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, object] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that counts calls, failed ones included.
+
+        `labels` maps a label name to a constant, a callable without arguments, or a callable of
+        one: the final response for a view, the return value for another function. Further
+        keywords are prometheus_client's. Where every label is constant, the series starts at 0
+        unless `initial_value_when_only_static_labels` is False.
+        """
+        return self._decorator(
+            "counter",
+            CounterFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            kwargs,
+        )
+
+    def gauge(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, object] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that says how many calls are in progress.
+
+        The arguments are those of `counter`; label callables take no argument, because the gauge
+        is set before there is a response.
+        """
+        return self._decorator(
+            "gauge",
+            GaugeFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            kwargs,
+        )
+
+    def histogram(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, object] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that measures the duration of calls, in seconds, in buckets.
+
+        The arguments are those of `counter`, and `buckets`: upper bounds in seconds. Generators
+        are measured until they are exhausted or closed.
+        """
+        return self._decorator(
+            "histogram",
+            HistogramFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            kwargs,
+        )
+
+    def summary(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, object] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that measures the duration of calls, in seconds: count and sum.
+
+        The arguments are those of `counter`.
+        """
+        return self._decorator(
+            "summary",
+            SummaryFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            kwargs,
+        )
+
+    @staticmethod
+    def do_not_track() -> Decorator:
+        """Return a decorator that leaves a view's requests out of the default metrics."""
+        return _marking("do_not_track()", Exchange.do_not_track)
+
+    @staticmethod
+    def exclude_all_metrics() -> Decorator:
+        """Return a decorator that leaves a view's requests out of every metric."""
+        return _marking("exclude_all_metrics()", Exchange.exclude_all)
+
+    def info(
+        self,
+        name: str,
+        description: str,
+        labelnames: Sequence[str] | None = None,
+        labelvalues: Sequence[object] | None = None,
+        **labels: object,
+    ) -> Gauge:
+        """Expose information as labels of a gauge that is 1, and return that gauge.
+
+        Labels are keywords, or names and values in two sequences where their order matters.
+        """
+        if labels and (labelnames or labelvalues):
+            raise ValueError(
+                f"info {name!r}: give the labels as keywords or as labelnames and labelvalues, "
+                "not both"
+            )
+        names, values = tuple(labelnames or labels), tuple(labelvalues or labels.values())
+        if len(names) != len(values):
+            raise ValueError(f"info {name!r}: {len(names)} labelnames, {len(values)} labelvalues")
+        return self._catalog.info(self.registry, name, description, names, values)
+
+    def generate_metrics(
+        self, accept_header: str | None = None, names: Sequence[str] | None = None
+    ) -> tuple[str, str]:
+        """Return the exposition and its content type.
+
+        `accept_header` is an HTTP Accept header, `names` restricts to samples of these names.
+        """
+        body, content_type = exposition.render(self.registry, accept_header, names)
+        return body.decode(), content_type
+
+    def _decorator(
+        self,
+        method: str,
+        family_class: type[Family[Any]],
+        name: str,
+        description: str,
+        labels: Mapping[str, object] | None,
+        initial_value: bool,
+        kwargs: dict[str, Any],
+    ) -> Decorator:
+        plan = LabelPlan(
+            name,
+            labels,
+            self.default_labels,
+            self._catalog.problems,
+            response=family_class is not GaugeFamily,
+            coroutines=self._coroutines,
+        )
+        try:
+            family = family_class(
+                name, description, plan.names, max_series=self.max_series, **kwargs
+            )
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{method} {name!r}: {error}") from error
+        family = self._catalog.add(self.registry, family)
+        if plan.constant and initial_value:
+            family.child(plan.fold)
+        excludes = self._excludes if self.exclude_user_defaults else _nothing
+        return _decorator(f"{method} {name!r}", Instrument(family, plan, self.clock, excludes))
+
+    def _excludes(self, path: str) -> bool:
+        """Tell whether `excluded_paths` leave out this path."""
+        return any(pattern.match(path) for pattern in self._patterns)
+
+    def _app(self, app: Any) -> Any:
+        """Return the application given, this object's, or the current one."""
+        if app is None:
+            app = self.app
+        return self._current_app() if app is None else app
+
+    def _site(self, app: Any) -> Site:
+        """Return what promweb knows of an application, attaching to it when it is new."""
+        self._check_app(app)
+        site: Site | None = app.extensions.get("promweb")
+        if site is None:
+            site = app.extensions["promweb"] = Site(app, self.clock)
+            self._attach(site)
+        return site
+
+    @abstractmethod
+    def _check_app(self, app: Any) -> None:
+        """Raise `TypeError` for an application of another framework."""
+
+    @abstractmethod
+    def _current_app(self) -> Any:
+        """Return the framework's current application; raise `RuntimeError` if there is none."""
+
+    @abstractmethod
+    def _attach(self, site: Site) -> None:
+        """Have the application's requests become exchanges of `site`."""
+
+    @abstractmethod
+    def _metrics_view(self) -> Callable[..., Any]:
+        """Return a view that answers a scrape of the registry."""
+
+
+def _decorator(what: str, probe: Probe) -> Decorator:
+    def decorator(function: F, /) -> F:
+        return wrap(function, probe, what)
+
+    return decorator
+
+
+def _marking(what: str, say: Callable[[Exchange], None]) -> Decorator:
+    return _decorator(what, Mark(say))
+
+
+def _nothing(path: str) -> bool:
+    return False

@@ -1,0 +1,66 @@
+"""What went wrong while serving: logged once, counted always, never raised."""
+
+from __future__ import annotations
+
+import logging
+
+from .families import CounterFamily
+
+__all__ = ["Problems", "logger"]
+
+logger = logging.getLogger("promweb")
+
+
+class Problems:
+    """The self-metrics of one registry; each is exposed once it has something to say.
+
+    Both are bounded by the number of metrics and labels that the program defines.
+    """
+
+    def __init__(self) -> None:
+        self.label_errors = CounterFamily(
+            "promweb_label_errors_total",
+            "Label values that could not be computed and were recorded as <error>.",
+            ("metric", "label"),
+        )
+        self.folded = CounterFamily(
+            "promweb_series_folded_total",
+            "Recordings whose label values became <overflow> because the metric was full.",
+            ("metric",),
+        )
+        self.families = (self.label_errors, self.folded)
+        for family in self.families:
+            family.hidden_while_empty = True
+        self._logged: set[tuple[str, ...]] = set()
+
+    def label_error(self, metric: str, label: str) -> None:
+        """Count a label callable that raised; log the exception being handled the first time."""
+        self.label_errors.child((metric, label)).inc()
+        if self._first(metric, label):
+            logger.exception(
+                "The label %r of the metric %r could not be computed; its value is <error>. "
+                "This is logged once; promweb_label_errors_total counts every time.",
+                label,
+                metric,
+            )
+
+    def series_folded(self, metric: str) -> None:
+        """Count a recording that went to `<overflow>`."""
+        self.folded.child((metric,)).inc()
+        if self._first(metric):
+            logger.warning(
+                "The metric %r reached max_series; new label sets are recorded as <overflow>. "
+                "Group by something with fewer values (url_rule, endpoint) or raise max_series.",
+                metric,
+            )
+
+    def failed(self, what: str) -> None:
+        """Log, once per `what`, an exception that promweb kept away from the request."""
+        if self._first("failed", what, ""):
+            logger.exception("promweb could not %s; the request was not affected.", what)
+
+    def _first(self, *key: str) -> bool:
+        if key in self._logged:
+            return False
+        self._logged.add(key)
+        return True

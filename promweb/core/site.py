@@ -1,0 +1,121 @@
+"""What promweb knows of one application: who records its requests, and what its views are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from .families import GaugeFamily, HistogramFamily, LabelValues, SummaryFamily
+from .labels import LabelPlan
+from .problems import Problems
+from .views import targets
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["OTHER", "Recorder", "Site", "standard_method"]
+
+OTHER = "<other>"
+"""The method label of every method that HTTP does not define."""
+
+# RFC 9110, section 9, and PATCH of RFC 5789.
+_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+)
+
+
+def standard_method(method: str) -> str:
+    """Return a method that HTTP defines, `<other>` for one that a client invented."""
+    return method if method in _METHODS else OTHER
+
+
+class Recorder(Protocol):
+    """Turns exchanges into numbers: the default metrics of one metrics object."""
+
+    plan: LabelPlan
+    problems: Problems
+    duration: HistogramFamily | SummaryFamily
+    in_progress: GaugeFamily | None
+    measures_sizes: bool
+
+    def record(self, exchange: Exchange, values: LabelValues, seconds: float) -> None:
+        """Record a request that has ended; `values` are those of the plan."""
+
+
+class Site:
+    """One application: who records its requests, and which functions are its views.
+
+    `app` is a Flask or a Quart application: both name `view_functions` and `response_class` alike.
+    """
+
+    def __init__(self, app: Any, clock: Callable[[], float]) -> None:
+        self.app = app
+        self.clock = clock
+        self.recorders: tuple[Recorder, ...] = ()
+        self.constant = True
+        """Whether no recorder has a label to resolve."""
+        self.gauges: tuple[GaugeFamily, ...] = ()
+        """What counts requests in progress, by method."""
+        self.owners: list[object] = []
+        """The metrics objects that measure this application."""
+        self.served: dict[str, CollectorRegistry] = {}
+        """The paths that serve metrics, and whose."""
+        self.endpoints: set[str] = set()
+        """The endpoints that serve metrics; no decorator is applied to them."""
+        self.decorators: list[Callable[[Any], Any]] = []
+        """What `register_default` wants around every view."""
+        self.measures_sizes = False
+        """Whether a recorder wants the sizes of bodies."""
+        self._decorated: dict[str, tuple[object, int]] = {}
+        self._lock = threading.RLock()
+        self._views: dict[str, tuple[object, frozenset[int]]] = {}
+
+    def add(self, recorder: Recorder) -> None:
+        """Have a recorder see every request that begins from now on.
+
+        A second one for the same family would count every request twice; it is left out.
+        """
+        if any(known.duration is recorder.duration for known in self.recorders):
+            return
+        self.recorders = (*self.recorders, recorder)
+        self.constant = all(recorder.plan.constant for recorder in self.recorders)
+        self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
+        gauges = (recorder.in_progress for recorder in self.recorders)
+        self.gauges = tuple(gauge for gauge in gauges if gauge is not None)
+
+    def decorate(self, endpoint: str) -> None:
+        """Put the decorators of `register_default` around the view of an endpoint, each once.
+
+        Called when a request for it arrives, so that it covers views added at any time.
+        """
+        views = self.app.view_functions
+        if endpoint in self.endpoints or endpoint not in views:
+            return
+        with self._lock:
+            view = views[endpoint]
+            known, done = self._decorated.get(endpoint, (view, 0))
+            if known is not view:  # the application replaced it
+                done = 0
+            for decorator in self.decorators[done:]:
+                view = decorator(view)
+            views[endpoint] = view
+            self._decorated[endpoint] = view, len(self.decorators)
+
+    def make_response(self, status: int) -> object:
+        """Return a response to show to label callables when the application made none."""
+        return self.app.response_class(status=status)
+
+    def is_view(self, endpoint: str, target: object) -> bool:
+        """Tell whether `target` is what the view function of an endpoint finally calls.
+
+        That is: reachable from it over `__wrapped__`, or a method of its `view_class`.
+        """
+        function = self.app.view_functions.get(endpoint)
+        known = self._views.get(endpoint)
+        if known is None or known[0] is not function:
+            # The function keeps alive what the ids stand for.
+            known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
+        return id(target) in known[1]

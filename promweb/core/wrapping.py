@@ -1,0 +1,151 @@
+"""Wrappers that measure a callable and stay the kind of callable that it is."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import partial, update_wrapper, wraps
+from typing import Any, Protocol, TypeVar, cast
+
+from .instruments import Call
+from .labels import RAISED, is_coroutine_function
+from .views import innermost
+
+__all__ = ["Probe", "wrap"]
+
+F = TypeVar("F")
+
+
+class Probe(Protocol):
+    """Begins a measurement for each call; None leaves the call alone."""
+
+    def begin(self, target: object) -> Call | None:
+        """A call of `target`, the innermost function, begins."""
+
+
+def wrap(function: F, probe: Probe, what: str) -> F:
+    """Return `function` measured by `probe`: same kind, signature and metadata.
+
+    A view class is changed in place (its `dispatch_request`) and returned. Raises `TypeError`,
+    naming `what`, for something that is not called.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        return cast(F, type(function)(wrap(function.__func__, probe, what)))
+    if inspect.isclass(function):
+        dispatch = getattr(function, "dispatch_request", None)
+        if dispatch is None:
+            raise TypeError(
+                f"{what} decorates functions and view classes; {function.__qualname__} is neither. "
+                "Decorate its methods instead."
+            )
+        function.dispatch_request = wrap(dispatch, probe, what)  # type: ignore[attr-defined]
+        return function
+    if not callable(function):
+        raise TypeError(f"{what} decorates functions, not {type(function).__name__} objects.")
+    target = innermost(function)
+    if inspect.isasyncgenfunction(function):
+        return cast(F, _GeneratorFunction(function, probe, target, _relay_async))
+    if inspect.isgeneratorfunction(function):
+        return cast(F, _GeneratorFunction(function, probe, target, _relay))
+    if is_coroutine_function(function):
+        return cast(F, _wrap_coroutine_function(function, probe, target))
+    return cast(F, _wrap_function(function, probe, target))
+
+
+def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = probe.begin(target)
+        if call is None:
+            return function(*args, **kwargs)
+        outcome = RAISED
+        call.start()
+        try:
+            outcome = function(*args, **kwargs)
+            return outcome
+        finally:
+            call.end(outcome)
+
+    return wrapper
+
+
+def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = probe.begin(target)
+        if call is None:
+            return await function(*args, **kwargs)
+        outcome = RAISED
+        await call.start_async()
+        try:
+            outcome = await function(*args, **kwargs)
+            return outcome
+        finally:
+            await call.end_async(outcome)
+
+    return wrapper
+
+
+class _GeneratorFunction(partial):  # type: ignore[type-arg]
+    """A measured generator function, of either kind.
+
+    Its code runs when it is called, while the request context is there, not at the first item,
+    when a streamed view's context is gone. A function that does so is no generator function to
+    `inspect`; a partial of one is.
+    """
+
+    _parts: tuple[Callable[..., Any], Probe, object, Callable[[Call, Any], Any]]
+
+    def __new__(
+        cls,
+        function: Callable[..., Any],
+        probe: Probe,
+        target: object,
+        relay: Callable[[Call, Any], Any],
+    ) -> _GeneratorFunction:
+        self = super().__new__(cls, function)
+        update_wrapper(self, function)  # copies the attributes of `function`: ours come after
+        self._parts = function, probe, target, relay
+        return self
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        function, probe, target, relay = self._parts
+        call = probe.begin(target)
+        generator = function(*args, **kwargs)
+        return generator if call is None else relay(call, generator)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+
+def _relay(call: Call, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    outcome = RAISED
+    call.start()
+    try:
+        outcome = yield from generator
+        return outcome
+    finally:
+        call.end(outcome)
+
+
+async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+    """Do what `yield from` does, which async generators do not have."""
+    outcome: object = RAISED
+    await call.start_async()
+    try:
+        item = await anext(generator)
+        while True:
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await generator.aclose()
+                raise
+            except BaseException as error:
+                item = await generator.athrow(error)
+            else:
+                item = await generator.asend(sent)
+    except StopAsyncIteration:
+        outcome = None
+    finally:
+        await call.end_async(outcome)
