@@ -3,6 +3,9 @@
     from promweb import PrometheusMetrics  # Flask
     metrics = PrometheusMetrics(app)
 
+    from promweb import AsyncPrometheusMetrics  # Quart
+    metrics = AsyncPrometheusMetrics(app)
+
 Importing this package imports neither framework: each class is loaded when it is first asked for.
 """
 
@@ -17,10 +20,12 @@ from .core.version import __version__
 if TYPE_CHECKING:
     from .adapters.connexion import ConnexionPrometheusMetrics
     from .adapters.flask import PrometheusMetrics
+    from .adapters.quart import AsyncPrometheusMetrics
     from .adapters.restful import RESTfulPrometheusMetrics
 
 __all__ = [
     "NO_PREFIX",
+    "AsyncPrometheusMetrics",
     "ConnexionPrometheusMetrics",
     "PrometheusMetrics",
     "RESTfulPrometheusMetrics",
@@ -29,6 +34,7 @@ __all__ = [
 
 # name: (module, what it needs, the extra that installs it)
 _LAZY = {
+    "AsyncPrometheusMetrics": ("quart", "quart"),
     "PrometheusMetrics": ("flask", "flask"),
     "RESTfulPrometheusMetrics": ("restful", "flask"),
     "ConnexionPrometheusMetrics": ("connexion", "flask"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import flask
+import quart
 from prometheus_client import CollectorRegistry
 
 
@@ -137,4 +138,6 @@ class QuartLeg(Leg):
 LEGS: dict[str, Callable[[], Leg]] = {
     "flask-sync": lambda: FlaskLeg("flask-sync", flask, async_views=False),
     "flask-async": lambda: FlaskLeg("flask-async", flask, async_views=True),
+    "quart-sync": lambda: QuartLeg("quart-sync", quart, async_views=False),
+    "quart-async": lambda: QuartLeg("quart-async", quart, async_views=True),
 }

@@ -158,7 +158,7 @@ class _Attachment:
     def _exchange(self) -> Exchange | None:
         """Return the current exchange; None in a request context that was made by hand."""
         exchange = current.get()
-        return exchange if exchange is not None and exchange.site is self._site else None
+        return exchange if isinstance(exchange, Exchange) and exchange.site is self._site else None
 
 
 def _stream(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:

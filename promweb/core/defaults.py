@@ -18,10 +18,11 @@ from .families import (
     LabelValues,
     SummaryFamily,
 )
-from .grouping import UNMATCHED, Grouping
+from .grouping import Grouping
 from .labels import ERROR, LabelPlan
 from .site import standard_method
 from .version import __version__
+from .websockets import WebsocketMetrics
 
 __all__ = ["DefaultMetrics"]
 
@@ -52,12 +53,13 @@ class DefaultMetrics:
         request_size: bool,
         response_size: bool,
         response_start: bool,
+        websockets: bool,
     ) -> None:
         catalog = Catalog.of(registry)
         self.problems = catalog.problems
         self._excludes = excludes
-        self._attribute = grouping.attribute
-        self._group_name = grouping.name
+        self._grouping = grouping
+        self._grouped_by_attribute = grouping.attribute is not None
         taken = {"method", "status", grouping.name}.intersection(default_labels)
         if taken:
             raise ValueError(
@@ -150,6 +152,11 @@ class DefaultMetrics:
             "Time until the first byte of the HTTP response in seconds",
             **time_buckets,
         )
+        self.websockets: WebsocketMetrics | None = None
+        if websockets:
+            self.websockets = WebsocketMetrics(
+                registry, prefix, grouping, excludes, max_series, coroutines=coroutines
+            )
         self.measures_sizes = request_size or response_size
         self._optional = self.measures_sizes or response_start
 
@@ -160,13 +167,10 @@ class DefaultMetrics:
             return
         method = standard_method(request.method)
         status = str(exchange.status)
-        attribute = self._attribute
-        if attribute is None:
-            group, values = values[0], values[1:]
-        elif request.url_rule is None:
-            group = UNMATCHED
+        if self._grouped_by_attribute:
+            group = self._group(request)
         else:
-            group = self._group(attribute, request)
+            group, values = values[0], values[1:]
         key = (method, group, status, *values)
         child = self.duration.children.get(key)
         if child is None:
@@ -177,12 +181,11 @@ class DefaultMetrics:
         if self._optional:
             self._record_optional(exchange, key)
 
-    def _group(self, attribute: Callable[[Any], object], request: Any) -> str:
+    def _group(self, request: Any) -> str:
         try:
-            group = attribute(request)
-            return group if type(group) is str else str(group)
+            return self._grouping.of(request)
         except Exception:
-            self.problems.label_error(self.duration.name, self._group_name)
+            self.problems.label_error(self.duration.name, self._grouping.name)
             return ERROR
 
     def _record_optional(self, exchange: Exchange, key: LabelValues) -> None:

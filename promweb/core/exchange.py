@@ -20,10 +20,10 @@ from .families import LabelValues
 from .labels import LabelPlan
 from .site import Recorder, Site, standard_method
 
-__all__ = ["Exchange", "Measurement", "current"]
+__all__ = ["Exchange", "Measurement", "Visit", "current"]
 
-current: ContextVar[Exchange | None] = ContextVar("promweb_exchange", default=None)
-"""The exchange that the running code belongs to."""
+current: ContextVar[Visit | None] = ContextVar("promweb_exchange", default=None)
+"""The exchange or connection that the running code belongs to."""
 
 
 class Measurement(Protocol):
@@ -38,72 +38,87 @@ class Measurement(Protocol):
         """Record; a measurement that still runs (a stream that was dropped) ends now."""
 
 
-class Exchange:
+class Visit:
+    """What an HTTP request and a websocket connection have in common: decorators ask it."""
+
+    __slots__ = ("excluded", "request", "site", "tracked")
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.request: Any = None
+        """The framework's request or websocket, once the application's dispatch was reached."""
+        self.tracked = True
+        """False once `do_not_track` said so: the default metrics skip this visit."""
+        self.excluded = False
+        """True once `exclude_all_metrics` said so: every metric skips this visit."""
+
+    def is_view(self, target: object) -> bool:
+        """Tell whether `target` is the view that is about to answer."""
+        return False
+
+    def do_not_track(self) -> None:
+        """Leave this visit out of the default metrics, and of what is in progress."""
+        self.tracked = False
+        self._leave()
+
+    def exclude_all(self) -> None:
+        """Leave this visit out of every metric."""
+        self.excluded = True
+        self._leave()
+
+    def defer(self, measurement: Measurement) -> None:
+        """Keep a view's measurement until the final response exists."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        """Be in progress no more."""
+        raise NotImplementedError
+
+
+class Exchange(Visit):
     """One HTTP request."""
 
     __slots__ = (
         "_deferred",
         "_entered",
         "_samples",
-        "excluded",
         "failed",
         "finished",
         "method",
-        "request",
         "request_bytes",
         "response",
         "response_bytes",
         "response_start",
-        "site",
         "start",
         "status",
-        "tracked",
     )
 
     def __init__(self, site: Site, method: str) -> None:
-        self.site = site
+        super().__init__(site)
         self.method = method
-        self.request: Any = None
-        """The framework's request, once the application's own dispatch was reached."""
         self.response: Any = None
         self.status = 0
         """The final status, 0 while there is none."""
         self.failed = False
         """Whether an exception stayed unhandled."""
-        self.tracked = True
-        """False once `do_not_track` said so: the default metrics skip this request."""
-        self.excluded = False
-        """True once `exclude_all_metrics` said so: every metric skips this request."""
         self.finished = False
         self.request_bytes = self.response_bytes = 0
         self.response_start = 0.0
         self._deferred: list[Measurement] = []
-        self._samples: list[tuple[Recorder, LabelValues]] | None = None
+        self._samples: dict[Recorder, LabelValues] = {}
         self._entered: Sequence[NumberChild] = ()
         if site.gauges:
             self._enter()
         self.start = site.clock()
 
     def is_view(self, target: object) -> bool:
-        """Tell whether `target` is the view that is about to answer this request."""
         request = self.request
         if request is None or self.status or request.url_rule is None:
             return False
         return self.site.is_view(request.url_rule.endpoint, target)
 
     def defer(self, measurement: Measurement) -> None:
-        """Keep a view's measurement until the final response exists."""
         self._deferred.append(measurement)
-
-    def do_not_track(self) -> None:
-        """Leave this request out of the default metrics, and of what is in progress."""
-        self.tracked = False
-        self._leave()
-
-    def exclude_all(self) -> None:
-        """Leave this request out of every metric."""
-        self.excluded = True
-        self._leave()
 
     def respond(self, status: int, response: object = None) -> None:
         """Take the final response and resolve every label; the request context is still there.
@@ -146,7 +161,9 @@ class Exchange:
         for measurement in self._deferred:
             measurement.flush()
         if self.tracked:
-            for recorder, values in self._samples or self._constants():
+            samples = self._samples
+            for recorder in self.site.recorders:
+                values = samples.get(recorder) or recorder.plan.resolve(self.response)
                 try:
                     recorder.record(self, values, seconds)
                 except Exception:
@@ -168,14 +185,8 @@ class Exchange:
         for measurement in self._deferred:
             yield measurement.plan, measurement.settle
         if self.tracked and not self.site.constant:
-            samples: list[tuple[Recorder, LabelValues]] = []
-            self._samples = samples
             for recorder in self.site.recorders:
-                yield recorder.plan, partial(_append_sample, samples, recorder)
-
-    def _constants(self) -> Iterator[tuple[Recorder, LabelValues]]:
-        for recorder in self.site.recorders:
-            yield recorder, recorder.plan.fold
+                yield recorder.plan, partial(self._samples.__setitem__, recorder)
 
     def _enter(self) -> None:
         method = standard_method(self.method)
@@ -187,9 +198,3 @@ class Exchange:
         entered, self._entered = self._entered, ()
         for child in entered:
             child.dec()
-
-
-def _append_sample(
-    samples: list[tuple[Recorder, LabelValues]], recorder: Recorder, values: LabelValues
-) -> None:
-    samples.append((recorder, values))

@@ -48,6 +48,14 @@ class Grouping:
                 raise ValueError(f"{where}: must take one argument, the request")
             self.call = _of_current_request(group_by)
 
+    def of(self, request: Any) -> str:
+        """Return the group of a request (or websocket) by attribute; raise what reading it does."""
+        if request.url_rule is None:
+            return UNMATCHED
+        assert self.attribute is not None, "functions are label callables"
+        group = self.attribute(request)
+        return group if type(group) is str else str(group)
+
 
 def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:
     if is_coroutine_function(function):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .children import NumberChild
-from .exchange import Exchange, current
+from .exchange import Visit, current
 from .families import CounterFamily, Family, GaugeFamily, LabelValues
-from .labels import LabelPlan
+from .labels import RAISED, LabelPlan
 
 __all__ = ["Call", "Instrument", "Mark"]
 
@@ -87,11 +87,11 @@ class _Timing:
 
     __slots__ = ("_deferred", "_instrument", "_seconds", "_start", "_values", "plan")
 
-    def __init__(self, instrument: Instrument, exchange: Exchange | None, target: object) -> None:
+    def __init__(self, instrument: Instrument, exchange: Visit | None, target: object) -> None:
         self._instrument = instrument
         self._seconds: float | None = None
         self.plan = instrument.plan
-        self._values = self.plan.fold
+        self._values: LabelValues | None = None
         self._start = instrument.clock()
         self._deferred = False
         if exchange is not None and exchange.is_view(target):
@@ -125,7 +125,8 @@ class _Timing:
 
     def flush(self) -> None:
         seconds = self._elapsed() if self._seconds is None else self._seconds
-        self._instrument.record(self._values, seconds)
+        values = self.plan.resolve(RAISED) if self._values is None else self._values
+        self._instrument.record(values, seconds)
 
     def _elapsed(self) -> float:
         return max(self._instrument.clock() - self._start, 0.0)
@@ -166,7 +167,7 @@ class Mark:
 
     __slots__ = ("_say",)
 
-    def __init__(self, say: Callable[[Exchange], None]) -> None:
+    def __init__(self, say: Callable[[Visit], None]) -> None:
         self._say = say
 
     def begin(self, target: object) -> None:

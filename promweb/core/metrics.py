@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from . import exposition, options
 from .catalog import Catalog
 from .defaults import DefaultMetrics
-from .exchange import Exchange
+from .exchange import Visit
 from .families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
 from .grouping import Grouping
 from .instruments import Instrument, Mark
@@ -177,6 +177,7 @@ class MetricsBase(ABC):
             request_size=self.request_size,
             response_size=self.response_size,
             response_start=self.response_start,
+            websockets=self.websockets,
         )
         site.add(recorder)
 
@@ -315,12 +316,12 @@ class MetricsBase(ABC):
     @staticmethod
     def do_not_track() -> Decorator:
         """Return a decorator that leaves a view's requests out of the default metrics."""
-        return _marking("do_not_track()", Exchange.do_not_track)
+        return _marking("do_not_track()", Visit.do_not_track)
 
     @staticmethod
     def exclude_all_metrics() -> Decorator:
         """Return a decorator that leaves a view's requests out of every metric."""
-        return _marking("exclude_all_metrics()", Exchange.exclude_all)
+        return _marking("exclude_all_metrics()", Visit.exclude_all)
 
     def info(
         self,
@@ -427,7 +428,7 @@ def _decorator(what: str, probe: Probe) -> Decorator:
     return decorator
 
 
-def _marking(what: str, say: Callable[[Exchange], None]) -> Decorator:
+def _marking(what: str, say: Callable[[Visit], None]) -> Decorator:
     return _decorator(what, Mark(say))
 
 

@@ -15,6 +15,7 @@ from .views import targets
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .websockets import WebsocketMetrics
 
 __all__ = ["OTHER", "Recorder", "Site", "standard_method"]
 
@@ -40,6 +41,7 @@ class Recorder(Protocol):
     duration: HistogramFamily | SummaryFamily
     in_progress: GaugeFamily | None
     measures_sizes: bool
+    websockets: WebsocketMetrics | None
 
     def record(self, exchange: Exchange, values: LabelValues, seconds: float) -> None:
         """Record a request that has ended; `values` are those of the plan."""

@@ -1,0 +1,179 @@
+"""One websocket connection, and the families that measure connections.
+
+    begin  ->  match  ->  (accepted, message ...)  ->  finish
+
+A connection is in progress from when it is accepted. One that was rejected is recorded as well,
+with the HTTP status of the rejection in place of a close code.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry
+
+from .catalog import Catalog
+from .children import NumberChild
+from .exchange import Visit
+from .families import OVERFLOW, CounterFamily, GaugeFamily, HistogramFamily
+from .grouping import Grouping
+from .labels import ERROR, LabelPlan
+from .site import Site
+
+__all__ = ["Connection", "WebsocketMetrics"]
+
+DURATION_BUCKETS = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
+"""Upper bounds for the duration of connections, in seconds: a tenth of one to a day."""
+
+
+class WebsocketMetrics:
+    """The websocket families of one prefix, made when the first connection is matched."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        prefix: str,
+        grouping: Grouping,
+        excludes: Callable[[str], bool],
+        max_series: int,
+        *,
+        coroutines: bool,
+    ) -> None:
+        self._registry = registry
+        self._prefix = prefix
+        self._max_series = max_series
+        self._problems = Catalog.of(registry).problems
+        self._lock = threading.Lock()
+        self._made = False
+        self.grouping = grouping
+        self.excludes = excludes
+        calls = {} if grouping.call is None else {grouping.name: grouping.call}
+        self._duration_name = f"{prefix}websocket_connection_duration_seconds"
+        self._plan = LabelPlan(
+            self._duration_name, calls, {}, self._problems, coroutines=coroutines
+        )
+
+    async def group(self, websocket: object) -> str:
+        """Return the group of a connection, within its websocket context."""
+        self._make()
+        if self.grouping.attribute is None:
+            return (await self._plan.resolve_async(None))[0]
+        try:
+            return self.grouping.of(websocket)
+        except Exception:
+            self._problems.label_error(self._duration_name, self.grouping.name)
+            return ERROR
+
+    def open(self, group: str) -> NumberChild:
+        """Count a connection as in progress; return what to count down when it ends."""
+        child = self._in_progress.child((group,))
+        child.inc()
+        return child
+
+    def message(self, group: str, direction: str) -> None:
+        """Count a message, `received` or `sent`."""
+        self._messages.child((group, direction), (OVERFLOW, direction)).inc()
+
+    def closed(self, group: str, close_code: str, seconds: float) -> None:
+        """Record a connection that has ended."""
+        self._duration.child((group, close_code), (OVERFLOW, close_code)).observe(seconds)
+
+    def _make(self) -> None:
+        with self._lock:
+            if self._made:
+                return
+            catalog, group, size = Catalog.of(self._registry), self.grouping.name, self._max_series
+            self._in_progress = catalog.add(
+                self._registry,
+                GaugeFamily(
+                    f"{self._prefix}websocket_connections_in_progress",
+                    "Number of open websocket connections",
+                    (group,),
+                    max_series=size,
+                    multiprocess_mode="livesum",
+                ),
+            )
+            self._duration = catalog.add(
+                self._registry,
+                HistogramFamily(
+                    self._duration_name,
+                    "Duration of websocket connections in seconds",
+                    (group, "close_code"),
+                    max_series=size,
+                    buckets=DURATION_BUCKETS,
+                ),
+            )
+            self._messages = catalog.add(
+                self._registry,
+                CounterFamily(
+                    f"{self._prefix}websocket_messages_total",
+                    "Number of websocket messages",
+                    (group, "direction"),
+                    max_series=size,
+                ),
+            )
+            self._made = True
+
+
+class Connection(Visit):
+    """One websocket connection. Nothing here raises."""
+
+    __slots__ = ("_early", "_entered", "_finished", "_groups", "_start")
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._groups: list[tuple[WebsocketMetrics, str]] = []
+        self._entered: list[NumberChild] = []
+        self._finished = False
+        self._early: list[str] | None = []
+        """Messages that came in before the route was known."""
+        self._start = site.clock()
+
+    async def match(self, websocket: object) -> None:
+        """Take the websocket and compute its groups; the websocket context is there."""
+        self.request = websocket
+        for recorder in self.site.recorders:
+            metrics = recorder.websockets
+            if metrics is None or metrics.excludes(self.request.path):
+                continue
+            try:
+                self._groups.append((metrics, await metrics.group(websocket)))
+            except Exception:
+                recorder.problems.failed("measure a websocket connection")
+        early, self._early = self._early or [], None
+        for direction in early:
+            self.message(direction)
+
+    def accepted(self) -> None:
+        """Be in progress from now on."""
+        if self._counts and not self._entered and not self._finished:
+            self._entered = [metrics.open(group) for metrics, group in self._groups]
+
+    def message(self, direction: str) -> None:
+        """Count a message, `received` or `sent`."""
+        if self._early is not None:
+            self._early.append(direction)
+        elif self._counts:
+            for metrics, group in self._groups:
+                metrics.message(group, direction)
+
+    def finish(self, close_code: int) -> None:
+        """End the connection and record it; only the first call counts."""
+        if self._finished:
+            return
+        self._finished = True
+        self._leave()
+        if self._counts:
+            seconds = max(self.site.clock() - self._start, 0.0)
+            for metrics, group in self._groups:
+                metrics.closed(group, str(close_code), seconds)
+
+    @property
+    def _counts(self) -> bool:
+        return self.tracked and not self.excluded
+
+    def _leave(self) -> None:
+        entered, self._entered = self._entered, []
+        for child in entered:
+            child.dec()
