@@ -1,11 +1,318 @@
-"""Connexion 3: an ASGI stack around Flask, which decides on the response."""
+"""Connexion 3: an ASGI stack around Flask, which decides on the response.
+
+Connexion lets errors leave Flask and makes responses of them outside. So an exchange begins and
+ends in an ASGI middleware around that; Flask's adapter, which finds it in the context, adds what
+only Flask knows. Labels are resolved when the client's status is known, in the context of Flask's
+dispatch, which has been copied for that.
+"""
 
 from __future__ import annotations
 
-from .flask import PrometheusMetrics
+import asyncio
+import io
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import Context, copy_context
+from typing import Any, TypeVar
+
+import flask
+
+from ..core.exchange import Exchange, current
+from ..core.site import Site
+from ..core.wrapping import wrap
+from .flask import CONNEXION, PrometheusMetrics
 
 __all__ = ["ConnexionPrometheusMetrics"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
+
 
 class ConnexionPrometheusMetrics(PrometheusMetrics):
-    """`PrometheusMetrics` for a `connexion.FlaskApp`."""
+    """`PrometheusMetrics` for a `connexion.FlaskApp` of Connexion 3.
+
+    * Statuses are those that the client saw: `abort()` and a `ProblemException` are answers; what
+      no error handler was registered for is a 500 and counts in `exceptions_total`.
+    * Requests that Connexion rejects before Flask (validation, security) are grouped by the route
+      that Flask would have called: `path`, `endpoint` (Connexion's, `/v1.module_function`) and
+      `url_rule` are the same as for the requests it accepts. What Connexion's routing does not
+      pass on is `<unmatched>`: unknown paths and methods, the Swagger UI and the specification.
+    * Label callables of one argument see Flask's response where it is the one that was sent, else
+      an empty one with the status and headers that were sent.
+    * Requests straight to the Flask application (`app.app.test_client()`) are Flask's alone.
+
+    `app` in other methods may be the `connexion.FlaskApp` or its Flask application. Attach before
+    the first request: Connexion adds no middleware to a running application.
+    """
+
+    def __init__(self, app: Any, default_mimetype: str = "application/json", **kwargs: Any) -> None:
+        """Take `PrometheusMetrics`' arguments; `default_mimetype` is accepted and not needed.
+
+        Views are not converted for labels to be seen, so Connexion chooses the Content-Type.
+        """
+        self.default_mimetype = default_mimetype
+        super().__init__(None, **kwargs)
+        if app is not None:
+            self.init_app(app)
+            self.app = app.app
+
+    def init_app(self, app: Any) -> None:
+        """Measure a `connexion.FlaskApp`; doing so again for the same one changes nothing."""
+        super().init_app(self._app(app))
+
+    @staticmethod
+    def content_type(content_type: str) -> Callable[[F], F]:
+        """Return a decorator that forces the Content-Type of a view's response."""
+
+        def decorator(function: F) -> F:
+            return wrap(function, _ContentType(content_type), "content_type()")
+
+        return decorator
+
+    def _app(self, app: Any) -> Any:
+        """Return the Flask application, after attaching to the Connexion application around it."""
+        app = super()._app(app)
+        if isinstance(app, flask.Flask):
+            return app
+        flask_app = _flask_app(app)
+        if CONNEXION not in flask_app.extensions:
+            flask_app.extensions[CONNEXION] = app
+            try:
+                _add_middleware(app, self._site(flask_app))
+            except BaseException:
+                del flask_app.extensions[CONNEXION]
+                raise
+        return flask_app
+
+
+def _flask_app(app: Any) -> Any:
+    """Return the Flask application of a `connexion.FlaskApp`, or raise `TypeError`."""
+    connexion = sys.modules.get("connexion")  # whoever has an application has imported it
+    flask_app_class = getattr(connexion, "FlaskApp", None)
+    if flask_app_class is None or not isinstance(app, flask_app_class):
+        raise TypeError(
+            f"ConnexionPrometheusMetrics measures a connexion.FlaskApp, not {type(app).__name__}; "
+            "Connexion 3 is installed with: pip install 'connexion[flask]>=3'"
+        )
+    return app.app
+
+
+def _add_middleware(app: Any, site: Site) -> None:
+    try:
+        from connexion.middleware import MiddlewarePosition
+    except ImportError as error:
+        raise ImportError(
+            "ConnexionPrometheusMetrics needs Connexion 3, and this is an older one. "
+            "Install it with: pip install 'connexion[flask]>=3'"
+        ) from error
+    app.add_middleware(_Outside, MiddlewarePosition.BEFORE_EXCEPTION, site=site)
+    app.add_middleware(_Raising, MiddlewarePosition.BEFORE_SWAGGER, connexion_app=app)
+    app.add_middleware(_Routed, MiddlewarePosition.BEFORE_SECURITY)
+
+
+class _Exchange(Exchange):
+    """One request to Connexion: what Flask says of it is kept until the client has a status."""
+
+    routed = False
+    """Whether Connexion's routing passed the request on."""
+    gone = False
+    """Whether the client went away before there was a response."""
+    _context: Context | None = None
+    _answer: Any = None
+
+    def __init__(self, site: Site, scope: Message) -> None:
+        super().__init__(site)
+        self.scope = dict(scope)  # routers change it
+
+    def respond(self, status: int, response: object = None) -> None:
+        """Keep Flask's response, None for an exception, and the context to resolve labels in."""
+        if self.status:
+            return
+        self._answer = response
+        self._context = copy_context()
+        if response is None:
+            self.failed = False  # Connexion decides: a handler may be waiting for it
+
+    def answered(self, status: int, headers: Any = ()) -> None:
+        """Take what the client got and resolve every label; only the first call counts."""
+        if self.status:
+            return
+        if self.gone:
+            status, self.failed = 499, False
+        if self.request is None or self._context is None:
+            self._imagine_request()
+        response = self._answer
+        if response is None or response.status_code != status:
+            decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+            response = self.site.app.response_class(status=status, headers=decoded)
+        # The context refers to this exchange.
+        context, self._context, self._answer = self._context, None, None
+        assert context is not None
+        context.run(super().respond, status, response)
+
+    def finish(self, status: int = 500, *, failed: bool = False) -> None:
+        if not self.finished:
+            self.answered(status)
+        super().finish(status, failed=failed)
+
+    def _imagine_request(self) -> None:
+        """Make the request and context that Flask would have, had it been asked for a response.
+
+        It was not where Connexion answers itself, or the request ends while a view still runs.
+        """
+        imagined = self.site.app.request_context(_environ(self.scope))
+        self._context = copy_context()
+        self._context.run(current.set, self)
+        if self.site.constant:
+            if imagined.url_adapter is not None:  # there is none for an untrusted host
+                imagined.match_request()
+        else:
+            # Pushed for the label callables, in a context that is dropped: popping it would call
+            # the application's teardown functions for a request that never began there.
+            try:
+                self._context.run(imagined.push)
+            except Exception:
+                self.site.recorders[0].problems.failed("open a request context")
+        self.request = imagined.request
+        if not self.routed:
+            self.request.url_rule = None
+
+
+class _Outside:
+    """Outside of everything that makes responses: exchanges begin and end here."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(self._site, scope)
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        announced = length.isdigit()
+        if announced:
+            exchange.request_bytes = int(length)
+
+        async def receive_seen() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.gone = True
+            elif not announced:
+                exchange.request_bytes += len(message.get("body", b""))
+            return message
+
+        async def send_seen(message: Message) -> None:
+            try:
+                await send(message)
+            except (OSError, asyncio.CancelledError):
+                exchange.finish(499)
+                raise
+            if message["type"] == "http.response.start":
+                exchange.answered(message["status"], message.get("headers", ()))
+            elif message["type"] == "http.response.body":
+                exchange.sent(0 if scope["method"] == "HEAD" else len(message.get("body", b"")))
+                if not message.get("more_body", False):
+                    exchange.finish()
+
+        token = current.set(exchange)
+        try:
+            await self._app(scope, receive_seen, send_seen)
+        except asyncio.CancelledError:
+            exchange.finish(499)
+            raise
+        except BaseException:
+            exchange.finish(500, failed=not exchange.gone)
+            raise
+        finally:
+            current.reset(token)
+            exchange.finish(499)  # nobody answered, and nothing was raised
+
+
+class _Raising:
+    """Just inside of Connexion's error handlers: sees what they are about to get."""
+
+    def __init__(self, app: ASGIApp, connexion_app: Any) -> None:
+        self._app = app
+        self._connexion_app = connexion_app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            exchange = current.get()
+            if isinstance(exchange, _Exchange):
+                exchange.failed = not self._is_handled(error)
+            raise
+
+    def _is_handled(self, error: Exception) -> bool:
+        """Tell whether the exception has a handler, other than Connexion's for what has none."""
+        from starlette.exceptions import HTTPException  # also Connexion's ProblemException's base
+
+        handlers = self._connexion_app.middleware.error_handlers
+        classes = {HTTPException, *(known for known, _ in handlers)}
+        return not classes.isdisjoint(type(error).__mro__)
+
+
+class _Routed:
+    """Just inside of Connexion's routing: whatever arrives here has a route, or is Flask's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        exchange = current.get()
+        if isinstance(exchange, _Exchange):
+            exchange.routed = True
+        await self._app(scope, receive, send)
+
+
+class _ContentType:
+    """`content_type`: no measurement, but a header on the response of the current request."""
+
+    def __init__(self, content_type: str) -> None:
+        self._content_type = content_type
+
+    def begin(self, target: object) -> None:
+        if flask.has_request_context():
+            flask.after_this_request(self._force)
+
+    def _force(self, response: flask.Response) -> flask.Response:
+        response.content_type = self._content_type
+        return response
+
+
+def _environ(scope: Message) -> dict[str, Any]:
+    """Return the WSGI environment of a request whose body was not read (PEP 3333, ASGI 3)."""
+    root: str = scope.get("root_path", "")
+    server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": root.encode().decode("latin-1"),
+        "PATH_INFO": scope["path"].removeprefix(root).encode().decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1] or 0),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0],
+        "asgi.scope": scope,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for raw_name, raw_value in scope["headers"]:
+        name, value = (
+            raw_name.decode("latin-1").upper().replace("-", "_"),
+            raw_value.decode("latin-1"),
+        )
+        key = name if name in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{name}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ

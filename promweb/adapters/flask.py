@@ -20,6 +20,9 @@ from ..server import MetricsServer, serve
 
 __all__ = ["PrometheusMetrics"]
 
+CONNEXION = "promweb_connexion"
+"""The extension that a Flask application has when the Connexion application around it is known."""
+
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -52,6 +55,12 @@ class PrometheusMetrics(MetricsBase):
                 f"PrometheusMetrics measures a Flask application, not {type(app).__name__}; "
                 "for Quart use AsyncPrometheusMetrics"
             )
+        converter = app.url_map.converters["int"]
+        if CONNEXION not in app.extensions and converter.__module__.startswith("connexion."):
+            raise TypeError(
+                "this is the Flask application inside of a connexion.FlaskApp, which keeps most "
+                "requests from it; write ConnexionPrometheusMetrics(connexion_app)"
+            )
 
     def _current_app(self) -> Any:
         if not flask.current_app:
@@ -62,10 +71,10 @@ class PrometheusMetrics(MetricsBase):
         return flask.current_app._get_current_object()  # type: ignore[attr-defined]
 
     def _attach(self, site: Site) -> None:
-        _Attachment(site)
+        _attach(site)
 
     def _metrics_view(self) -> Callable[..., Any]:
-        def prometheus_metrics() -> flask.Response:
+        def prometheus_metrics(promweb_host: str = "") -> flask.Response:
             request = flask.request
             scrape = exposition.answer(
                 self.registry,
@@ -78,52 +87,47 @@ class PrometheusMetrics(MetricsBase):
         return prometheus_metrics
 
 
-class _Attachment:
-    """Turns the lifecycle of one Flask application into exchanges of its site."""
+def _attach(site: Site) -> None:
+    """Turn the lifecycle of a Flask application into exchanges of its site.
 
-    def __init__(self, site: Site) -> None:
-        app = site.app
-        self._site = site
-        self._wsgi_app: WSGIApp = app.wsgi_app
-        self._full_dispatch_request = app.full_dispatch_request
-        self._handle_exception = app.handle_exception
-        app.wsgi_app = self.wsgi_app
-        app.full_dispatch_request = self.full_dispatch_request
-        app.handle_exception = self.handle_exception
-        # Flask holds receivers weakly; the application's methods above keep this one.
-        flask.got_request_exception.connect(self.got_request_exception, app)
+    Closures: looking things up on an object would cost a microsecond a request.
+    """
+    app = site.app
+    wrapped_wsgi_app: WSGIApp = app.wsgi_app
+    wrapped_full_dispatch_request = app.full_dispatch_request
+    wrapped_handle_exception = app.handle_exception
+    current_visit: Callable[[], Any] = current.get
+    get_request = flask.request._get_current_object  # type: ignore[attr-defined]
 
-    def wsgi_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def wsgi_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Begin an exchange; end it here unless the body is still to be produced."""
-        exchange = Exchange(self._site, environ["REQUEST_METHOD"])
-        if self._site.measures_sizes:
+        exchange = Exchange(site)
+        if site.measures_sizes:
             _measure_request(exchange, environ)
         token = current.set(exchange)
         try:
-            body = self._wsgi_app(environ, start_response)
+            body = wrapped_wsgi_app(environ, start_response)
         except BaseException:
-            exchange.finish(500, failed=True)
+            exchange.crash()
             raise
         finally:
             current.reset(token)
         response = exchange.response
         if response is None or response.is_sequence:
-            if self._site.measures_sizes and _has_body(environ, response):
+            if site.measures_sizes and _has_body(environ, response):
                 exchange.response_bytes = response.calculate_content_length() or 0
             exchange.finish()
             return body
         return _stream(exchange, environ, body)
 
-    def full_dispatch_request(self, *args: Any) -> Any:
+    def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange = self._exchange()
-        if exchange is None:
-            return self._full_dispatch_request(*args)
-        exchange.request = request = flask.request._get_current_object()  # type: ignore[attr-defined]
-        if self._site.decorators and request.url_rule is not None:
-            self._site.decorate(request.url_rule.endpoint)
+        exchange = current_visit()
+        if exchange is None or exchange.site is not site or exchange.request is not None:
+            return wrapped_full_dispatch_request(*args)  # a request context made by hand
+        exchange.reach(get_request())
         try:
-            response = self._full_dispatch_request(*args)
+            response = wrapped_full_dispatch_request(*args)
         except Exception:
             raise  # `handle_exception` is next
         except BaseException:
@@ -132,33 +136,43 @@ class _Attachment:
         exchange.respond(response.status_code, response)
         return response
 
-    def handle_exception(self, *args: Any) -> Any:
+    def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
-        exchange = self._exchange()
+        exchange = own_exchange()
         if exchange is None:
-            return self._handle_exception(*args)
-        exchange.failed = True
+            return wrapped_handle_exception(*args)
+        exchange.fail()
         try:
-            response = self._handle_exception(*args)
+            response = wrapped_handle_exception(*args)
         except BaseException:
             exchange.respond(500)
             raise
         exchange.respond(response.status_code, response)
         return response
 
-    def got_request_exception(self, sender: object, exception: BaseException, **_: Any) -> None:
+    def see_exception(sender: object, exception: BaseException, **_: Any) -> None:
         """See an exception that an extension answered itself, as Flask-RESTful does.
 
         It sends the signal for `abort()` too, which is an answer and no failure.
         """
-        exchange = self._exchange()
+        exchange = own_exchange()
         if exchange is not None and not isinstance(exception, HTTPException):
-            exchange.failed = True
+            exchange.fail()
 
-    def _exchange(self) -> Exchange | None:
-        """Return the current exchange; None in a request context that was made by hand."""
-        exchange = current.get()
-        return exchange if isinstance(exchange, Exchange) and exchange.site is self._site else None
+    def own_exchange() -> Exchange | None:
+        """Return the exchange of the current request; None for a context made by hand."""
+        exchange = current_visit()
+        if exchange is None or exchange.site is not site:
+            return None
+        request = get_request()
+        if exchange.request is None:
+            exchange.reach(request)  # opening the session or matching the route failed
+        return exchange if exchange.request is request else None
+
+    app.wsgi_app = wsgi_app
+    app.full_dispatch_request = full_dispatch_request
+    app.handle_exception = handle_exception
+    flask.got_request_exception.connect(see_exception, app, weak=False)
 
 
 def _stream(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -170,6 +184,8 @@ def _stream(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iter
             body.close = _closing(exchange, getattr(body, "close", None))  # type: ignore[attr-defined]
         except AttributeError:
             exchange.finish()
+        else:
+            exchange.response_bytes = exchange.response.content_length or 0
         return body
     return _Body(exchange, body, exchange.response.content_length)
 
@@ -252,7 +268,19 @@ class _Input:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        """Count `read1`, `readinto` and `readinto1` where the server has them."""
+        attribute = getattr(self._stream, name)
+        if not name.startswith("read") or not callable(attribute):
+            return attribute
+
+        def read_and_count(*args: Any) -> Any:
+            result = attribute(*args)
+            self._exchange.request_bytes += (
+                result if isinstance(result, int) else len(result or b"")
+            )
+            return result
+
+        return read_and_count
 
     def _count(self, data: bytes) -> bytes:
         self._exchange.request_bytes += len(data)

@@ -7,6 +7,7 @@ The application's methods are replaced on the object, as Quart's documentation d
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = ["AsyncPrometheusMetrics"]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
 
 CLIENT_CLOSED_REQUEST = 499
 """The status of a request that was cancelled before a response (nginx's number for it)."""
@@ -81,12 +83,12 @@ class AsyncPrometheusMetrics(MetricsBase):
         return quart.current_app._get_current_object()  # type: ignore[attr-defined]
 
     def _attach(self, site: Site) -> None:
-        _Attachment(site)
+        _attach(site)
 
     def _metrics_view(self) -> Callable[..., Any]:
         scrapes = _SharedWork()
 
-        async def prometheus_metrics() -> quart.Response:
+        async def prometheus_metrics(promweb_host: str = "") -> quart.Response:
             request = quart.request
             accept = request.headers.get("Accept")
             encoding = request.headers.get("Accept-Encoding")
@@ -98,77 +100,34 @@ class AsyncPrometheusMetrics(MetricsBase):
         return prometheus_metrics
 
 
-class _Attachment:
-    """Turns the lifecycle of one Quart application into exchanges and connections of its site."""
+def _attach(site: Site) -> None:
+    """Turn the lifecycle of a Quart application into exchanges and connections of its site."""
+    app = site.app
+    wrapped_asgi_app = app.asgi_app
+    wrapped_full_dispatch_request = app.full_dispatch_request
+    wrapped_handle_exception = app.handle_exception
+    wrapped_full_dispatch_websocket = app.full_dispatch_websocket
+    get_request = quart.request._get_current_object  # type: ignore[attr-defined]
+    get_websocket = quart.websocket._get_current_object  # type: ignore[attr-defined]
 
-    def __init__(self, site: Site) -> None:
-        app = site.app
-        self._site = site
-        self._asgi_app = app.asgi_app
-        self._full_dispatch_request = app.full_dispatch_request
-        self._handle_exception = app.handle_exception
-        self._full_dispatch_websocket = app.full_dispatch_websocket
-        app.asgi_app = self.asgi_app
-        app.full_dispatch_request = self.full_dispatch_request
-        app.handle_exception = self.handle_exception
-        app.full_dispatch_websocket = self.full_dispatch_websocket
-
-    async def asgi_app(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def asgi_app(scope: Any, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
+        kind = scope["type"]
+        if kind == "http":
+            await _exchange(site, wrapped_asgi_app, scope, receive, send)
+        elif kind == "websocket":
+            await _connect(site, wrapped_asgi_app, scope, receive, send)
         else:
-            await self._asgi_app(scope, receive, send)
+            await wrapped_asgi_app(scope, receive, send)
 
-    async def _http(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Begin an exchange; end it with the last byte, or when the application is done.
-
-        Quart returns normally, having sent nothing, when the client disconnects, and swallows a
-        response timeout: only the missing final message shows it.
-        """
-        exchange = Exchange(self._site, scope["method"])
-        counts_body = scope["method"] != "HEAD"
-        if self._site.measures_sizes:
-            receive = _measure_request(exchange, scope, receive)
-
-        async def send_and_see(message: Message) -> None:
-            try:
-                await send(message)
-            except BaseException:
-                exchange.finish(CLIENT_CLOSED_REQUEST)  # that is the client, not the application
-                raise
-            if message["type"] == "http.response.body":
-                if counts_body:
-                    exchange.sent(len(message.get("body", b"")))
-                if not message.get("more_body", False):
-                    exchange.finish()
-
-        before = current.get()
-        current.set(exchange)
-        try:
-            await self._asgi_app(scope, receive, send_and_see)
-        except BaseException as error:
-            if _is_cancellation(error):
-                exchange.finish(CLIENT_CLOSED_REQUEST)
-            else:
-                exchange.finish(500, failed=True)
-            raise
-        finally:
-            exchange.finish(CLIENT_CLOSED_REQUEST)
-            current.set(before)  # a token could belong to another context by now
-
-    async def full_dispatch_request(self, *args: Any) -> Any:
+    async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange = self._exchange()
-        if exchange is None:
-            return await self._full_dispatch_request(*args)
-        exchange.request = request = quart.request._get_current_object()  # type: ignore[attr-defined]
-        if self._site.decorators and request.url_rule is not None:
-            self._site.decorate(request.url_rule.endpoint)
+        exchange: Any = current.get()
+        if exchange is None or exchange.site is not site or exchange.request is not None:
+            return await wrapped_full_dispatch_request(*args)  # a request context made by hand
+        exchange.reach(get_request())
         try:
-            response = await self._full_dispatch_request(*args)
+            response = await wrapped_full_dispatch_request(*args)
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
@@ -177,75 +136,132 @@ class _Attachment:
         await exchange.respond_async(response.status_code, response)
         return response
 
-    async def handle_exception(self, *args: Any) -> Any:
+    async def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
-        exchange = self._exchange()
+        exchange = own_exchange()
         if exchange is None:
-            return await self._handle_exception(*args)
-        exchange.failed = True
+            return await wrapped_handle_exception(*args)
+        exchange.fail()
         try:
-            response = await self._handle_exception(*args)
+            response = await wrapped_handle_exception(*args)
         except BaseException:
             await exchange.respond_async(500)
             raise
         await exchange.respond_async(response.status_code, response)
         return response
 
-    async def _websocket(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Begin a connection; end it with the close code of whoever closes first."""
-        connection = Connection(self._site)
-        is_accepted = False
-
-        async def receive_and_see() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.receive":
-                connection.message("received")
-            elif message["type"] == "websocket.disconnect":
-                connection.finish(message.get("code") or 1005)  # RFC 6455: no code was given
-            return message
-
-        async def send_and_see(message: Message) -> None:
-            nonlocal is_accepted
-            await send(message)
-            kind = message["type"]
-            if kind == "websocket.send":
-                connection.message("sent")
-            elif kind == "websocket.accept":
-                is_accepted = True
-                connection.accepted()
-            elif kind == "websocket.close":
-                # A server answers 403 to a handshake that is closed before it is accepted.
-                connection.finish(message.get("code") or 1000 if is_accepted else 403)
-            elif kind == "websocket.http.response.start":
-                connection.finish(message["status"])
-
-        before = current.get()
-        current.set(connection)
-        try:
-            await self._asgi_app(scope, receive_and_see, send_and_see)
-        except BaseException as error:
-            if not _is_cancellation(error):
-                # What a server then sends: 1011, or 500 before the handshake is over.
-                connection.finish(1011 if is_accepted else 500)
-            raise
-        finally:
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
-            current.set(before)
-
-    async def full_dispatch_websocket(self, *args: Any) -> Any:
+    async def full_dispatch_websocket(*args: Any) -> Any:
         """See the websocket before its view runs."""
         connection = current.get()
-        if isinstance(connection, Connection) and connection.site is self._site:
-            websocket = quart.websocket._get_current_object()  # type: ignore[attr-defined]
+        if isinstance(connection, Connection) and connection.site is site:
+            websocket = get_websocket()
             await connection.match(websocket)
-            if self._site.decorators and websocket.url_rule is not None:
-                self._site.decorate(websocket.url_rule.endpoint)
-        return await self._full_dispatch_websocket(*args)
+            if site.decorators and websocket.url_rule is not None:
+                site.decorate(websocket.url_rule.endpoint)
+        return await wrapped_full_dispatch_websocket(*args)
 
-    def _exchange(self) -> Exchange | None:
-        """Return the current exchange; None in a request context that was made by hand."""
-        exchange = current.get()
-        return exchange if isinstance(exchange, Exchange) and exchange.site is self._site else None
+    def own_exchange() -> Exchange | None:
+        """Return the exchange of the current request; None for a context made by hand."""
+        exchange: Any = current.get()
+        if exchange is None or exchange.site is not site:
+            return None
+        request = get_request()
+        if exchange.request is None:
+            exchange.reach(request)  # opening the session failed
+        return exchange if exchange.request is request else None
+
+    app.asgi_app = asgi_app
+    app.full_dispatch_request = full_dispatch_request
+    app.handle_exception = handle_exception
+    app.full_dispatch_websocket = full_dispatch_websocket
+
+
+async def _exchange(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
+    """Begin an exchange; end it with the last byte, or when the application is done.
+
+    Quart returns normally, having sent nothing, when the client disconnects, and swallows a
+    response timeout: only the missing final message shows it.
+    """
+    exchange = Exchange(site)
+    counts_body = scope["method"] != "HEAD"
+    is_started = False
+    if site.measures_sizes:
+        receive = _measure_request(exchange, scope, receive)
+
+    async def send_and_see(message: Message) -> None:
+        nonlocal is_started
+        try:
+            await send(message)
+        except BaseException:
+            exchange.finish(CLIENT_CLOSED_REQUEST)  # that is the client, not the application
+            raise
+        if message["type"] == "http.response.body":
+            if counts_body:
+                exchange.sent(len(message.get("body", b"")))
+            if not message.get("more_body", False):
+                exchange.finish()
+        elif message["type"] == "http.response.start":
+            is_started = True
+            if message["status"] == 500 != exchange.status:
+                exchange.spoil()
+
+    before = current.get()
+    current.set(exchange)
+    try:
+        await app(scope, receive, send_and_see)
+    except BaseException as error:
+        if _is_cancellation(error):
+            exchange.finish(CLIENT_CLOSED_REQUEST)
+        elif is_started:
+            exchange.finish(500, failed=True)
+        else:
+            exchange.crash()
+        raise
+    finally:
+        exchange.finish(CLIENT_CLOSED_REQUEST)
+        current.set(before)  # a token could belong to another context by now
+
+
+async def _connect(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
+    """Begin a connection; end it with the close code of whoever closes first."""
+    connection = Connection(site)
+    is_accepted = False
+
+    async def receive_and_see() -> Message:
+        message = await receive()
+        if message["type"] == "websocket.receive":
+            connection.message("received")
+        elif message["type"] == "websocket.disconnect":
+            connection.finish(message.get("code") or 1005)  # RFC 6455: no code was given
+        return message
+
+    async def send_and_see(message: Message) -> None:
+        nonlocal is_accepted
+        await send(message)
+        kind = message["type"]
+        if kind == "websocket.send":
+            connection.message("sent")
+        elif kind == "websocket.accept":
+            is_accepted = True
+            connection.accepted()
+        elif kind == "websocket.close":
+            # A server answers 403 to a handshake that is closed before it is accepted.
+            connection.finish(message.get("code") or 1000 if is_accepted else 403)
+        elif kind == "websocket.http.response.start":
+            connection.finish(message["status"])
+
+    before = current.get()
+    current.set(connection)
+    try:
+        await app(scope, receive_and_see, send_and_see)
+    except BaseException as error:
+        if not _is_cancellation(error):
+            # What a server then sends: 1011, or 500 before the handshake is over.
+            connection.finish(1011 if is_accepted else 500)
+        raise
+    finally:
+        connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+        current.set(before)
 
 
 class _SharedWork:
@@ -324,7 +340,8 @@ def _wsgi(app: quart.Quart, environ: Message, start_response: Any) -> list[bytes
         method, scheme = environ["REQUEST_METHOD"], environ["wsgi.url_scheme"]
         async with app.test_request_context(path, method=method, headers=headers, scheme=scheme):
             response: Any = await app.full_dispatch_request()
-            return response, await response.get_data()
+            data = response.get_data()  # not awaitable for Werkzeug's own error responses
+            return response, await data if inspect.isawaitable(data) else data
 
     response, body = asyncio.run(answer())
     start_response(response.status, list(response.headers.items()))

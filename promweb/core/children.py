@@ -18,6 +18,9 @@ __all__ = ["Child", "HistogramChild", "NumberChild", "ObservedChild", "Owner", "
 
 Lock = AbstractContextManager[bool]
 
+PENDING_LIMIT = 32
+"""How many observations of a label set wait at most."""
+
 
 class Owner(Protocol):
     """What a child needs of its family."""
@@ -59,57 +62,90 @@ class NumberChild(Child):
 
 
 class ObservedChild(Child):
-    """What a summary and a histogram have in common."""
+    """What a summary and a histogram have in common.
 
-    __slots__ = ()
+    An observation is only put down; taking the lock and finding the bucket, which cost more than
+    everything else about a request, are done for many at a time, and whenever somebody looks.
+    Appending to a list and popping from it are atomic, so nothing is lost or counted twice.
+    """
+
+    __slots__ = ("_pending", "_sum")
+
+    def clear(self) -> None:
+        self._pending: list[float] = []
+        self._sum = 0.0
+        super().clear()
+
+    def observe(self, amount: float) -> None:
+        """Record one observation."""
+        pending = self._pending
+        pending.append(amount)
+        if len(pending) >= PENDING_LIMIT:
+            self._fold()
 
     @property
     def total(self) -> int:
         """How many observations there were."""
         raise NotImplementedError
 
-    def observe(self, amount: float) -> None:
-        """Record one observation."""
+    @property
+    def sum(self) -> float:
+        """What the observations add up to."""
+        self._fold()
+        return self._sum
+
+    def _fold(self) -> None:
+        pending = self._pending
+        with self.owner.lock:
+            while pending:
+                try:
+                    amount = pending.pop()
+                except IndexError:  # a signal handler was faster
+                    break
+                self._add(amount if amount > 0 else 0.0)  # a clock may go backwards
+
+    def _add(self, amount: float) -> None:
         raise NotImplementedError
 
 
 class SummaryChild(ObservedChild):
     """Count and sum of what was observed."""
 
-    __slots__ = ("count", "sum")
+    __slots__ = ("_count",)
 
     def clear(self) -> None:
-        self.count = 0
-        self.sum = 0.0
+        self._count = 0
         super().clear()
 
     @property
     def total(self) -> int:
-        return self.count
+        self._fold()
+        return self._count
 
-    def observe(self, amount: float) -> None:
-        with self.owner.lock:
-            self.count += 1
-            self.sum += amount
+    def _add(self, amount: float) -> None:
+        self._count += 1
+        self._sum += amount
 
 
 class HistogramChild(ObservedChild):
     """Observations per bucket (not cumulative) and their sum."""
 
-    __slots__ = ("buckets", "sum")
+    __slots__ = ("_buckets",)
 
     def clear(self) -> None:
-        self.buckets = [0] * len(self.owner.bounds)
-        self.sum = 0.0
+        self._buckets = [0] * len(self.owner.bounds)
         super().clear()
+
+    @property
+    def buckets(self) -> list[int]:
+        """Observations per bucket."""
+        self._fold()
+        return self._buckets
 
     @property
     def total(self) -> int:
         return sum(self.buckets)
 
-    def observe(self, amount: float) -> None:
-        owner = self.owner
-        index = bisect_left(owner.bounds, amount)
-        with owner.lock:
-            self.buckets[index] += 1
-            self.sum += amount
+    def _add(self, amount: float) -> None:
+        self._buckets[bisect_left(self.owner.bounds, amount)] += 1
+        self._sum += amount

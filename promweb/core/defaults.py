@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from .catalog import Catalog
+from .children import ObservedChild
 from .exchange import Exchange
 from .families import (
     OVERFLOW,
@@ -15,16 +16,16 @@ from .families import (
     DerivedCounterFamily,
     GaugeFamily,
     HistogramFamily,
-    LabelValues,
     SummaryFamily,
 )
-from .grouping import Grouping
+from .grouping import UNMATCHED, Grouping
 from .labels import ERROR, LabelPlan
-from .site import standard_method
+from .site import Recorder, standard_method
 from .version import __version__
 from .websockets import WebsocketMetrics
 
 __all__ = ["DefaultMetrics"]
+
 
 SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
 """Upper bounds for sizes, in bytes: 64 B to 64 MiB."""
@@ -46,7 +47,7 @@ class DefaultMetrics:
         buckets: Iterable[float | str] | None,
         histogram: bool,
         default_labels: Mapping[str, object],
-        excludes: Callable[[str], bool],
+        excludes: Callable[[str], bool] | None,
         max_series: int,
         coroutines: bool,
         in_progress: bool,
@@ -58,20 +59,17 @@ class DefaultMetrics:
         catalog = Catalog.of(registry)
         self.problems = catalog.problems
         self._excludes = excludes
-        self._grouping = grouping
-        self._grouped_by_attribute = grouping.attribute is not None
-        taken = {"method", "status", grouping.name}.intersection(default_labels)
-        if taken:
-            raise ValueError(
-                f"default_labels: the default metrics have a label {sorted(taken)[0]!r} already; "
-                "give the default label another name"
-            )
+        self._group_name = grouping.name
+        self._read_group = grouping.attribute
+        self._ready: dict[tuple[str, str, int], ObservedChild] = {}
+        self.check(prefix, grouping, buckets, default_labels)
         duration_name = f"{prefix}http_request_duration_seconds"
         calls = {} if grouping.call is None else {grouping.name: grouping.call}
         self.plan = LabelPlan(
             duration_name, calls, default_labels, self.problems, coroutines=coroutines
         )
-        self._fold = self.plan.fold[len(calls) :]
+        self._skip = len(calls)
+        """How many values of the plan are the group."""
 
         catalog.info(
             registry,
@@ -122,6 +120,7 @@ class DefaultMetrics:
                     f"{prefix}http_requests_in_progress",
                     "Number of HTTP requests in progress",
                     ("method",),
+                    max_series=max_series,
                     multiprocess_mode="livesum",
                 ),
             )
@@ -157,43 +156,104 @@ class DefaultMetrics:
             self.websockets = WebsocketMetrics(
                 registry, prefix, grouping, excludes, max_series, coroutines=coroutines
             )
-        self.measures_sizes = request_size or response_size
-        self._optional = self.measures_sizes or response_start
+        self.measures_sizes = bool(self.request_size or self.response_size)
+        self.record = self._fast_path()
+        """Records a request that has ended; never raises."""
 
-    def record(self, exchange: Exchange, values: LabelValues, seconds: float) -> None:
-        """Record a request that has ended; `values` are those of the plan."""
-        request = exchange.request
-        if self._excludes(request.path):
-            return
-        method = standard_method(request.method)
-        status = str(exchange.status)
-        if self._grouped_by_attribute:
-            group = self._group(request)
-        else:
-            group, values = values[0], values[1:]
-        key = (method, group, status, *values)
-        child = self.duration.children.get(key)
-        if child is None:
-            child = self.duration.child(key, (method, OVERFLOW, status, *self._fold))
-        child.observe(seconds)
-        if exchange.failed:
-            self._exceptions.child((method, status, *values), (method, status, *self._fold)).inc()
-        if self._optional:
-            self._record_optional(exchange, key)
+    @staticmethod
+    def check(
+        prefix: str,
+        grouping: Grouping,
+        buckets: Iterable[float | str] | None,
+        default_labels: Mapping[str, object],
+    ) -> None:
+        """Raise for arguments that no default metrics can be made of."""
+        taken = {"method", "status", grouping.name}.intersection(default_labels)
+        if taken:
+            raise ValueError(
+                f"default_labels: the default metrics have a label {sorted(taken)[0]!r} already; "
+                "give the default label another name"
+            )
+        try:
+            HistogramFamily("duration", "", default_labels)
+        except ValueError as error:
+            raise ValueError(f"default_labels: {error}") from error
+        if buckets is not None:
+            try:
+                HistogramFamily("duration", "", buckets=buckets)
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(
+                    f"buckets={buckets!r} of {prefix}http_request_duration_seconds: {error}"
+                ) from error
+
+    def adopt(self, other: Recorder) -> None:
+        """Record what another recorder of the same duration family would."""
+        for family in ("in_progress", "request_size", "response_size", "response_start"):
+            if getattr(self, family) is None:
+                setattr(self, family, getattr(other, family))
+        self.measures_sizes = bool(self.request_size or self.response_size)
+        self.record = self._fast_path()
+
+    def _fast_path(self) -> Callable[[Exchange, float], None]:
+        """Return `record` for the ordinary request: matched, seen before, nothing failed.
+
+        Closure variables, one lookup, one append; all else is `_record`'s.
+        """
+        read_group, find_child, record = self._read_group, self._ready.get, self._record
+        if read_group is None or self._excludes or self._has_options() or not self.plan.constant:
+            return record
+
+        def record_ordinary(exchange: Exchange, seconds: float) -> None:
+            try:
+                request = exchange.request
+                child = find_child((request.method, read_group(request), exchange.status))
+                if child is None or exchange.failed or request.url_rule is None:
+                    record(exchange, seconds)
+                else:
+                    child.observe(seconds)
+            except Exception:
+                record(exchange, seconds)
+
+        return record_ordinary
+
+    def _record(self, exchange: Exchange, seconds: float) -> None:
+        try:
+            request = exchange.request
+            if self._excludes is not None and self._excludes(request.path):
+                return
+            values = exchange.values(self)
+            group = values[0] if self._read_group is None else self._group(request)
+            method, status = standard_method(request.method), str(exchange.status)
+            defaults, folded = values[self._skip :], self.plan.fold[self._skip :]
+            labels = (method, group, status, *defaults)
+            folded_labels = (method, OVERFLOW, status, *folded)
+            child = self.duration.child(labels, folded_labels)
+            child.observe(seconds)
+            if exchange.failed:
+                self._exceptions.child((method, status, *defaults), (method, status, *folded)).inc()
+            for family, amount in (
+                (self.request_size, exchange.request_bytes),
+                (self.response_size, exchange.response_bytes),
+                (self.response_start, exchange.response_start or seconds),
+            ):
+                if family is not None:
+                    family.child(labels, folded_labels).observe(amount)
+            # What is kept is bounded by the family: clients invent paths and methods.
+            if method == request.method and self.duration.children.get(labels) is child:
+                self._ready[method, group, exchange.status] = child
+        except Exception:
+            self.problems.failed("record a request")
+
+    def _has_options(self) -> bool:
+        return any((self.request_size, self.response_size, self.response_start))
 
     def _group(self, request: Any) -> str:
+        if request.url_rule is None:
+            return UNMATCHED
+        assert self._read_group is not None, "a function of the request is a label of the plan"
         try:
-            return self._grouping.of(request)
+            return self._read_group(request)
         except Exception:
-            self.problems.label_error(self.duration.name, self._grouping.name)
+            self.problems.label_error(self.duration.name, self._group_name)
             return ERROR
-
-    def _record_optional(self, exchange: Exchange, key: LabelValues) -> None:
-        folded = (key[0], OVERFLOW, key[2], *self._fold)
-        for family, value in (
-            (self.request_size, exchange.request_bytes),
-            (self.response_size, exchange.response_bytes),
-            (self.response_start, exchange.response_start),
-        ):
-            if family is not None:
-                family.child(key, folded).observe(value)

@@ -10,9 +10,10 @@ An adapter calls these three and knows nothing of metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from .children import NumberChild
@@ -41,75 +42,65 @@ class Measurement(Protocol):
 class Visit:
     """What an HTTP request and a websocket connection have in common: decorators ask it."""
 
-    __slots__ = ("excluded", "request", "site", "tracked")
+    # What few visits change is a class attribute: a visit sets only what is its own.
+    request: Any = None
+    """The framework's request or websocket, once the application's dispatch was reached."""
+    tracked = True
+    """False once `do_not_track` said so: the default metrics skip this visit."""
+    excluded = False
+    """True once `exclude_all_metrics` said so: every metric skips this visit."""
+    special = False
+    """Whether anything but the ordinary happened, so that ending it takes a closer look."""
+    _entered: Sequence[NumberChild] = ()
+    """What counts this visit as in progress."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.request: Any = None
-        """The framework's request or websocket, once the application's dispatch was reached."""
-        self.tracked = True
-        """False once `do_not_track` said so: the default metrics skip this visit."""
-        self.excluded = False
-        """True once `exclude_all_metrics` said so: every metric skips this visit."""
+        self.start = site.clock()
 
     def is_view(self, target: object) -> bool:
         """Tell whether `target` is the view that is about to answer."""
         return False
 
+    def defer(self, measurement: Measurement) -> None:
+        """Keep a view's measurement until the final response exists."""
+        raise NotImplementedError("only an exchange has a response to wait for")
+
     def do_not_track(self) -> None:
         """Leave this visit out of the default metrics, and of what is in progress."""
         self.tracked = False
+        self.special = True
         self._leave()
 
     def exclude_all(self) -> None:
         """Leave this visit out of every metric."""
         self.excluded = True
+        self.special = True
         self._leave()
-
-    def defer(self, measurement: Measurement) -> None:
-        """Keep a view's measurement until the final response exists."""
-        raise NotImplementedError
 
     def _leave(self) -> None:
         """Be in progress no more."""
-        raise NotImplementedError
+        entered, self._entered = self._entered, ()
+        for child in entered:
+            child.dec()
 
 
 class Exchange(Visit):
     """One HTTP request."""
 
-    __slots__ = (
-        "_deferred",
-        "_entered",
-        "_samples",
-        "failed",
-        "finished",
-        "method",
-        "request_bytes",
-        "response",
-        "response_bytes",
-        "response_start",
-        "start",
-        "status",
-    )
-
-    def __init__(self, site: Site, method: str) -> None:
-        super().__init__(site)
-        self.method = method
-        self.response: Any = None
-        self.status = 0
-        """The final status, 0 while there is none."""
-        self.failed = False
-        """Whether an exception stayed unhandled."""
-        self.finished = False
-        self.request_bytes = self.response_bytes = 0
-        self.response_start = 0.0
-        self._deferred: list[Measurement] = []
-        self._samples: dict[Recorder, LabelValues] = {}
-        self._entered: Sequence[NumberChild] = ()
-        if site.gauges:
-            self._enter()
-        self.start = site.clock()
+    response: Any = None
+    """The final response, once there is one (an empty one where labels need one to look at)."""
+    status = 0
+    """The final status, 0 while there is none."""
+    failed = False
+    """Whether an exception stayed unhandled."""
+    finished = False
+    request_bytes = 0
+    response_bytes = 0
+    response_start = 0.0
+    """Seconds from the beginning to the first byte of the body; 0 while there was none."""
+    _deferred: Sequence[Measurement] = ()
+    _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
 
     def is_view(self, target: object) -> bool:
         request = self.request
@@ -118,26 +109,58 @@ class Exchange(Visit):
         return self.site.is_view(request.url_rule.endpoint, target)
 
     def defer(self, measurement: Measurement) -> None:
-        self._deferred.append(measurement)
+        self._deferred = (*self._deferred, measurement)
+        self.special = True
+
+    def reach(self, request: Any) -> None:
+        """Reach the application's own dispatch: the request is known, its view has not run."""
+        self.request = request
+        site, rule = self.site, request.url_rule
+        if rule is not None and rule.endpoint in site.endpoints:
+            self.do_not_track()
+        elif site.watches:
+            self._enter()
+            if site.decorators and rule is not None:
+                site.decorate(rule.endpoint)
+
+    def _enter(self) -> None:
+        """Be in progress."""
+        self.special = True
+        method = (standard_method(self.request.method),)
+        self._entered = [gauge.child(method) for gauge in self.site.gauges]
+        for child in self._entered:
+            child.inc()
+
+    def fail(self) -> None:
+        """Note an exception that nobody handled."""
+        self.failed = True
 
     def respond(self, status: int, response: object = None) -> None:
         """Take the final response and resolve every label; the request context is still there.
 
         Only the first call counts. Without a response, label callables see an empty one.
         """
-        if self._accept(status, response):
+        if self.status:
+            return
+        self.status = status
+        self.response = response
+        if self._deferred or not self.site.constant:
             for plan, take in self._unresolved():
                 take(plan.resolve(self.response))
 
     async def respond_async(self, status: int, response: object = None) -> None:
         """Do what `respond` does, and await labels that are coroutine functions."""
-        if self._accept(status, response):
+        if self.status:
+            return
+        self.status = status
+        self.response = response
+        if self._deferred or not self.site.constant:
             for plan, take in self._unresolved():
                 take(await plan.resolve_async(self.response))
 
     def sent(self, size: int) -> None:
         """Count bytes of the body that are about to be sent; the first ones start the response."""
-        if not self.response_bytes and not self.response_start:
+        if size and not self.response_bytes:
             self.response_start = max(self.site.clock() - self.start, 0.0)
         self.response_bytes += size
 
@@ -149,52 +172,56 @@ class Exchange(Visit):
         if self.finished:
             return
         self.finished = True
-        seconds = max(self.site.clock() - self.start, 0.0)
+        site = self.site
+        seconds = site.clock() - self.start
+        if self.special or failed or not self.status:
+            self._finish_specially(seconds, status, failed)
+        else:
+            site.record(self, seconds)
+
+    def _finish_specially(self, seconds: float, status: int, failed: bool) -> None:
         self._leave()
-        self.response_start = self.response_start or seconds
         if self.request is None:
             return  # a middleware answered: the application never saw this request
-        self.failed |= failed
+        if failed:
+            self.failed = True
         self.respond(status)
         if self.excluded:
             return
         for measurement in self._deferred:
             measurement.flush()
         if self.tracked:
-            samples = self._samples
-            for recorder in self.site.recorders:
-                values = samples.get(recorder) or recorder.plan.resolve(self.response)
-                try:
-                    recorder.record(self, values, seconds)
-                except Exception:
-                    recorder.problems.failed("record a request")
+            self.site.record(self, seconds)
 
-    def _accept(self, status: int, response: object) -> bool:
-        """Take the first final response; tell whether there are labels to resolve."""
+    def crash(self) -> None:
+        """End the exchange for an exception that left the application before anything was sent.
+
+        There may have been a response, which a teardown function then spoilt: labels saw that one.
+        """
+        self.spoil()
+        self.finish(500, failed=True)
+
+    def spoil(self) -> None:
+        """Note that the client gets a 500 in place of the response that there was."""
         if self.status:
-            return False
-        self.status = status
-        labels = bool(self._deferred) or not self.site.constant
-        if response is None and labels:
-            response = self.site.make_response(status)
-        self.response = response
-        return labels and not self.excluded
+            self.status = 500
+            self.failed = True
+
+    def values(self, recorder: Recorder) -> LabelValues:
+        """Return the label values that `respond` resolved for a recorder."""
+        values = self._values.get(recorder)
+        return recorder.plan.resolve(self.response) if values is None else values
 
     def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
         """Yield each plan of this exchange and who takes its values."""
+        if self.excluded:
+            return
+        if self.response is None:
+            self.response = self.site.make_response(self.status)
         for measurement in self._deferred:
             yield measurement.plan, measurement.settle
         if self.tracked and not self.site.constant:
+            values: dict[Recorder, LabelValues] = {}
+            self._values = values
             for recorder in self.site.recorders:
-                yield recorder.plan, partial(self._samples.__setitem__, recorder)
-
-    def _enter(self) -> None:
-        method = standard_method(self.method)
-        self._entered = [gauge.child((method,)) for gauge in self.site.gauges]
-        for child in self._entered:
-            child.inc()
-
-    def _leave(self) -> None:
-        entered, self._entered = self._entered, ()
-        for child in entered:
-            child.dec()
+                yield recorder.plan, partial(values.__setitem__, recorder)

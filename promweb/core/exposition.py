@@ -16,7 +16,7 @@ from .catalog import Catalog
 
 __all__ = ["Scrape", "answer", "render"]
 
-_VERSION = re.compile(r"\s*version\s*=\s*(.*)", re.ASCII)
+_VERSION = re.compile(r"\s*version\s*=\s*(.*?)\s*", re.ASCII)
 _NUMBERS = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}", re.ASCII)
 _LONGEST_HEADER = 4096  # Prometheus sends about 350 characters
 

@@ -67,6 +67,8 @@ class Family(Generic[ChildT]):
         )
         self._definition: Metric = next(iter(prototype.describe()))
         self.name = self._definition.name
+        self.given_name = name
+        """The name as the program gave it, which says `_total` or not."""
         self.type = self._definition.type
         self.max_series = max_series
         self.on_fold: Callable[[str], None] | None = None
@@ -98,11 +100,14 @@ class Family(Generic[ChildT]):
     def _admit(self, values: LabelValues, folded: LabelValues) -> ChildT:
         values = tuple(map(_encodable, values))
         everything = (OVERFLOW,) * len(values)
-        reserve = max(1, self.max_series // 10)
+        folded = folded or everything
+        reserve = 1
+        if folded != everything and self.max_series > 2:
+            reserve = max(2, self.max_series // 10)
         with self.lock:
             for candidate, room in (
                 (values, self.max_series - reserve),
-                (folded or everything, self.max_series - 1),
+                (folded, self.max_series - 1),
                 (everything, self.max_series),
             ):
                 child = self.children.get(candidate)
@@ -112,7 +117,7 @@ class Family(Generic[ChildT]):
                     break
         assert child is not None, "only `everything` can take the last place"
         if candidate is not values and self.on_fold is not None:
-            self.on_fold(self.name)
+            self.on_fold(self.given_name)
         return child
 
     def clear(self) -> None:
@@ -179,7 +184,7 @@ class SummaryFamily(Family[SummaryChild]):
     child_class = SummaryChild
 
     def _samples(self, child: SummaryChild) -> list[Sample]:
-        return [("_count", {}, float(child.count)), ("_sum", {}, child.sum)]
+        return [("_count", {}, float(child.total)), ("_sum", {}, child.sum)]
 
 
 class HistogramFamily(Family[HistogramChild]):

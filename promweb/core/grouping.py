@@ -15,6 +15,14 @@ UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
 
 
+# Those that are text already; a Rule is shown as its pattern.
+_ATTRIBUTES: dict[str, Callable[[Any], str]] = {
+    "path": attrgetter("path"),
+    "endpoint": attrgetter("endpoint"),
+    "url_rule": attrgetter("url_rule.rule"),
+}
+
+
 class Grouping:
     """How `group_by` names and computes the group.
 
@@ -39,22 +47,19 @@ class Grouping:
         self.name = check_label_name(name, where)
         if self.name in ("method", "status"):
             raise ValueError(f"{where}: the default metrics have a label {name!r} already")
-        self.attribute: Callable[[Any], object] | None = None
+        self.attribute: Callable[[Any], str] | None = None
         self.call: Callable[[], object] | None = None
         if isinstance(group_by, str):
-            self.attribute = attrgetter(group_by)
+            self.attribute = _ATTRIBUTES.get(group_by) or _read_as_text(group_by)
         else:
             if not takes_argument(group_by, where):
                 raise ValueError(f"{where}: must take one argument, the request")
             self.call = _of_current_request(group_by)
 
-    def of(self, request: Any) -> str:
-        """Return the group of a request (or websocket) by attribute; raise what reading it does."""
-        if request.url_rule is None:
-            return UNMATCHED
-        assert self.attribute is not None, "functions are label callables"
-        group = self.attribute(request)
-        return group if type(group) is str else str(group)
+
+def _read_as_text(name: str) -> Callable[[Any], str]:
+    read = attrgetter(name)
+    return lambda request: str(read(request))
 
 
 def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:

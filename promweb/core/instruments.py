@@ -42,7 +42,7 @@ class Instrument:
         family: Family[Any],
         plan: LabelPlan,
         clock: Callable[[], float],
-        excludes: Callable[[str], bool],
+        excludes: Callable[[str], bool] | None,
     ) -> None:
         self.family = family
         self.plan = plan
@@ -56,7 +56,11 @@ class Instrument:
         exchange = current.get()
         if exchange is not None and (
             exchange.excluded
-            or (exchange.request is not None and self.excludes(exchange.request.path))
+            or (
+                self.excludes is not None
+                and exchange.request is not None
+                and self.excludes(exchange.request.path)
+            )
         ):
             return None
         try:
@@ -106,7 +110,7 @@ class _Timing:
 
     def end(self, outcome: object) -> None:
         self._seconds = self._elapsed()
-        if not self._deferred:
+        if not self._deferred and not _is_excluded():
             self._values = self.plan.resolve(outcome)
             self.flush()
 
@@ -115,6 +119,8 @@ class _Timing:
             self.end(outcome)
             return
         self._seconds = self._elapsed()
+        if _is_excluded():
+            return
         try:
             self._values = await self.plan.resolve_async(outcome)
         finally:  # cancelled while a label was awaited: the call happened all the same
@@ -130,6 +136,12 @@ class _Timing:
 
     def _elapsed(self) -> float:
         return max(self._instrument.clock() - self._start, 0.0)
+
+
+def _is_excluded() -> bool:
+    """Tell whether the request said so by now: what a call does may exclude the call itself."""
+    exchange = current.get()
+    return exchange is not None and exchange.excluded
 
 
 class _Occupation:

@@ -76,6 +76,9 @@ class LabelPlan:
             **(labels or {}),
             **{k: v for k, v in defaults.items() if k not in (labels or {})},
         }
+        for label in merged:
+            if not isinstance(label, str) or not label:
+                raise ValueError(f"metric {metric!r}: invalid label name {label!r}: must be text")
         self.metric = metric
         self.problems = problems
         self.names = tuple(merged)

@@ -124,7 +124,12 @@ class MetricsBase(ABC):
         self._patterns = options.read_patterns(excluded_paths)
         self._catalog = Catalog.of(self.registry)
         # Wrong arguments are reported here, not when an app factory runs.
-        Grouping(self.group_by)
+        DefaultMetrics.check(
+            _prefix(self.defaults_prefix),
+            Grouping(self.group_by),
+            self.buckets,
+            self.default_labels,
+        )
         if app is not None:
             self.init_app(app)
 
@@ -165,12 +170,12 @@ class MetricsBase(ABC):
         prefix = prefix or self.defaults_prefix
         recorder = DefaultMetrics(
             self.registry,
-            prefix="" if prefix == NO_PREFIX else f"{prefix}_",
+            prefix=_prefix(prefix),
             grouping=Grouping(options.read_group_by(group_by, group_by_endpoint)),
             buckets=buckets,
             histogram=latency_as_histogram,
             default_labels=self.default_labels,
-            excludes=self._excludes,
+            excludes=self._excludes if self._patterns else None,
             max_series=self.max_series,
             coroutines=self._coroutines,
             in_progress=self.in_progress,
@@ -203,7 +208,9 @@ class MetricsBase(ABC):
         endpoint = "prometheus_metrics"
         while endpoint in app.view_functions:
             endpoint += "_"
-        app.add_url_rule(path, endpoint, self.do_not_track()(view))
+        # Without a host, a rule matches nothing where the application matches hosts.
+        host = {"host": "<promweb_host>"} if app.url_map.host_matching else {}
+        app.add_url_rule(path, endpoint, view, **host)
         site.served[path] = self.registry
         site.endpoints.add(endpoint)
 
@@ -218,7 +225,7 @@ class MetricsBase(ABC):
                     "register_default takes decorators, as in "
                     f"register_default(metrics.counter(...)), not {decorator!r}"
                 )
-        self._site(self._app(app)).decorators.extend(metric_wrappers)
+        self._site(self._app(app)).add_decorators(metric_wrappers)
 
     def counter(
         self,
@@ -378,11 +385,12 @@ class MetricsBase(ABC):
                 name, description, plan.names, max_series=self.max_series, **kwargs
             )
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{method} {name!r}: {error}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{method} {name!r}: {error}") from error
         family = self._catalog.add(self.registry, family)
         if plan.constant and initial_value:
             family.child(plan.fold)
-        excludes = self._excludes if self.exclude_user_defaults else _nothing
+        excludes = self._excludes if self._patterns and self.exclude_user_defaults else None
         return _decorator(f"{method} {name!r}", Instrument(family, plan, self.clock, excludes))
 
     def _excludes(self, path: str) -> bool:
@@ -421,6 +429,10 @@ class MetricsBase(ABC):
         """Return a view that answers a scrape of the registry."""
 
 
+def _prefix(defaults_prefix: str) -> str:
+    return "" if defaults_prefix == NO_PREFIX else f"{defaults_prefix}_"
+
+
 def _decorator(what: str, probe: Probe) -> Decorator:
     def decorator(function: F, /) -> F:
         return wrap(function, probe, what)
@@ -430,7 +442,3 @@ def _decorator(what: str, probe: Probe) -> Decorator:
 
 def _marking(what: str, say: Callable[[Visit], None]) -> Decorator:
     return _decorator(what, Mark(say))
-
-
-def _nothing(path: str) -> bool:
-    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -39,7 +40,11 @@ def read_default_labels(
 
 
 def _deprecated(argument: str, instead: str) -> None:
-    warnings.warn(f"{argument} is deprecated; use {instead}", DeprecationWarning, stacklevel=4)
+    """Warn where the caller is, however many of promweb's own calls lie between."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("promweb."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{argument} is deprecated; use {instead}", DeprecationWarning, stacklevel=level)
 
 
 def read_max_series(max_series: int) -> int:
@@ -49,13 +54,19 @@ def read_max_series(max_series: int) -> int:
 
 
 def read_patterns(excluded_paths: str | Iterable[str] | None) -> list[re.Pattern[str]]:
+    if excluded_paths is None or isinstance(excluded_paths, (str, re.Pattern)):
+        excluded_paths = [excluded_paths] if excluded_paths else []
+    if not isinstance(excluded_paths, Iterable):
+        raise TypeError(
+            f"excluded_paths={excluded_paths!r}: must be a regular expression or a list of them"
+        )
     patterns = []
-    paths = [excluded_paths] if isinstance(excluded_paths, str) else excluded_paths or ()
-    for pattern in paths:
+    for pattern in excluded_paths:
         try:
             patterns.append(re.compile(pattern))
-        except re.error as error:
-            raise ValueError(
+        except (re.error, TypeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
                 f"excluded_paths: {pattern!r} is not a regular expression: {error}"
             ) from error
     return patterns

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from .families import GaugeFamily, HistogramFamily, LabelValues, SummaryFamily
+from .families import GaugeFamily, HistogramFamily, SummaryFamily
 from .labels import LabelPlan
 from .problems import Problems
 from .views import targets
@@ -43,8 +43,11 @@ class Recorder(Protocol):
     measures_sizes: bool
     websockets: WebsocketMetrics | None
 
-    def record(self, exchange: Exchange, values: LabelValues, seconds: float) -> None:
-        """Record a request that has ended; `values` are those of the plan."""
+    record: Callable[[Exchange, float], None]
+    """Records a request that has ended; never raises."""
+
+    def adopt(self, other: Recorder) -> None:
+        """Record what another recorder of the same duration family would."""
 
 
 class Site:
@@ -57,6 +60,8 @@ class Site:
         self.app = app
         self.clock = clock
         self.recorders: tuple[Recorder, ...] = ()
+        self.record: Callable[[Exchange, float], None] = _record_nothing
+        """Has every recorder record a request that has ended."""
         self.constant = True
         """Whether no recorder has a label to resolve."""
         self.gauges: tuple[GaugeFamily, ...] = ()
@@ -69,6 +74,8 @@ class Site:
         """The endpoints that serve metrics; no decorator is applied to them."""
         self.decorators: list[Callable[[Any], Any]] = []
         """What `register_default` wants around every view."""
+        self.watches = False
+        """Whether an exchange has something to do when it arrives."""
         self.measures_sizes = False
         """Whether a recorder wants the sizes of bodies."""
         self._decorated: dict[str, tuple[object, int]] = {}
@@ -78,15 +85,29 @@ class Site:
     def add(self, recorder: Recorder) -> None:
         """Have a recorder see every request that begins from now on.
 
-        A second one for the same family would count every request twice; it is left out.
+        Two with the same duration family would count every request twice: they become one.
         """
-        if any(known.duration is recorder.duration for known in self.recorders):
-            return
-        self.recorders = (*self.recorders, recorder)
+        for known in self.recorders:
+            if known.duration is recorder.duration:
+                known.adopt(recorder)
+                break
+        else:
+            self.recorders = (*self.recorders, recorder)
+        self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record
         self.constant = all(recorder.plan.constant for recorder in self.recorders)
         self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
         gauges = (recorder.in_progress for recorder in self.recorders)
         self.gauges = tuple(gauge for gauge in gauges if gauge is not None)
+        self.watches = bool(self.gauges or self.decorators)
+
+    def add_decorators(self, decorators: Iterable[Callable[[Any], Any]]) -> None:
+        """Put decorators around every view, those added later included."""
+        self.decorators.extend(decorators)
+        self.watches = True
+
+    def _record(self, exchange: Exchange, seconds: float) -> None:
+        for recorder in self.recorders:
+            recorder.record(exchange, seconds)
 
     def decorate(self, endpoint: str) -> None:
         """Put the decorators of `register_default` around the view of an endpoint, each once.
@@ -121,3 +142,7 @@ class Site:
             # The function keeps alive what the ids stand for.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return id(target) in known[1]
+
+
+def _record_nothing(exchange: Exchange, seconds: float) -> None:
+    """Record for nobody: the application has no default metrics."""

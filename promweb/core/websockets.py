@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -17,7 +18,7 @@ from .catalog import Catalog
 from .children import NumberChild
 from .exchange import Visit
 from .families import OVERFLOW, CounterFamily, GaugeFamily, HistogramFamily
-from .grouping import Grouping
+from .grouping import UNMATCHED, Grouping
 from .labels import ERROR, LabelPlan
 from .site import Site
 
@@ -35,7 +36,7 @@ class WebsocketMetrics:
         registry: CollectorRegistry,
         prefix: str,
         grouping: Grouping,
-        excludes: Callable[[str], bool],
+        excludes: Callable[[str], bool] | None,
         max_series: int,
         *,
         coroutines: bool,
@@ -54,13 +55,14 @@ class WebsocketMetrics:
             self._duration_name, calls, {}, self._problems, coroutines=coroutines
         )
 
-    async def group(self, websocket: object) -> str:
+    async def group(self, websocket: Any) -> str:
         """Return the group of a connection, within its websocket context."""
         self._make()
-        if self.grouping.attribute is None:
+        read = self.grouping.attribute
+        if read is None:
             return (await self._plan.resolve_async(None))[0]
         try:
-            return self.grouping.of(websocket)
+            return UNMATCHED if websocket.url_rule is None else read(websocket)
         except Exception:
             self._problems.label_error(self._duration_name, self.grouping.name)
             return ERROR
@@ -119,31 +121,28 @@ class WebsocketMetrics:
 class Connection(Visit):
     """One websocket connection. Nothing here raises."""
 
-    __slots__ = ("_early", "_entered", "_finished", "_groups", "_start")
-
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self._groups: list[tuple[WebsocketMetrics, str]] = []
-        self._entered: list[NumberChild] = []
         self._finished = False
-        self._early: list[str] | None = []
-        """Messages that came in before the route was known."""
-        self._start = site.clock()
+        self._matched = False
+        self._early = 0
+        """How many messages came in before the route was known."""
 
     async def match(self, websocket: object) -> None:
         """Take the websocket and compute its groups; the websocket context is there."""
         self.request = websocket
         for recorder in self.site.recorders:
             metrics = recorder.websockets
-            if metrics is None or metrics.excludes(self.request.path):
+            if metrics is None or (metrics.excludes and metrics.excludes(self.request.path)):
                 continue
             try:
                 self._groups.append((metrics, await metrics.group(websocket)))
             except Exception:
                 recorder.problems.failed("measure a websocket connection")
-        early, self._early = self._early or [], None
-        for direction in early:
-            self.message(direction)
+        self._matched = True
+        for _ in range(self._early):
+            self.message("received")
 
     def accepted(self) -> None:
         """Be in progress from now on."""
@@ -152,8 +151,8 @@ class Connection(Visit):
 
     def message(self, direction: str) -> None:
         """Count a message, `received` or `sent`."""
-        if self._early is not None:
-            self._early.append(direction)
+        if not self._matched:
+            self._early += 1
         elif self._counts:
             for metrics, group in self._groups:
                 metrics.message(group, direction)
@@ -165,15 +164,10 @@ class Connection(Visit):
         self._finished = True
         self._leave()
         if self._counts:
-            seconds = max(self.site.clock() - self._start, 0.0)
+            seconds = max(self.site.clock() - self.start, 0.0)
             for metrics, group in self._groups:
                 metrics.closed(group, str(close_code), seconds)
 
     @property
     def _counts(self) -> bool:
         return self.tracked and not self.excluded
-
-    def _leave(self) -> None:
-        entered, self._entered = self._entered, []
-        for child in entered:
-            child.dec()

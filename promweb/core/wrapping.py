@@ -9,7 +9,7 @@ from functools import partial, update_wrapper, wraps
 from typing import Any, Protocol, TypeVar, cast
 
 from .instruments import Call
-from .labels import RAISED, is_coroutine_function
+from .labels import RAISED
 from .views import innermost
 
 __all__ = ["Probe", "wrap"]
@@ -44,13 +44,18 @@ def wrap(function: F, probe: Probe, what: str) -> F:
     if not callable(function):
         raise TypeError(f"{what} decorates functions, not {type(function).__name__} objects.")
     target = innermost(function)
-    if inspect.isasyncgenfunction(function):
+    if _is_kind(inspect.isasyncgenfunction, function):
         return cast(F, _GeneratorFunction(function, probe, target, _relay_async))
-    if inspect.isgeneratorfunction(function):
+    if _is_kind(inspect.isgeneratorfunction, function):
         return cast(F, _GeneratorFunction(function, probe, target, _relay))
-    if is_coroutine_function(function):
+    if _is_kind(inspect.iscoroutinefunction, function):
         return cast(F, _wrap_coroutine_function(function, probe, target))
     return cast(F, _wrap_function(function, probe, target))
+
+
+def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
+    """Ask about a function, or about what an object does when it is called."""
+    return is_kind(function) or is_kind(getattr(function, "__call__", None))  # noqa: B004
 
 
 def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
@@ -125,6 +130,9 @@ def _relay(call: Call, generator: Generator[Any, Any, Any]) -> Generator[Any, An
     try:
         outcome = yield from generator
         return outcome
+    except GeneratorExit:  # whoever read it had enough
+        outcome = None
+        raise
     finally:
         call.end(outcome)
 
@@ -138,7 +146,8 @@ async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> Async
         while True:
             try:
                 sent = yield item
-            except GeneratorExit:
+            except GeneratorExit:  # whoever read it had enough
+                outcome = None
                 await generator.aclose()
                 raise
             except BaseException as error:

@@ -1,0 +1,564 @@
+"""Programs written for prometheus_flask_exporter run on promweb and expose the same series.
+
+The first part compares whole programs; the second has a check for each deliberate difference that
+the programs do not show. Together they prove the list in `tests/programs/differences.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+import flask_restful
+import httpx
+import prometheus_flask_exporter
+import pytest
+from flask.views import MethodView
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+import promweb
+
+from .connexion3 import Resolver, connexion
+from .legs import Clock
+from .programs.differences import DIFFERENCES, Seen
+
+EXPORTER, PROMWEB = prometheus_flask_exporter, promweb
+PROGRAMS = ("first_releases", "factory", "url_rules", "restful")
+
+
+@dataclass
+class Run:
+    """What one program's clients got, and its scrape without timings."""
+
+    answers: list[tuple[str, int, str, bytes]]
+    """Request, status, content type, body (without that of scrapes)."""
+    families: list[tuple[str, str, str]]
+    """Name, type and help of each family, in order."""
+    series: dict[str, float]
+    """The value of each counter and gauge, the count of each histogram and summary."""
+    bounds: dict[str, list[str]]
+    """The upper bounds of each histogram's label set."""
+
+
+def run(program: str, library: Any) -> Run:
+    module = importlib.import_module(f"tests.programs.{program}")
+    client = module.make_app(library, CollectorRegistry()).test_client()
+    path = getattr(module, "METRICS", "/metrics")
+    answers = []
+    for method, url, *options in module.REQUESTS:
+        with client.open(url, method=method, **(options[0] if options else {})) as response:
+            body = b"" if url.startswith(path) else response.get_data()
+            content_type = response.headers.get("Content-Type", "")
+            answers.append((f"{method} {url}", response.status_code, content_type, body))
+    with client.get(path) as response:
+        return read(answers, response.text)
+
+
+def read(answers: list[tuple[str, int, str, bytes]], scrape: str) -> Run:
+    found = Run(answers, [], {}, {})
+    for family in text_string_to_metric_families(scrape):
+        if family.name.endswith("_created"):
+            continue
+        if not family.name.startswith("promweb_"):
+            found.families.append((family.name, family.type, family.documentation))
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            bound = labels.pop("le", None)
+            text = ",".join(f'{name}="{labels[name]}"' for name in sorted(labels))
+            key = f"{sample.name}{{{text}}}" if labels else sample.name
+            if bound is not None:
+                found.bounds.setdefault(key, []).append(bound)
+            elif family.type in ("histogram", "summary"):
+                if sample.name.endswith("_count"):
+                    found.series[key.replace("_count", "", 1)] = sample.value
+            else:
+                found.series[key] = sample.value
+    return found
+
+
+def deliberate(program: str) -> Seen:
+    """Return all that the list of differences says of a program."""
+    merged = Seen()
+    for difference in DIFFERENCES:
+        seen = difference.programs.get(program, Seen())
+        merged.answers.update(seen.answers)
+        merged.exporter.update(seen.exporter)
+        merged.promweb.update(seen.promweb)
+    return merged
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_differs_only_where_the_list_says_so(program: str) -> None:
+    exporter, ours = run(program, EXPORTER), run(program, PROMWEB)
+    seen = deliberate(program)
+    assert ours.families == exporter.families
+    only_exporter = dict(exporter.series.items() - ours.series.items())
+    only_promweb = dict(ours.series.items() - exporter.series.items())
+    assert (only_exporter, only_promweb) == (seen.exporter, seen.promweb)
+    assert {
+        request: (theirs, our)
+        for (request, theirs, *_), (_, our, *_) in zip(exporter.answers, ours.answers, strict=True)
+        if theirs != our
+    } == seen.answers
+    assert [answer for answer in ours.answers if answer[0] not in seen.answers] == [
+        answer for answer in exporter.answers if answer[0] not in seen.answers
+    ]
+    shared = exporter.bounds.keys() & ours.bounds.keys()
+    assert {key: ours.bounds[key] for key in shared} == {
+        key: exporter.bounds[key] for key in shared
+    }
+
+
+def test_every_difference_is_shown_or_checked_and_is_one_plain_sentence() -> None:
+    assert {known.name for known in DIFFERENCES if not known.programs} == set(CHECKS)
+    assert len({known.name for known in DIFFERENCES}) == len(DIFFERENCES)
+    assert all(re.fullmatch(r"[A-Z`].*\.", known.sentence) for known in DIFFERENCES)
+    assert {program for known in DIFFERENCES for program in known.programs} == set(PROGRAMS)
+
+
+# The differences that no program shows. Each check runs the same code on both libraries.
+
+
+class Bench:
+    """An application, its metrics by one library, and what its clients get."""
+
+    def __init__(self, library: Any, **options: Any) -> None:
+        self.library = library
+        self.registry = CollectorRegistry()
+        self.app = flask.Flask("bench")
+        self.options = options
+
+    def measure(self, **options: Any) -> Any:
+        """Return a metrics object on the application."""
+        options = {"registry": self.registry, **self.options, **options}
+        return self.library.PrometheusMetrics(self.app, **options)
+
+    def get(self, path: str = "/", method: str = "GET", **options: Any) -> tuple[int, str]:
+        with self.app.test_client().open(path, method=method, **options) as response:
+            return response.status_code, response.text
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def total(self, status: int, method: str = "GET") -> float | None:
+        return self.value("flask_http_request_total", method=method, status=str(status))
+
+    def timed(self, status: int, path: str = "/") -> float | None:
+        return self.value(
+            "flask_http_request_duration_seconds_count",
+            method="GET",
+            path=path,
+            status=str(status),
+        )
+
+    def failed(self, status: int = 500) -> float | None:
+        return self.value("flask_http_request_exceptions_total", method="GET", status=str(status))
+
+
+def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what a function returns, or the class of what it raises."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        return next(cls for cls in type(error).__mro__ if cls.__module__ == "builtins")
+
+
+Check = Callable[[pytest.MonkeyPatch], tuple[Any, Any]]
+CHECKS: dict[str, Callable[..., object]] = {}
+
+
+def check(exporter: object, ours: object) -> Callable[[Any], Any]:
+    """Register what a function of a bench returns with either library."""
+
+    def register(function: Callable[..., object]) -> Callable[..., object]:
+        CHECKS[function.__name__] = function
+        function.expected = {EXPORTER: exporter, PROMWEB: ours}  # type: ignore[attr-defined]
+        return function
+
+    return register
+
+
+@pytest.mark.parametrize("library", [EXPORTER, PROMWEB], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("name", [known.name for known in DIFFERENCES if not known.programs])
+def test_a_difference(name: str, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    function: Any = CHECKS[name]
+    wanted = {"bench": Bench(library), "monkeypatch": monkeypatch}
+    arguments = {name: wanted[name] for name in inspect.signature(function).parameters}
+    assert function(**arguments) == function.expected[library]
+
+
+@check(exporter=0, ours=5)
+def durations(bench: Bench) -> object:
+    clock = Clock()
+
+    def body() -> Iterator[str]:
+        clock.advance(3)
+        yield "late"
+
+    def hook() -> None:
+        clock.advance(2)
+
+    bench.app.before_request(hook)
+    if bench.library is PROMWEB:
+        cls = type("Metrics", (promweb.PrometheusMetrics,), {"clock": staticmethod(clock)})
+        cls(bench.app, registry=bench.registry)
+    else:
+        bench.measure()
+    bench.app.route("/")(lambda: flask.Response(body()))
+    bench.get()
+    name = "flask_http_request_duration_seconds_sum"
+    return round(bench.value(name, method="GET", path="/", status="200") or 0)
+
+
+@check(exporter=(1, None), ours=(1, 1))
+def streams(bench: Bench) -> object:
+    def body() -> Iterator[str]:
+        yield "one"
+        raise ValueError("half-way")
+
+    bench.measure()
+    bench.app.route("/")(lambda: flask.Response(body()))
+    assert outcome(bench.get) is ValueError
+    return bench.total(200), bench.failed(200)
+
+
+@check(exporter=(1, None), ours=(1, 1))
+def early_answers(bench: Bench) -> object:
+    bench.app.before_request(lambda: ("no", 403))
+    bench.measure()
+    bench.app.route("/")(lambda: "view")
+    bench.get()
+    return bench.total(403), bench.timed(403)
+
+
+@check(exporter=(1, None, 1), ours=(None, 1, 1))
+def late_failures(bench: Bench) -> object:
+    @bench.app.after_request
+    def fail(response: flask.Response) -> flask.Response:
+        raise ValueError("late")
+
+    bench.measure()
+    bench.app.route("/")(lambda: "view")
+    assert bench.get()[0] == 500
+    return bench.total(200), bench.total(500), bench.failed()
+
+
+@check(exporter={"200", "Exception: no"}, ours={"418", ""})
+def final_response(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    @bench.app.after_request
+    def brew(response: flask.Response) -> flask.Response:
+        response.status_code = 418
+        return response
+
+    @bench.app.route("/")
+    @metrics.counter("views", "Views", labels={"seen": lambda response: response.status_code})
+    def view() -> str:
+        return "view"
+
+    @bench.app.route("/fail")
+    @metrics.counter("fails", "Fails", labels={"seen": lambda response: response.text})
+    def fail() -> str:
+        raise ValueError("no")
+
+    bench.get()
+    bench.get("/fail")
+    return {
+        sample.labels["seen"]
+        for metric in bench.registry.collect()
+        for sample in metric.samples
+        if sample.name in ("views_total", "fails_total")
+    }
+
+
+@check(exporter=(299, "converted"), ours=(200, "view"))
+def response_converter(bench: Bench) -> object:
+    metrics = bench.measure(response_converter=lambda value: flask.Response("converted", 299))
+    bench.app.route("/")(metrics.counter("views", "Views")(lambda: "view"))
+    return bench.get()
+
+
+@check(exporter=("Response", (409, "handled"), "not raised"), ours=("str", (200, "caught"), "raised"))
+def return_values(bench: Bench) -> object:
+    metrics = bench.measure()
+    bench.app.register_error_handler(KeyError, lambda error: ("handled", 409))
+
+    def outer(view: Callable[[], Any]) -> Callable[[], Any]:
+        def wrapper() -> str:
+            try:
+                return type(view()).__name__
+            except KeyError:
+                return "caught"
+
+        wrapper.__wrapped__ = view  # type: ignore[attr-defined]
+        wrapper.__name__ = view.__name__
+        return wrapper
+
+    @metrics.counter("helps", "Helps")
+    def helper() -> Any:
+        raise KeyError
+
+    @bench.app.route("/value")
+    @outer
+    @metrics.counter("values", "Values")
+    def value() -> str:
+        return "value"
+
+    @bench.app.route("/raise")
+    @outer
+    @metrics.counter("raises", "Raises")
+    def raising() -> str:
+        raise KeyError
+
+    @bench.app.route("/helped")
+    def helped() -> str:
+        return "raised" if outcome(helper) is KeyError else "not raised"
+
+    return bench.get("/value")[1], bench.get("/raise"), bench.get("/helped")[1]
+
+
+@check(exporter={"Response"}, ours={"<exception>"})
+def raising_helpers(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    @metrics.counter("helps", "Helps", labels={"seen": lambda value: type(value).__name__})
+    def helper() -> None:
+        raise ValueError
+
+    bench.app.route("/")(helper if False else lambda: helper())
+    bench.get()
+    return _label_values(bench, "helps_total", "seen")
+
+
+def _label_values(bench: Bench, name: str, label: str) -> set[str]:
+    return {
+        sample.labels[label]
+        for metric in bench.registry.collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+
+
+@check(exporter=(0, 1), ours=(1, 1))
+def process_exits(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    @bench.app.route("/")
+    @metrics.counter("views", "Views")
+    def view() -> str:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        bench.get()
+    return bench.value("views_total"), bench.failed()
+
+
+@check(exporter=(0, 1), ours=(1, 1))
+def invalid_answers(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    @bench.app.route("/")
+    @metrics.counter("views", "Views")
+    def view() -> None:
+        return None
+
+    assert bench.get()[0] == 500
+    return bench.value("views_total"), bench.failed()
+
+
+@check(exporter=(False, False, "function"), ours=(True, True, "type"))
+def kinds_of_functions(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    async def coroutine() -> None: ...
+
+    def generator() -> Iterator[None]:
+        yield None
+
+    class View(MethodView): ...
+
+    return (
+        inspect.iscoroutinefunction(metrics.counter("coroutines", "Coroutines")(coroutine)),
+        inspect.isgeneratorfunction(metrics.counter("generators", "Generators")(generator)),
+        type(metrics.counter("classes", "Classes")(View)).__name__.replace("MethodViewType", "type"),
+    )
+
+
+@check(exporter=(RuntimeError, 0), ours=("done", 1))
+def outside_requests(bench: Bench) -> object:
+    job = bench.measure().counter("jobs", "Jobs")(lambda: "done")
+    return outcome(job), bench.value("jobs_total")
+
+
+@check(exporter=(1, None), ours=(None, 1))
+def methods(bench: Bench) -> object:
+    bench.measure()
+    bench.app.route("/", methods=["BREW"])(lambda: "tea")
+    bench.get(method="BREW")
+    return bench.total(200, "BREW"), bench.total(200, "<other>")
+
+
+@check(exporter=(1200, None), ours=(1000, 300))
+def max_series(bench: Bench) -> object:
+    bench.measure()
+    bench.app.route("/<page>")(lambda page: page)
+    for page in range(1200):
+        bench.get(f"/{page}")
+    paths = _label_values(bench, "flask_http_request_duration_seconds_count", "path")
+    folded = "promweb_series_folded_total"
+    return (
+        len(paths) if bench.library is EXPORTER else len(paths - {"<overflow>"}) + 100,
+        bench.value(folded, metric="flask_http_request_duration_seconds"),
+    )
+
+
+@check(exporter={"default"}, ours={"own"})
+def explicit_labels(bench: Bench) -> object:
+    metrics = bench.measure(default_labels={"label": "default"})
+    view = metrics.counter("views", "Views", labels={"label": "own"})(lambda: "view")
+    bench.app.route("/")(view)
+    bench.get()
+    return _label_values(bench, "views_total", "label")
+
+
+@check(exporter="constructed", ours=ValueError)
+def reserved_labels(bench: Bench) -> object:
+    return outcome(lambda: bench.measure(default_labels={"status": "ours"}) and "constructed")
+
+
+@check(
+    exporter=("decorated", "decorated", "decorated", 500),
+    ours=(ValueError, ValueError, ValueError, 200),
+)
+def label_callables(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    class Labels:
+        def bound(self) -> str:
+            return "bound"
+
+    async def coroutine() -> str:
+        return "awaited"
+
+    def make(kind: str, name: str, value: object) -> Any:
+        return getattr(metrics, kind)(name, "Decorated", labels={"label": value})(lambda: "view")
+
+    bench.app.route("/")(make("counter", "bound", Labels().bound))
+    return (
+        outcome(lambda: make("counter", "two", lambda one, two: "") and "decorated"),
+        outcome(lambda: make("counter", "awaited", coroutine) and "decorated"),
+        outcome(lambda: make("gauge", "gauge", lambda response: "") and "decorated"),
+        bench.get()[0],
+    )
+
+
+@check(exporter="constructed", ours=TypeError)
+def unknown_arguments(bench: Bench) -> object:
+    return outcome(lambda: bench.measure(export_default=False) and "constructed")
+
+
+@check(exporter=[re.compile("/health")], ours="/health")
+def excluded_paths(bench: Bench) -> object:
+    return bench.measure(excluded_paths="/health").excluded_paths
+
+
+@check(exporter="made", ours=ValueError)
+def info_values(bench: Bench) -> object:
+    metrics = bench.measure()
+    return outcome(lambda: metrics.info("build", "Build", ("one",), ("1", "2")) and "made")
+
+
+@check(exporter=(1, AssertionError, AssertionError), ours=(2, "again", "other"))
+def many_apps(bench: Bench) -> object:
+    metrics = bench.library.PrometheusMetrics.for_app_factory(registry=bench.registry)
+    for _ in range(2):
+        bench.app = flask.Flask("bench")
+        metrics.init_app(bench.app)
+        bench.app.route("/")(lambda: "view")
+        bench.get()
+    other = {"path": "/other", "registry": CollectorRegistry()}
+    return (
+        bench.total(200),
+        outcome(lambda: metrics.init_app(bench.app) or "again"),
+        outcome(lambda: bench.measure(**other) and "other"),
+    )
+
+
+@check(exporter=(ValueError, ValueError, "ignored"), ours=("reused", "reused", ValueError))
+def same_definition(bench: Bench) -> object:
+    metrics = bench.measure()
+    for _ in range(2):
+        counter = outcome(lambda: metrics.counter("calls", "Calls") and "reused")
+        info = outcome(lambda: metrics.info("build", "Build", version="1") and "reused")
+    return counter, info, outcome(lambda: metrics.export_defaults(buckets=[1]) or "ignored")
+
+
+@check(exporter=(1, 1, "refuse"), ours=(None, None, "prometheus_metrics"))
+def metrics_endpoint(bench: Bench) -> object:
+    def decorator(view: object) -> Callable[[], object]:
+        def refuse() -> object:
+            return "no", 401
+
+        return refuse
+
+    bench.measure(metrics_decorator=decorator)
+    bench.get("/metrics", "OPTIONS")
+    bench.get("/metrics")
+    adapter = bench.app.url_map.bind("localhost")
+    return bench.total(200, "OPTIONS"), bench.total(401), adapter.match("/metrics")[0]
+
+
+@check(exporter=(None, 500), ours=("gzip", 200))
+def scrapes(bench: Bench) -> object:
+    bench.measure()
+    compressed = bench.app.test_client().get("/metrics", headers={"Accept-Encoding": "gzip"})
+    malformed = {"Accept": "application/openmetrics-text; version=one"}
+    return compressed.headers.get("Content-Encoding"), bench.get("/metrics", headers=malformed)[0]
+
+
+@check(exporter=404, ours=200)
+def host_matching(bench: Bench) -> object:
+    bench.app = flask.Flask("bench", host_matching=True, static_host="localhost")
+    bench.measure()
+    return bench.get("/metrics")[0]
+
+
+@check(exporter=404, ours=200)
+def reloader(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+    bench.measure()
+    return bench.get("/metrics")[0]
+
+
+@check(exporter=None, ours=(200, 404))
+def http_server(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")  # the exporter then starts none to wait for
+    server = bench.measure().start_http_server(0, host="127.0.0.1")
+    if server is None:
+        return None
+    try:
+        other = server.url.replace("/metrics", "/static/other")
+        return httpx.get(server.url).status_code, httpx.get(other).status_code
+    finally:
+        server.close()
+
+
+@check(exporter=1, ours=None)
+def contexts_made_by_hand(bench: Bench) -> object:
+    bench.measure()
+    bench.app.route("/")(lambda: "view")
+    with bench.app.test_request_context("/"):
+        bench.app.full_dispatch_request()
+    return bench.total(200)
+
+
+@check(exporter=(TypeError, 500, {}), ours=("attached", 418, {"418": 1, "404": 1}))
+def connexion_3(bench: Bench) -> object:
+    return None
