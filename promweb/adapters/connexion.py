@@ -125,6 +125,7 @@ class _Exchange(Exchange):
 
     def __init__(self, site: Site, scope: Message) -> None:
         super().__init__(site)
+        self.special = True
         self.scope = dict(scope)  # routers change it
 
     def respond(self, status: int, response: object = None) -> None:

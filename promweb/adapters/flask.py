@@ -113,7 +113,7 @@ def _attach(site: Site) -> None:
         finally:
             current.reset(token)
         response = exchange.response
-        if response is None or response.is_sequence:
+        if response is None or isinstance(response.response, (list, tuple)):
             if site.measures_sizes and _has_body(environ, response):
                 exchange.response_bytes = response.calculate_content_length() or 0
             exchange.finish()
@@ -125,7 +125,9 @@ def _attach(site: Site) -> None:
         exchange = current_visit()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             return wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.reach(get_request())
+        exchange.request = get_request()
+        if site.watches:
+            exchange.reach()
         try:
             response = wrapped_full_dispatch_request(*args)
         except Exception:
@@ -166,7 +168,9 @@ def _attach(site: Site) -> None:
             return None
         request = get_request()
         if exchange.request is None:
-            exchange.reach(request)  # opening the session or matching the route failed
+            exchange.request = request  # opening the session or matching the route failed
+            if site.watches:
+                exchange.reach()
         return exchange if exchange.request is request else None
 
     app.wsgi_app = wsgi_app

@@ -125,7 +125,9 @@ def _attach(site: Site) -> None:
         exchange: Any = current.get()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             return await wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.reach(get_request())
+        exchange.request = get_request()
+        if site.watches:
+            exchange.reach()
         try:
             response = await wrapped_full_dispatch_request(*args)
         except Exception:
@@ -167,7 +169,9 @@ def _attach(site: Site) -> None:
             return None
         request = get_request()
         if exchange.request is None:
-            exchange.reach(request)  # opening the session failed
+            exchange.request = request  # opening the session failed
+            if site.watches:
+                exchange.reach()
         return exchange if exchange.request is request else None
 
     app.asgi_app = asgi_app

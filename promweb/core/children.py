@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-__all__ = ["Child", "HistogramChild", "NumberChild", "ObservedChild", "Owner", "SummaryChild"]
+__all__ = [
+    "PENDING_LIMIT",
+    "Child",
+    "HistogramChild",
+    "NumberChild",
+    "ObservedChild",
+    "Owner",
+    "SummaryChild",
+]
 
 
 Lock = AbstractContextManager[bool]
@@ -69,19 +77,19 @@ class ObservedChild(Child):
     Appending to a list and popping from it are atomic, so nothing is lost or counted twice.
     """
 
-    __slots__ = ("_pending", "_sum")
+    __slots__ = ("_sum", "pending")
 
     def clear(self) -> None:
-        self._pending: list[float] = []
+        self.pending: list[float] = []
         self._sum = 0.0
         super().clear()
 
     def observe(self, amount: float) -> None:
         """Record one observation."""
-        pending = self._pending
+        pending = self.pending
         pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
-            self._fold()
+            self.fold()
 
     @property
     def total(self) -> int:
@@ -91,11 +99,12 @@ class ObservedChild(Child):
     @property
     def sum(self) -> float:
         """What the observations add up to."""
-        self._fold()
+        self.fold()
         return self._sum
 
-    def _fold(self) -> None:
-        pending = self._pending
+    def fold(self) -> None:
+        """Take what is pending into account."""
+        pending = self.pending
         with self.owner.lock:
             while pending:
                 try:
@@ -119,7 +128,7 @@ class SummaryChild(ObservedChild):
 
     @property
     def total(self) -> int:
-        self._fold()
+        self.fold()
         return self._count
 
     def _add(self, amount: float) -> None:
@@ -139,7 +148,7 @@ class HistogramChild(ObservedChild):
     @property
     def buckets(self) -> list[int]:
         """Observations per bucket."""
-        self._fold()
+        self.fold()
         return self._buckets
 
     @property

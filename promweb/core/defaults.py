@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from .catalog import Catalog
-from .children import ObservedChild
+from .children import PENDING_LIMIT, ObservedChild
 from .exchange import Exchange
 from .families import (
     OVERFLOW,
@@ -18,7 +18,7 @@ from .families import (
     HistogramFamily,
     SummaryFamily,
 )
-from .grouping import UNMATCHED, Grouping
+from .grouping import UNIQUE_GROUPS, UNMATCHED, Grouping
 from .labels import ERROR, LabelPlan
 from .site import Recorder, standard_method
 from .version import __version__
@@ -157,8 +157,8 @@ class DefaultMetrics:
                 registry, prefix, grouping, excludes, max_series, coroutines=coroutines
             )
         self.measures_sizes = bool(self.request_size or self.response_size)
-        self.record = self._fast_path()
-        """Records a request that has ended; never raises."""
+        self.record = self._ordinary()
+        """Records a request that has ended and of which nothing is special; never raises."""
 
     @staticmethod
     def check(
@@ -193,33 +193,48 @@ class DefaultMetrics:
             if getattr(self, family) is None:
                 setattr(self, family, getattr(other, family))
         self.measures_sizes = bool(self.request_size or self.response_size)
-        self.record = self._fast_path()
+        self.record = self._ordinary()
 
-    def _fast_path(self) -> Callable[[Exchange, float], None]:
-        """Return `record` for the ordinary request: matched, seen before, nothing failed.
+    def _ordinary(self) -> Callable[[Exchange, float], None]:
+        """Return `record` for the ordinary request: one lookup, one append.
 
-        Closure variables, one lookup, one append; all else is `_record`'s.
+        Ordinary is a request that matched, whose label set is known, and whose labels need no
+        callable. All else is for `record_specially`.
         """
-        read_group, find_child, record = self._read_group, self._ready.get, self._record
-        if read_group is None or self._excludes or self._has_options() or not self.plan.constant:
-            return record
+        read_group, find_child, specially = (
+            self._read_group,
+            self._ready.get,
+            self.record_specially,
+        )
+        if read_group not in UNIQUE_GROUPS or not self.plan.constant:
+            return specially
+        if self._excludes is not None or self._has_options():
+            return specially
 
-        def record_ordinary(exchange: Exchange, seconds: float) -> None:
+        def record(exchange: Exchange, seconds: float) -> None:
+            request = exchange.request
             try:
-                request = exchange.request
-                child = find_child((request.method, read_group(request), exchange.status))
-                if child is None or exchange.failed or request.url_rule is None:
-                    record(exchange, seconds)
-                else:
-                    child.observe(seconds)
+                if request.url_rule is not None:
+                    child = find_child((request.method, read_group(request), exchange.status))
+                    if child is not None:
+                        pending = child.pending
+                        pending.append(seconds)
+                        if len(pending) >= PENDING_LIMIT:
+                            child.fold()
+                        return
             except Exception:
-                record(exchange, seconds)
+                pass
+            specially(exchange, seconds)
 
-        return record_ordinary
+        return record
 
-    def _record(self, exchange: Exchange, seconds: float) -> None:
+    def record_specially(self, exchange: Exchange, seconds: float) -> None:
+        """Record any request that has ended; never raise."""
         try:
             request = exchange.request
+            rule = request.url_rule
+            if rule is not None and rule.endpoint in exchange.site.endpoints:
+                return  # the metrics endpoint itself, whoever answered for it
             if self._excludes is not None and self._excludes(request.path):
                 return
             values = exchange.values(self)

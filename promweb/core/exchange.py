@@ -42,20 +42,22 @@ class Measurement(Protocol):
 class Visit:
     """What an HTTP request and a websocket connection have in common: decorators ask it."""
 
-    # What few visits change is a class attribute: a visit sets only what is its own.
-    request: Any = None
-    """The framework's request or websocket, once the application's dispatch was reached."""
+    # Slots are what every visit sets and reads; what few visits change is a class attribute.
+    __slots__ = ("__dict__", "request", "site", "special", "start")
+
     tracked = True
     """False once `do_not_track` said so: the default metrics skip this visit."""
     excluded = False
     """True once `exclude_all_metrics` said so: every metric skips this visit."""
-    special = False
-    """Whether anything but the ordinary happened, so that ending it takes a closer look."""
     _entered: Sequence[NumberChild] = ()
     """What counts this visit as in progress."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.request: Any = None
+        """The framework's request or websocket, once the application's dispatch was reached."""
+        self.special = False
+        """Whether anything but the ordinary happened, so that ending it takes a closer look."""
         self.start = site.clock()
 
     def is_view(self, target: object) -> bool:
@@ -88,19 +90,27 @@ class Visit:
 class Exchange(Visit):
     """One HTTP request."""
 
-    response: Any = None
-    """The final response, once there is one (an empty one where labels need one to look at)."""
-    status = 0
-    """The final status, 0 while there is none."""
+    __slots__ = ("finished", "response", "status")
+
     failed = False
     """Whether an exception stayed unhandled."""
-    finished = False
     request_bytes = 0
     response_bytes = 0
     response_start = 0.0
     """Seconds from the beginning to the first byte of the body; 0 while there was none."""
     _deferred: Sequence[Measurement] = ()
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.request = None
+        self.special = False
+        self.response: Any = None
+        """The final response, once there is one (an empty one where labels need one)."""
+        self.status = 0
+        """The final status, 0 while there is none."""
+        self.finished = False
+        self.start = site.clock()
 
     def is_view(self, target: object) -> bool:
         request = self.request
@@ -112,28 +122,24 @@ class Exchange(Visit):
         self._deferred = (*self._deferred, measurement)
         self.special = True
 
-    def reach(self, request: Any) -> None:
-        """Reach the application's own dispatch: the request is known, its view has not run."""
-        self.request = request
-        site, rule = self.site, request.url_rule
-        if rule is not None and rule.endpoint in site.endpoints:
-            self.do_not_track()
-        elif site.watches:
-            self._enter()
-            if site.decorators and rule is not None:
+    def reach(self) -> None:
+        """Reach the application's own dispatch, if the site `watches`; the view has not run."""
+        site, rule = self.site, self.request.url_rule
+        if rule is not None:
+            if rule.endpoint in site.endpoints:
+                return
+            if site.decorators:
                 site.decorate(rule.endpoint)
-
-    def _enter(self) -> None:
-        """Be in progress."""
         self.special = True
         method = (standard_method(self.request.method),)
-        self._entered = [gauge.child(method) for gauge in self.site.gauges]
+        self._entered = [gauge.child(method) for gauge in site.gauges]
         for child in self._entered:
             child.inc()
 
     def fail(self) -> None:
         """Note an exception that nobody handled."""
         self.failed = True
+        self.special = True
 
     def respond(self, status: int, response: object = None) -> None:
         """Take the final response and resolve every label; the request context is still there.
@@ -144,7 +150,7 @@ class Exchange(Visit):
             return
         self.status = status
         self.response = response
-        if self._deferred or not self.site.constant:
+        if self.special or not self.site.constant:
             for plan, take in self._unresolved():
                 take(plan.resolve(self.response))
 
@@ -154,7 +160,7 @@ class Exchange(Visit):
             return
         self.status = status
         self.response = response
-        if self._deferred or not self.site.constant:
+        if self.special or not self.site.constant:
             for plan, take in self._unresolved():
                 take(await plan.resolve_async(self.response))
 
@@ -184,14 +190,14 @@ class Exchange(Visit):
         if self.request is None:
             return  # a middleware answered: the application never saw this request
         if failed:
-            self.failed = True
+            self.fail()
         self.respond(status)
         if self.excluded:
             return
         for measurement in self._deferred:
             measurement.flush()
         if self.tracked:
-            self.site.record(self, seconds)
+            self.site.record_specially(self, seconds)
 
     def crash(self) -> None:
         """End the exchange for an exception that left the application before anything was sent.
@@ -205,7 +211,8 @@ class Exchange(Visit):
         """Note that the client gets a 500 in place of the response that there was."""
         if self.status:
             self.status = 500
-            self.failed = True
+            self.fail()
+        self.special = True
 
     def values(self, recorder: Recorder) -> LabelValues:
         """Return the label values that `respond` resolved for a recorder."""
@@ -214,7 +221,7 @@ class Exchange(Visit):
 
     def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
         """Yield each plan of this exchange and who takes its values."""
-        if self.excluded:
+        if self.excluded or (self.site.constant and not self._deferred):
             return
         if self.response is None:
             self.response = self.site.make_response(self.status)

@@ -9,7 +9,7 @@ from typing import Any
 from .exchange import current
 from .labels import check_label_name, is_coroutine_function, takes_argument
 
-__all__ = ["UNMATCHED", "Grouping"]
+__all__ = ["UNIQUE_GROUPS", "UNMATCHED", "Grouping"]
 
 UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
@@ -21,6 +21,10 @@ _ATTRIBUTES: dict[str, Callable[[Any], str]] = {
     "endpoint": attrgetter("endpoint"),
     "url_rule": attrgetter("url_rule.rule"),
 }
+
+
+UNIQUE_GROUPS = frozenset(_ATTRIBUTES.values())
+"""What reads a group that no two endpoints share."""
 
 
 class Grouping:

@@ -44,7 +44,10 @@ class Recorder(Protocol):
     websockets: WebsocketMetrics | None
 
     record: Callable[[Exchange, float], None]
-    """Records a request that has ended; never raises."""
+    """Records a request that has ended and of which nothing is special; never raises."""
+
+    def record_specially(self, exchange: Exchange, seconds: float) -> None:
+        """Record any request that has ended; never raise."""
 
     def adopt(self, other: Recorder) -> None:
         """Record what another recorder of the same duration family would."""
@@ -61,7 +64,7 @@ class Site:
         self.clock = clock
         self.recorders: tuple[Recorder, ...] = ()
         self.record: Callable[[Exchange, float], None] = _record_nothing
-        """Has every recorder record a request that has ended."""
+        """Has every recorder record a request of which nothing is special."""
         self.constant = True
         """Whether no recorder has a label to resolve."""
         self.gauges: tuple[GaugeFamily, ...] = ()
@@ -93,7 +96,7 @@ class Site:
                 break
         else:
             self.recorders = (*self.recorders, recorder)
-        self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record
+        self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record_all
         self.constant = all(recorder.plan.constant for recorder in self.recorders)
         self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
         gauges = (recorder.in_progress for recorder in self.recorders)
@@ -105,7 +108,12 @@ class Site:
         self.decorators.extend(decorators)
         self.watches = True
 
-    def _record(self, exchange: Exchange, seconds: float) -> None:
+    def record_specially(self, exchange: Exchange, seconds: float) -> None:
+        """Have every recorder record a request of which something is special."""
+        for recorder in self.recorders:
+            recorder.record_specially(exchange, seconds)
+
+    def _record_all(self, exchange: Exchange, seconds: float) -> None:
         for recorder in self.recorders:
             recorder.record(exchange, seconds)
 
