@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from .catalog import Catalog
+from .rendering import FamilyMetric, Format, created_series_enabled
 
 __all__ = ["Scrape", "answer", "render"]
 
@@ -61,8 +62,22 @@ def render(
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
     encode, content_type = _negotiate(accept)
+    openmetrics = content_type.startswith("application/openmetrics-text")
+    format = Format(encode, openmetrics, content_type.partition("escaping=")[2])
     source: Any = registry.restricted_registry(names) if names else registry
-    return encode(source), content_type
+    with_created = created_series_enabled()
+    pieces: list[str] = []
+    for metric in source.collect():
+        layout = None
+        if isinstance(metric, FamilyMetric):
+            layout = metric.family.layout(format, with_created, metric.names)
+        if layout is None:
+            pieces.append(format.write(metric))
+        else:
+            pieces.extend(layout.write(metric.family.label_sets()))
+    if openmetrics:
+        pieces.append("# EOF\n")
+    return "".join(pieces).encode(), content_type
 
 
 def _negotiate(accept: str | None) -> tuple[Callable[[Any], bytes], str]:

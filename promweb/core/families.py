@@ -10,13 +10,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics_core import Metric
-from prometheus_client.utils import floatToGoString
 
-from .children import Child, HistogramChild, Lock, NumberChild, ObservedChild, SummaryChild
+from .children import Child, HistogramChild, Lock, NumberChild, SummaryChild
+from .rendering import FamilyMetric, Format, LabelValues, Layout, Shape, text_of, texts_of_counts
 
 __all__ = [
     "OVERFLOW",
@@ -29,10 +30,6 @@ __all__ = [
     "LabelValues",
     "SummaryFamily",
 ]
-
-LabelValues = tuple[str, ...]
-Sample = tuple[str, dict[str, str], float]  # suffix, extra labels, value
-Row = tuple[LabelValues, float, list[Sample]]  # label set, created, samples
 
 OVERFLOW = "<overflow>"
 """The label value that stands for everything that came after a family was full."""
@@ -51,6 +48,9 @@ class Family(Generic[ChildT]):
     child_class: ClassVar[type[Any]]
     bounds: Sequence[float] = ()
 
+    shape: Shape
+    """The samples of a label set, in order: name suffix, and the `le` label of a bucket."""
+
     def __init__(
         self,
         name: str,
@@ -65,16 +65,19 @@ class Family(Generic[ChildT]):
         prototype = self.client_class(
             name, documentation, self.labelnames or ("unlabelled",), registry=None, **options
         )
-        self._definition: Metric = next(iter(prototype.describe()))
-        self.name = self._definition.name
+        definition: Metric = next(iter(prototype.describe()))
+        self.name = definition.name
         self.given_name = name
         """The name as the program gave it, which says `_total` or not."""
-        self.type = self._definition.type
+        self.documentation = definition.documentation
+        self.type = definition.type
+        self.unit = definition.unit
         self.max_series = max_series
         self.on_fold: Callable[[str], None] | None = None
         self.hidden_while_empty = False
         self.lock: Lock = threading.RLock()
         self.children: dict[LabelValues, ChildT] = {}
+        self._layouts: dict[object, Layout | None] = {}
         if not self.labelnames:
             self.child(())
         _families.add(self)
@@ -128,63 +131,71 @@ class Family(Generic[ChildT]):
 
     def describe(self) -> Iterable[Metric]:
         """Return the definition without samples (prometheus_client's `Collector` protocol)."""
-        return [self._metric()]
+        return [Metric(self.name, self.documentation, self.type, self.unit)]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the family with its samples (prometheus_client's `Collector` protocol)."""
-        rows = self.rows()
-        if self.hidden_while_empty and not rows:
-            return
-        metric = self._metric()
-        with_created = self.type != "gauge" and _created_series_enabled()
-        for values, created, samples in rows:
-            labels = dict(zip(self.labelnames, values, strict=True))
-            for suffix, extra, value in samples:
-                metric.add_sample(self.name + suffix, {**labels, **extra}, value)
-            if with_created:
-                metric.add_sample(self.name + "_created", labels, created)
-        yield metric
+        """Yield the family (prometheus_client's `Collector` protocol); samples come on demand."""
+        if self.children or not self.hidden_while_empty:
+            yield FamilyMetric(self)
 
-    def rows(self) -> list[Row]:
-        """Return each label set with its samples, consistent within the label set."""
+    def label_sets(self) -> list[tuple[LabelValues, ChildT]]:
+        """Return the label sets there are now, and their numbers."""
         with self.lock:
-            children = list(self.children.items())
-        rows = []
-        for values, child in children:
-            with self.lock:
-                rows.append((values, child.created, self._samples(child)))
-        return rows
+            return list(self.children.items())
 
-    def _samples(self, child: ChildT) -> list[Sample]:
+    def numbers(self, child: ChildT) -> list[float]:
+        """Return the values of a label set's samples, in the order of `shape`."""
         raise NotImplementedError
 
-    def _metric(self) -> Metric:
-        known = self._definition
-        return Metric(known.name, known.documentation, known.type, known.unit)
+    def texts(self, child: ChildT) -> tuple[str, ...]:
+        """Return what `numbers` does, as it is written."""
+        return tuple(map(text_of, self.numbers(child)))
+
+    def layout(
+        self, format: Format, with_created: bool, names: frozenset[str] | None
+    ) -> Layout | None:
+        """Return how to write the family fast, None where that would not be byte-identical."""
+        with_created = with_created and self.type != "gauge"
+        key = (format.openmetrics, format.escaping, with_created, names)
+        if key not in self._layouts:
+            layout = Layout(self, format, with_created=with_created, names=names)
+            self._layouts[key] = layout if layout.agrees() else None
+        return self._layouts[key]
+
+    @property
+    def sample_names(self) -> frozenset[str]:
+        """The names that samples of this family may have."""
+        return frozenset(self.name + suffix for suffix, _ in (*self.shape, ("_created", None)))
 
 
 class CounterFamily(Family[NumberChild]):
     client_class = Counter
     child_class = NumberChild
 
-    def _samples(self, child: NumberChild) -> list[Sample]:
-        return [("_total", {}, child.value)]
+    shape = (("_total", None),)
+
+    def numbers(self, child: NumberChild) -> list[float]:
+        return [child.value]
 
 
 class GaugeFamily(Family[NumberChild]):
     client_class = Gauge
     child_class = NumberChild
 
-    def _samples(self, child: NumberChild) -> list[Sample]:
-        return [("", {}, child.value)]
+    shape = (("", None),)
+
+    def numbers(self, child: NumberChild) -> list[float]:
+        return [child.value]
 
 
 class SummaryFamily(Family[SummaryChild]):
     client_class = Summary
     child_class = SummaryChild
 
-    def _samples(self, child: SummaryChild) -> list[Sample]:
-        return [("_count", {}, float(child.total)), ("_sum", {}, child.sum)]
+    shape = (("_count", None), ("_sum", None))
+
+    def numbers(self, child: SummaryChild) -> list[float]:
+        return [float(child.total), child.sum]
 
 
 class HistogramFamily(Family[HistogramChild]):
@@ -207,7 +218,9 @@ class HistogramFamily(Family[HistogramChild]):
         if bounds and bounds[-1] != float("inf"):
             bounds.append(float("inf"))
         self.bounds = tuple(bounds)
-        self._le = [{"le": floatToGoString(bound)} for bound in bounds]  # type: ignore[no-untyped-call]
+        self.shape = (*(("_bucket", text_of(bound)) for bound in bounds), ("_count", None))
+        if bounds and bounds[0] >= 0:  # with negative observations a sum is no counter
+            self.shape += (("_sum", None),)
         super().__init__(
             name, documentation, labelnames, max_series=max_series, buckets=bounds, **options
         )
@@ -219,16 +232,16 @@ class HistogramFamily(Family[HistogramChild]):
     def __str__(self) -> str:
         return f"{super().__str__()} and buckets {self.bounds}"
 
-    def _samples(self, child: HistogramChild) -> list[Sample]:
-        samples: list[Sample] = []
-        cumulative = 0
-        for le, count in zip(self._le, child.buckets, strict=True):
-            cumulative += count
-            samples.append(("_bucket", le, float(cumulative)))
-        samples.append(("_count", {}, float(cumulative)))
-        if self.bounds[0] >= 0:  # with negative observations a sum is no counter
-            samples.append(("_sum", {}, child.sum))
-        return samples
+    def numbers(self, child: HistogramChild) -> list[float]:
+        with self.lock:
+            cumulative, total = list(accumulate(child.buckets)), child.sum
+        return [float(number) for number in (*cumulative, cumulative[-1], total)][: len(self.shape)]
+
+    def texts(self, child: HistogramChild) -> tuple[str, ...]:
+        with self.lock:
+            buckets, total = child.buckets.copy(), child.sum
+        texts = texts_of_counts(buckets)
+        return (*texts, texts[-1], text_of(total))[: len(self.shape)]
 
 
 class DerivedCounterFamily(CounterFamily):
@@ -253,18 +266,17 @@ class DerivedCounterFamily(CounterFamily):
     def schema(self) -> tuple[object, ...]:
         return (*super().schema, id(self.source))
 
-    def rows(self) -> list[Row]:
-        with self.source.lock:
-            children: list[tuple[LabelValues, ObservedChild]] = [*self.source.children.items()]
-        totals: dict[LabelValues, tuple[float, int]] = {}
-        for values, child in children:
+    def label_sets(self) -> list[tuple[LabelValues, NumberChild]]:
+        totals: dict[LabelValues, NumberChild] = {}
+        for values, child in self.source.label_sets():
             key = self._without(values)
-            created, count = totals.get(key, (child.created, 0))
-            totals[key] = (min(created, child.created), count + child.total)
-        return [
-            (values, created, [("_total", {}, float(count))])
-            for values, (created, count) in totals.items()
-        ]
+            total = totals.get(key)
+            if total is None:
+                total = totals[key] = NumberChild(self)
+                total.created = child.created
+            total.value += child.total
+            total.created = min(total.created, child.created)
+        return list(totals.items())
 
     def _without(self, values: LabelValues) -> LabelValues:
         return values[: self._index] + values[self._index + 1 :]
@@ -286,9 +298,3 @@ os.register_at_fork(after_in_child=_start_from_zero)
 def _encodable(value: str) -> str:
     """Replace what UTF-8 cannot express (lone surrogates), which would break every scrape."""
     return value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _created_series_enabled() -> bool:
-    """Tell whether prometheus_client exposes `_created` series; it has a switch but no getter."""
-    probe = Counter("promweb_probe", "Never registered.", registry=None)
-    return len(next(iter(probe.collect())).samples) > 1

@@ -1,0 +1,232 @@
+"""Writing families as text, fast: one template per family, filled once per label set.
+
+A template is made for each family and format the first time that it is needed, and compared
+there with what prometheus_client's encoder writes for the same samples. Where the two differ (a
+name that needs escaping, a version with other rules) the encoder writes the family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prometheus_client import Counter
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
+
+if TYPE_CHECKING:
+    from .families import Family
+
+__all__ = [
+    "FamilyMetric",
+    "Format",
+    "LabelValues",
+    "Layout",
+    "Shape",
+    "created_series_enabled",
+    "text_of",
+    "texts_of_counts",
+]
+
+LabelValues = tuple[str, ...]
+Shape = tuple[tuple[str, str | None], ...]
+
+# In the place of labels: a label value is written without line breaks, so none contains these.
+_BEFORE_LE = "\n\n"
+_AFTER_LE = "\n\r\n"
+
+_AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
+
+
+class FamilyMetric(Metric):
+    """What a family's `collect` yields: a `Metric` that makes samples when they are asked for."""
+
+    def __init__(self, family: Family[Any], names: frozenset[str] | None = None) -> None:
+        self.family = family
+        self.names = names
+        self.name = family.name
+        self.documentation = family.documentation
+        self.type = family.type
+        self.unit = family.unit if names is None else ""  # as prometheus_client restricts
+
+    @property
+    def samples(self) -> list[Sample]:  # type: ignore[override]
+        """The samples of all label sets, as of now."""
+        rows = self.family.label_sets()
+        return list(_samples(self.family, rows, created_series_enabled(), self.names))
+
+    def _restricted_metric(self, names: Iterable[str]) -> FamilyMetric | None:
+        """Do what prometheus_client's private method of this name does, without the samples.
+
+        Its restricted registry calls it; if it no longer did, the public `samples` would serve.
+        """
+        wanted = self.family.sample_names.intersection(names)
+        return FamilyMetric(self.family, wanted) if wanted and self.family.label_sets() else None
+
+
+class Format(NamedTuple):
+    """How to write: an encoder of prometheus_client, and what distinguishes it."""
+
+    encode: Callable[[Any], bytes]
+    openmetrics: bool
+    escaping: str
+
+    def write(self, metric: Metric) -> str:
+        """Return one metric as the encoder writes it, without the end of the exposition."""
+        return self.encode(_Only(metric)).decode().removesuffix("# EOF\n")
+
+
+class Layout:
+    """How the label sets of one family are written in one format.
+
+    `names` restricts to samples of these names.
+    """
+
+    def __init__(
+        self,
+        family: Family[Any],
+        format: Format,
+        *,
+        with_created: bool,
+        names: frozenset[str] | None = None,
+    ) -> None:
+        self._family = family
+        self._format = format
+        self._with_created = with_created
+        self._names = names
+        self._created_inline = with_created and format.openmetrics
+        shape = [*family.shape, *([("_created", None)] if self._created_inline else [])]
+        kept = [
+            index
+            for index, (suffix, _) in enumerate(shape)
+            if names is None or family.name + suffix in names
+        ]
+        self._kept = None if len(kept) == len(shape) else kept
+        ordered = sorted((name, index) for index, name in enumerate(family.labelnames))
+        self._before = [label for label in ordered if label[0] < "le"]
+        self._after = [label for label in ordered if label[0] > "le"]
+        self._lines = "".join(self._template(*shape[index]) for index in kept)
+        self._created = ""
+        if with_created and not format.openmetrics:
+            if names is None or f"{family.name}_created" in names:
+                self._created = self._template("_created", None)
+        self._head = format.write(_without_samples(FamilyMetric(family, names)))
+        self._created_head = format.write(
+            Metric(f"{family.name}_created", family.documentation, "gauge")
+        )
+
+    def write(self, rows: list[tuple[LabelValues, Any]]) -> Iterator[str]:
+        """Yield the text of the family with these label sets, in pieces."""
+        texts_of, kept, lines, created = self._family.texts, self._kept, self._lines, self._created
+        yield self._head
+        if lines:
+            for values, child in rows:
+                texts = texts_of(child)
+                if self._created_inline:
+                    texts = (*texts, text_of(child.created))
+                if kept is not None:
+                    texts = tuple([texts[index] for index in kept])
+                yield self._label(lines % texts, values)
+        if created and rows:
+            yield self._created_head
+            for values, child in rows:
+                yield self._label(created % text_of(child.created), values)
+
+    def agrees(self) -> bool:
+        """Tell whether the encoder writes the same for a label set that needs every rule."""
+        family = self._family
+        child = family.child_class(family)
+        for amount in (0.001, 3.0, 12345678.9):
+            child.observe(amount) if hasattr(child, "observe") else child.inc(amount)
+        rows = [((_AWKWARD,) * len(family.labelnames), child)]
+        metric = _without_samples(FamilyMetric(family, self._names))
+        metric.samples = list(_samples(family, rows, self._with_created, self._names))
+        return "".join(self.write(rows)) == self._format.write(metric)
+
+    def _label(self, text: str, values: LabelValues) -> str:
+        if self._before:
+            text = text.replace(_BEFORE_LE, _labels(self._before, values))
+        if self._after:
+            text = text.replace(_AFTER_LE, _labels(self._after, values))
+        return text
+
+    def _template(self, suffix: str, le: str | None) -> str:
+        parts = (
+            _BEFORE_LE if self._before else "",
+            f'le="{le}"' if le is not None else "",
+            _AFTER_LE if self._after else "",
+        )
+        labels = ",".join(filter(None, parts))
+        name = f"{self._family.name}{suffix}".replace("%", "%%")
+        return f"{name}{{{labels}}} %s\n" if labels else f"{name} %s\n"
+
+
+def text_of(value: float) -> str:
+    """Return a number as the exposition formats write it."""
+    return floatToGoString(value)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def texts_of_counts(buckets: list[int]) -> list[str]:
+    """Return the texts of cumulative counts."""
+    return [_counts[count] for count in accumulate(buckets)]
+
+
+def created_series_enabled() -> bool:
+    """Tell whether prometheus_client exposes `_created` series; it has a switch but no getter."""
+    probe = Counter("promweb_probe", "Never registered.", registry=None)
+    return len(next(iter(probe.collect())).samples) > 1
+
+
+class _Counts(dict[int, str]):
+    """The texts of small whole numbers; larger ones are not kept."""
+
+    def __missing__(self, count: int) -> str:
+        text = text_of(count)
+        if count < 10_000:
+            self[count] = text
+        return text
+
+
+_counts = _Counts()
+
+
+class _Only:
+    """A registry of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> list[Metric]:
+        return [self._metric]
+
+
+def _samples(
+    family: Family[Any],
+    rows: list[tuple[LabelValues, Any]],
+    with_created: bool,
+    names: frozenset[str] | None,
+) -> Iterator[Sample]:
+    with_created = with_created and family.type != "gauge"
+    for values, child in rows:
+        labels = dict(zip(family.labelnames, values, strict=True))
+        numbers = [*zip(family.shape, family.numbers(child), strict=True)]
+        if with_created:
+            numbers.append((("_created", None), child.created))
+        for (suffix, le), number in numbers:
+            name = family.name + suffix
+            if names is None or name in names:
+                yield Sample(name, labels if le is None else {**labels, "le": le}, number)
+
+
+def _without_samples(metric: FamilyMetric) -> Metric:
+    return Metric(metric.name, metric.documentation, metric.type, metric.unit)
+
+
+def _labels(names: list[tuple[str, int]], values: LabelValues) -> str:
+    return ",".join([f'{name}="{_escape(values[index])}"' for name, index in names])
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
