@@ -40,7 +40,7 @@ class Owner(Protocol):
 class Child:
     """One label set of a family; `created` is the Unix time of its first use, in seconds."""
 
-    __slots__ = ("created", "owner")
+    __slots__ = ("created", "owner", "written")
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
@@ -49,6 +49,8 @@ class Child:
     def clear(self) -> None:
         """Start from zero."""
         self.created = time.time()
+        self.written: tuple[str, str, str, str] | None = None
+        """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
 
 
 class NumberChild(Child):
@@ -77,10 +79,11 @@ class ObservedChild(Child):
     Appending to a list and popping from it are atomic, so nothing is lost or counted twice.
     """
 
-    __slots__ = ("_sum", "pending")
+    __slots__ = ("_count", "_sum", "pending")
 
     def clear(self) -> None:
         self.pending: list[float] = []
+        self._count = 0
         self._sum = 0.0
         super().clear()
 
@@ -90,17 +93,6 @@ class ObservedChild(Child):
         pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
             self.fold()
-
-    @property
-    def total(self) -> int:
-        """How many observations there were."""
-        raise NotImplementedError
-
-    @property
-    def sum(self) -> float:
-        """What the observations add up to."""
-        self.fold()
-        return self._sum
 
     def fold(self) -> None:
         """Take what is pending into account."""
@@ -113,27 +105,28 @@ class ObservedChild(Child):
                     break
                 self._add(amount if amount > 0 else 0.0)  # a clock may go backwards
 
-    def _add(self, amount: float) -> None:
-        raise NotImplementedError
-
-
-class SummaryChild(ObservedChild):
-    """Count and sum of what was observed."""
-
-    __slots__ = ("_count",)
-
-    def clear(self) -> None:
-        self._count = 0
-        super().clear()
-
     @property
     def total(self) -> int:
-        self.fold()
+        """How many observations there were."""
+        if self.pending:
+            self.fold()
         return self._count
 
     def _add(self, amount: float) -> None:
         self._count += 1
         self._sum += amount
+
+
+class SummaryChild(ObservedChild):
+    """Count and sum of what was observed."""
+
+    __slots__ = ()
+
+    def snapshot(self) -> tuple[int, float]:
+        """Return count and sum, of one moment."""
+        with self.owner.lock:
+            self.fold()
+            return self._count, self._sum
 
 
 class HistogramChild(ObservedChild):
@@ -145,16 +138,13 @@ class HistogramChild(ObservedChild):
         self._buckets = [0] * len(self.owner.bounds)
         super().clear()
 
-    @property
-    def buckets(self) -> list[int]:
-        """Observations per bucket."""
-        self.fold()
-        return self._buckets
-
-    @property
-    def total(self) -> int:
-        return sum(self.buckets)
+    def snapshot(self) -> tuple[list[int], float]:
+        """Return the observations per bucket and their sum, of one moment."""
+        with self.owner.lock:
+            if self.pending:
+                self.fold()
+            return self._buckets.copy(), self._sum
 
     def _add(self, amount: float) -> None:
         self._buckets[bisect_left(self.owner.bounds, amount)] += 1
-        self._sum += amount
+        super()._add(amount)

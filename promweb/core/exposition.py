@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -22,6 +23,13 @@ _NUMBERS = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}", re.ASCII)
 _LONGEST_HEADER = 4096  # Prometheus sends about 350 characters
 
 
+_CHUNK = 64  # label sets: about a third of a millisecond of work
+
+
+def _hold_breath() -> None:
+    """Let nobody else run."""
+
+
 class Scrape(NamedTuple):
     """A response to a scrape."""
 
@@ -35,14 +43,16 @@ def answer(
     accept: str | None = None,
     accept_encoding: str | None = None,
     names: Sequence[str] | None = None,
+    breathe: Callable[[], None] = _hold_breath,
 ) -> Scrape:
     """Answer a scrape of `registry`, restricted to the sample names in `names` if there are any.
 
     Never raises for what a client sent: without an acceptable format it is the text format 0.0.4,
     as prometheus_client does. A collector that raises makes it a 500 that names the collector.
+    `breathe` is called every few dozen label sets, to let other threads run.
     """
     try:
-        body, content_type = render(registry, accept, names)
+        body, content_type = render(registry, accept, names, breathe)
     except Exception as error:
         collector = _failed_collector(error)
         Catalog.of(registry).problems.failed(f"collect from {collector}")
@@ -58,7 +68,10 @@ def answer(
 
 
 def render(
-    registry: CollectorRegistry, accept: str | None = None, names: Sequence[str] | None = None
+    registry: CollectorRegistry,
+    accept: str | None = None,
+    names: Sequence[str] | None = None,
+    breathe: Callable[[], None] = _hold_breath,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
     encode, content_type = _negotiate(accept)
@@ -66,18 +79,24 @@ def render(
     format = Format(encode, openmetrics, content_type.partition("escaping=")[2])
     source: Any = registry.restricted_registry(names) if names else registry
     with_created = created_series_enabled()
-    pieces: list[str] = []
+    chunks: list[bytes] = []
     for metric in source.collect():
-        layout = None
-        if isinstance(metric, FamilyMetric):
-            layout = metric.family.layout(format, with_created, metric.names)
-        if layout is None:
-            pieces.append(format.write(metric))
-        else:
-            pieces.extend(layout.write(metric.family.label_sets()))
+        pieces = _write(metric, format, with_created)
+        while chunk := "".join(islice(pieces, _CHUNK)):
+            chunks.append(chunk.encode())
+            breathe()
     if openmetrics:
-        pieces.append("# EOF\n")
-    return "".join(pieces).encode(), content_type
+        chunks.append(b"# EOF\n")
+    return b"".join(chunks), content_type
+
+
+def _write(metric: Metric, format: Format, with_created: bool) -> Iterator[str]:
+    """Yield the text of a metric, by its layout if it is a family that has one."""
+    if isinstance(metric, FamilyMetric):
+        layout = metric.family.layout(format, with_created, metric.names)
+        if layout is not None:
+            return layout.write(metric.family.label_sets())
+    return iter((format.write(metric),))
 
 
 def _negotiate(accept: str | None) -> tuple[Callable[[Any], bytes], str]:

@@ -195,7 +195,7 @@ class SummaryFamily(Family[SummaryChild]):
     shape = (("_count", None), ("_sum", None))
 
     def numbers(self, child: SummaryChild) -> list[float]:
-        return [float(child.total), child.sum]
+        return list(map(float, child.snapshot()))
 
 
 class HistogramFamily(Family[HistogramChild]):
@@ -219,7 +219,8 @@ class HistogramFamily(Family[HistogramChild]):
             bounds.append(float("inf"))
         self.bounds = tuple(bounds)
         self.shape = (*(("_bucket", text_of(bound)) for bound in bounds), ("_count", None))
-        if bounds and bounds[0] >= 0:  # with negative observations a sum is no counter
+        self.has_sum = bool(bounds) and bounds[0] >= 0  # otherwise it is no counter
+        if self.has_sum:
             self.shape += (("_sum", None),)
         super().__init__(
             name, documentation, labelnames, max_series=max_series, buckets=bounds, **options
@@ -233,15 +234,16 @@ class HistogramFamily(Family[HistogramChild]):
         return f"{super().__str__()} and buckets {self.bounds}"
 
     def numbers(self, child: HistogramChild) -> list[float]:
-        with self.lock:
-            cumulative, total = list(accumulate(child.buckets)), child.sum
+        buckets, total = child.snapshot()
+        cumulative = list(accumulate(buckets))
         return [float(number) for number in (*cumulative, cumulative[-1], total)][: len(self.shape)]
 
     def texts(self, child: HistogramChild) -> tuple[str, ...]:
-        with self.lock:
-            buckets, total = child.buckets.copy(), child.sum
+        buckets, total = child.snapshot()
         texts = texts_of_counts(buckets)
-        return (*texts, texts[-1], text_of(total))[: len(self.shape)]
+        if self.has_sum:
+            return (*texts, texts[-1], text_of(total))
+        return (*texts, texts[-1])
 
 
 class DerivedCounterFamily(CounterFamily):

@@ -109,9 +109,9 @@ class Layout:
         self._after = [label for label in ordered if label[0] > "le"]
         self._lines = "".join(self._template(*shape[index]) for index in kept)
         self._created = ""
-        if with_created and not format.openmetrics:
-            if names is None or f"{family.name}_created" in names:
-                self._created = self._template("_created", None)
+        wants_created = names is None or f"{family.name}_created" in names
+        if with_created and wants_created and not format.openmetrics:
+            self._created = f"{family.name}_created"
         self._head = format.write(_without_samples(FamilyMetric(family, names)))
         self._created_head = format.write(
             Metric(f"{family.name}_created", family.documentation, "gauge")
@@ -120,19 +120,25 @@ class Layout:
     def write(self, rows: list[tuple[LabelValues, Any]]) -> Iterator[str]:
         """Yield the text of the family with these label sets, in pieces."""
         texts_of, kept, lines, created = self._family.texts, self._kept, self._lines, self._created
+        before, after = self._before, self._after
         yield self._head
         if lines:
             for values, child in rows:
                 texts = texts_of(child)
+                written = child.written or self._remember(child, values)
                 if self._created_inline:
-                    texts = (*texts, text_of(child.created))
+                    texts = (*texts, written[2])
                 if kept is not None:
                     texts = tuple([texts[index] for index in kept])
-                yield self._label(lines % texts, values)
+                text = lines % texts
+                if before:
+                    text = text.replace(_BEFORE_LE, written[0])
+                yield text.replace(_AFTER_LE, written[1]) if after else text
         if created and rows:
             yield self._created_head
             for values, child in rows:
-                yield self._label(created % text_of(child.created), values)
+                written = child.written or self._remember(child, values)
+                yield f"{created}{written[3]} {written[2]}\n"
 
     def agrees(self) -> bool:
         """Tell whether the encoder writes the same for a label set that needs every rule."""
@@ -145,12 +151,12 @@ class Layout:
         metric.samples = list(_samples(family, rows, self._with_created, self._names))
         return "".join(self.write(rows)) == self._format.write(metric)
 
-    def _label(self, text: str, values: LabelValues) -> str:
-        if self._before:
-            text = text.replace(_BEFORE_LE, _labels(self._before, values))
-        if self._after:
-            text = text.replace(_AFTER_LE, _labels(self._after, values))
-        return text
+    def _remember(self, child: Any, values: LabelValues) -> tuple[str, str, str, str]:
+        """Keep what is the same at every scrape, in every format that has a layout."""
+        before, after = _labels(self._before, values), _labels(self._after, values)
+        labels = ",".join(filter(None, (before, after)))
+        child.written = (before, after, text_of(child.created), f"{{{labels}}}" if labels else "")
+        return child.written  # type: ignore[no-any-return]
 
     def _template(self, suffix: str, le: str | None) -> str:
         parts = (
@@ -165,6 +171,8 @@ class Layout:
 
 def text_of(value: float) -> str:
     """Return a number as the exposition formats write it."""
+    if -1e6 < value < 1e6:  # from there on the exposition has exponents where Python has none
+        return repr(float(value))
     return floatToGoString(value)  # type: ignore[no-any-return,no-untyped-call]
 
 
