@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -180,14 +181,30 @@ def test_the_shops_differ_only_in_what_quart_asks_for() -> None:
             assert translated == (ours / name).read_text()
 
 
+LAST_LINE = "Both go on serving, with a request every half second. Ctrl-C ends.\n"
+DEMO = (sys.executable, "-m", "examples.demo")
+
+
 def test_the_demo_runs_on_real_servers_and_finds_both_equal() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "examples.demo", "--once"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        [*DEMO, "--once"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "They are EQUAL." in done.stdout
+
+
+def test_the_demo_serves_until_ctrl_c() -> None:
+    with subprocess.Popen(
+        DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo_process:
+        assert demo_process.stdout is not None
+        printed = ""
+        for line in demo_process.stdout:
+            printed += line
+            if line == LAST_LINE:
+                break
+        port = int(re.search(r"Quart.*:(\d+)/metrics", printed)[1])  # type: ignore[index]
+        assert demo.send(port, "GET", "/items")[0] == 200
+        demo_process.send_signal(signal.SIGINT)
+        _, errors = demo_process.communicate(timeout=60)
+    assert (demo_process.returncode, errors) == (0, "")

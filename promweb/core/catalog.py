@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from . import locking
 from .families import Family
 from .problems import Problems
 
@@ -17,7 +17,6 @@ __all__ = ["Catalog"]
 FamilyT = TypeVar("FamilyT", bound=Family[Any])
 
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
-_lock = threading.RLock()
 
 
 class Catalog:
@@ -31,7 +30,7 @@ class Catalog:
     @staticmethod
     def of(registry: CollectorRegistry) -> Catalog:
         """Return the registry's catalog; every `PrometheusMetrics` on it shares that one."""
-        with _lock:
+        with locking.definitions:
             catalog = _catalogs.get(registry)
             if catalog is None:
                 catalog = _catalogs[registry] = Catalog()
@@ -44,7 +43,7 @@ class Catalog:
 
         Whether a name is taken is the registry's to say: what somebody unregistered is gone.
         """
-        with _lock:
+        with locking.definitions:
             known = self._families.get(family.name)
             try:
                 registry.register(family)
@@ -66,7 +65,7 @@ class Catalog:
     ) -> Gauge:
         """Set one label set of an information gauge to 1; prometheus_client stores these."""
         labelnames = tuple(labelnames)
-        with _lock:
+        with locking.definitions:
             known = self._infos.get(name)
             try:
                 gauge = Gauge(

@@ -58,7 +58,7 @@ class DefaultMetrics:
     ) -> None:
         catalog = Catalog.of(registry)
         self.problems = catalog.problems
-        self._excludes = excludes
+        self.excludes = excludes
         self._group_name = grouping.name
         self._read_group = grouping.attribute
         self._ready: dict[tuple[str, str, int], ObservedChild] = {}
@@ -201,30 +201,28 @@ class DefaultMetrics:
         Ordinary is a request that matched, whose label set is known, and whose labels need no
         callable. All else is for `record_specially`.
         """
-        read_group, find_child, specially = (
-            self._read_group,
-            self._ready.get,
-            self.record_specially,
-        )
+        read_group, find_child = self._read_group, self._ready.get
+        specially, problems = self.record_specially, self.problems
         if read_group not in UNIQUE_GROUPS or not self.plan.constant:
             return specially
-        if self._excludes is not None or self._has_options():
+        if self.excludes is not None or self._has_options():
             return specially
 
         def record(exchange: Exchange, seconds: float) -> None:
-            request = exchange.request
             try:
+                request = exchange.request
+                child = None
                 if request.url_rule is not None:
                     child = find_child((request.method, read_group(request), exchange.status))
-                    if child is not None:
-                        pending = child.pending
-                        pending.append(seconds)
-                        if len(pending) >= PENDING_LIMIT:
-                            child.fold()
-                        return
+                if child is None:
+                    specially(exchange, seconds)
+                    return
+                pending = child.pending  # what `child.observe` does, without the call
+                pending.append(seconds)
+                if len(pending) >= PENDING_LIMIT:
+                    child.fold()
             except Exception:
-                pass
-            specially(exchange, seconds)
+                problems.failed("record a request")
 
         return record
 
@@ -235,7 +233,7 @@ class DefaultMetrics:
             rule = request.url_rule
             if rule is not None and rule.endpoint in exchange.site.endpoints:
                 return  # the metrics endpoint itself, whoever answered for it
-            if self._excludes is not None and self._excludes(request.path):
+            if self.excludes is not None and self.excludes(request.path):
                 return
             values = exchange.values(self)
             group = values[0] if self._read_group is None else self._group(request)

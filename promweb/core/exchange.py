@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from .children import NumberChild
 from .families import LabelValues
 from .labels import LabelPlan
-from .site import Recorder, Site, standard_method
+from .site import Recorder, Site
 
 __all__ = ["Exchange", "Measurement", "Visit", "current"]
 
@@ -102,6 +102,7 @@ class Exchange(Visit):
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
 
     def __init__(self, site: Site) -> None:
+        # What `Visit.__init__` does is written again here: calling it costs more than all of it.
         self.site = site
         self.request = None
         self.special = False
@@ -131,10 +132,7 @@ class Exchange(Visit):
             if site.decorators:
                 site.decorate(rule.endpoint)
         self.special = True
-        method = (standard_method(self.request.method),)
-        self._entered = [gauge.child(method) for gauge in site.gauges]
-        for child in self._entered:
-            child.inc()
+        self._entered = site.enter(self.request.method, self.request.path)
 
     def fail(self) -> None:
         """Note an exception that nobody handled."""
@@ -211,8 +209,7 @@ class Exchange(Visit):
         """Note that the client gets a 500 in place of the response that there was."""
         if self.status:
             self.status = 500
-            self.fail()
-        self.special = True
+        self.fail()
 
     def values(self, recorder: Recorder) -> LabelValues:
         """Return the label values that `respond` resolved for a recorder."""

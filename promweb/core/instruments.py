@@ -157,8 +157,9 @@ class _Occupation:
             self._child = instrument.child(plan.resolve(None))
 
     def start(self) -> None:
-        if self._child is not None:
-            self._child.inc()
+        if self._child is None:  # a coroutine label, and nothing to await it: its value is <error>
+            self._child = self._instrument.child(self._instrument.plan.resolve(None))
+        self._child.inc()
 
     async def start_async(self) -> None:
         if self._child is None:

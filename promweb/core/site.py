@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from . import locking
+from .children import NumberChild
 from .families import GaugeFamily, HistogramFamily, SummaryFamily
 from .labels import LabelPlan
 from .problems import Problems
@@ -39,6 +40,7 @@ class Recorder(Protocol):
     plan: LabelPlan
     problems: Problems
     duration: HistogramFamily | SummaryFamily
+    excludes: Callable[[str], bool] | None
     in_progress: GaugeFamily | None
     measures_sizes: bool
     websockets: WebsocketMetrics | None
@@ -67,8 +69,6 @@ class Site:
         """Has every recorder record a request of which nothing is special."""
         self.constant = True
         """Whether no recorder has a label to resolve."""
-        self.gauges: tuple[GaugeFamily, ...] = ()
-        """What counts requests in progress, by method."""
         self.owners: list[object] = []
         """The metrics objects that measure this application."""
         self.served: dict[str, CollectorRegistry] = {}
@@ -82,7 +82,6 @@ class Site:
         self.measures_sizes = False
         """Whether a recorder wants the sizes of bodies."""
         self._decorated: dict[str, tuple[object, int]] = {}
-        self._lock = threading.RLock()
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
 
     def add(self, recorder: Recorder) -> None:
@@ -99,14 +98,27 @@ class Site:
         self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record_all
         self.constant = all(recorder.plan.constant for recorder in self.recorders)
         self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
-        gauges = (recorder.in_progress for recorder in self.recorders)
-        self.gauges = tuple(gauge for gauge in gauges if gauge is not None)
-        self.watches = bool(self.gauges or self.decorators)
+        self._watch()
 
     def add_decorators(self, decorators: Iterable[Callable[[Any], Any]]) -> None:
         """Put decorators around every view, those added later included."""
         self.decorators.extend(decorators)
-        self.watches = True
+        self._watch()
+
+    def enter(self, method: str, path: str) -> list[NumberChild]:
+        """Count a request as in progress; return what to count down when it ends."""
+        entered = []
+        for recorder in self.recorders:
+            gauge, excludes = recorder.in_progress, recorder.excludes
+            if gauge is not None and not (excludes is not None and excludes(path)):
+                child = gauge.child((standard_method(method),))
+                child.inc()
+                entered.append(child)
+        return entered
+
+    def _watch(self) -> None:
+        gauges = any(recorder.in_progress for recorder in self.recorders)
+        self.watches = gauges or bool(self.decorators)
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Have every recorder record a request of which something is special."""
@@ -125,7 +137,7 @@ class Site:
         views = self.app.view_functions
         if endpoint in self.endpoints or endpoint not in views:
             return
-        with self._lock:
+        with locking.definitions:
             view = views[endpoint]
             known, done = self._decorated.get(endpoint, (view, 0))
             if known is not view:  # the application replaced it

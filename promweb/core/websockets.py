@@ -8,12 +8,12 @@ with the HTTP status of the rejection in place of a close code.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from . import locking
 from .catalog import Catalog
 from .children import NumberChild
 from .exchange import Visit
@@ -45,7 +45,6 @@ class WebsocketMetrics:
         self._prefix = prefix
         self._max_series = max_series
         self._problems = Catalog.of(registry).problems
-        self._lock = threading.Lock()
         self._made = False
         self.grouping = grouping
         self.excludes = excludes
@@ -82,7 +81,7 @@ class WebsocketMetrics:
         self._duration.child((group, close_code), (OVERFLOW, close_code)).observe(seconds)
 
     def _make(self) -> None:
-        with self._lock:
+        with locking.definitions:
             if self._made:
                 return
             catalog, group, size = Catalog.of(self._registry), self.grouping.name, self._max_series

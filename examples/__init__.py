@@ -1,0 +1,1 @@
+"""Services that show how promweb is used; the test suite runs each of them."""

@@ -1,0 +1,22 @@
+"""The lock for what is rarely changed: definitions and attachments. Numbers have their own.
+
+Use it as `with locking.definitions:`, looked up each time: a forked child gets a new one, because
+a thread that does not exist there may have held it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+__all__ = ["definitions"]
+
+definitions = threading.RLock()
+
+
+def _renew() -> None:
+    global definitions
+    definitions = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
