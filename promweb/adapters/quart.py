@@ -10,10 +10,12 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import quart
@@ -39,10 +41,16 @@ LABEL_GRACE = 1.0
 """Seconds that coroutine labels of a cancelled request get."""
 
 
+def _shelter() -> AbstractContextManager[Any]:
+    """Protect from cancellation, for a while, what is awaited for something that was cancelled."""
+    return anyio.move_on_after(LABEL_GRACE, shield=True)
+
+
 class AsyncPrometheusMetrics(MetricsBase):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
+    _shelter = staticmethod(_shelter)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
@@ -67,6 +75,18 @@ class AsyncPrometheusMetrics(MetricsBase):
         app = quart.Quart("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
         return serve(partial(_wsgi, app), port, host, endpoint, ssl)
+
+    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        decorated = super()._protected(view)
+        if inspect.iscoroutinefunction(decorated):
+            return decorated
+
+        async def prometheus_metrics(**view_args: Any) -> Any:
+            """Call a plain function, which Quart does in a thread, and await what it returns."""
+            result: Any = await quart.current_app.ensure_async(decorated)(**view_args)
+            return await result if inspect.isawaitable(result) else result
+
+        return prometheus_metrics
 
     def _check_app(self, app: Any) -> None:
         if not isinstance(app, quart.Quart):
@@ -133,12 +153,12 @@ def _attach(site: Site) -> None:
             exchange.reach()
         try:
             response = await wrapped_full_dispatch_request(*args)
+            await exchange.respond_async(response.status_code, response)
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
-            await _respond_at_the_end(exchange, error)
+            await _end(exchange, error)
             raise
-        await exchange.respond_async(response.status_code, response)
         return response
 
     async def handle_exception(*args: Any) -> Any:
@@ -199,8 +219,8 @@ async def _exchange(site: Site, app: ASGIApp, scope: Any, receive: Receive, send
         nonlocal is_started
         try:
             await send(message)
-        except BaseException:
-            exchange.finish(CLIENT_CLOSED_REQUEST)  # that is the client, not the application
+        except BaseException:  # that is the client, not the application
+            end_for_client()
             raise
         if message["type"] == "http.response.body":
             if counts_body:
@@ -212,20 +232,28 @@ async def _exchange(site: Site, app: ASGIApp, scope: Any, receive: Receive, send
             if message["status"] == 500 != exchange.status:
                 exchange.spoil()
 
+    def end_for_client() -> None:
+        if is_started:
+            exchange.finish()
+        else:
+            exchange.abandon(CLIENT_CLOSED_REQUEST)
+
     before = current.get()
     current.set(exchange)
     try:
         await app(scope, receive, send_and_see)
+        end_for_client()
     except BaseException as error:
-        if _is_cancellation(error):
-            exchange.finish(CLIENT_CLOSED_REQUEST)
-        elif is_started:
-            exchange.finish(500, failed=True)
-        else:
-            exchange.crash()
+        if not _is_cancellation(error):
+            if is_started:
+                exchange.finish(failed=True)
+            else:
+                exchange.crash()
+        elif exchange.request is None or exchange.status:
+            end_for_client()
+        # Else `full_dispatch_request` is about to be cancelled as well, and ends the exchange.
         raise
     finally:
-        exchange.finish(CLIENT_CLOSED_REQUEST)
         current.set(before)  # a token could belong to another context by now
 
 
@@ -244,7 +272,11 @@ async def _connect(site: Site, app: ASGIApp, scope: Any, receive: Receive, send:
 
     async def send_and_see(message: Message) -> None:
         nonlocal is_accepted
-        await send(message)
+        try:
+            await send(message)
+        except BaseException:  # that is the client, not the application
+            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+            raise
         kind = message["type"]
         if kind == "websocket.send":
             connection.message("sent")
@@ -261,13 +293,15 @@ async def _connect(site: Site, app: ASGIApp, scope: Any, receive: Receive, send:
     current.set(connection)
     try:
         await app(scope, receive_and_see, send_and_see)
+        connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
     except BaseException as error:
-        if not _is_cancellation(error):
+        if _is_cancellation(error):
+            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+        else:
             # What a server then sends: 1011, or 500 before the handshake is over.
             connection.finish(1011 if is_accepted else 500)
         raise
     finally:
-        connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
         current.set(before)
 
 
@@ -277,26 +311,44 @@ def _breathe() -> None:
 
 
 class _SharedWork:
-    """Runs work in a thread, once for all tasks that ask for the same at the same time."""
+    """Runs work in a thread, once for all tasks that ask for the same at the same time.
+
+    A task that is cancelled leaves its thread behind; whoever asks meanwhile waits for that one.
+    """
 
     def __init__(self) -> None:
         self._running: dict[object, _Running] = {}
 
     async def run(self, key: object, work: Callable[[], exposition.Scrape]) -> exposition.Scrape:
+        """Return the result of `work`."""
         key = (key, anyio.lowlevel.current_token())  # an event belongs to its event loop
         while True:
             running = self._running.get(key)
             if running is None:
                 running = self._running[key] = _Running()
                 try:
-                    running.result = await anyio.to_thread.run_sync(work)
-                    return running.result
-                finally:  # a cancelled task leaves the work to whoever waits for it
-                    del self._running[key]
-                    running.done.set()
-            await running.done.wait()
+                    await anyio.to_thread.run_sync(self._work, key, running, work)
+                finally:
+                    if not running.is_started:  # cancelled while it waited for a thread
+                        self._forget(key, running)
+                        running.done.set()
+            else:
+                await running.done.wait()
             if running.result is not None:
                 return running.result
+
+    def _work(self, key: object, running: _Running, work: Callable[[], exposition.Scrape]) -> None:
+        running.is_started = True
+        try:
+            running.result = work()
+        finally:
+            self._forget(key, running)
+            with suppress(RuntimeError):  # the event loop is gone
+                anyio.from_thread.run_sync(running.done.set)
+
+    def _forget(self, key: object, running: _Running) -> None:
+        if self._running.get(key) is running:
+            del self._running[key]
 
 
 class _Running:
@@ -304,19 +356,28 @@ class _Running:
 
     def __init__(self) -> None:
         self.done = anyio.Event()
+        self.is_started = False
         self.result: exposition.Scrape | None = None
 
 
-async def _respond_at_the_end(exchange: Exchange, error: BaseException) -> None:
-    """Respond for a request that ends without a response, while its context is there."""
-    if not _is_cancellation(error):
+async def _end(exchange: Exchange, error: BaseException) -> None:
+    """End a request that gets no response, while its context is there."""
+    if isinstance(error, GeneratorExit):  # the event loop is gone: nothing can be awaited
+        exchange.finish(CLIENT_CLOSED_REQUEST)
+    elif _is_cancellation(error):
+        exchange.status = 0  # a label of the response may have been awaited
+        with _shelter():
+            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
+        exchange.finish(CLIENT_CLOSED_REQUEST)
+    else:
         exchange.finish(500, failed=True)  # the event loop may not come back
-        return
-    with anyio.move_on_after(LABEL_GRACE, shield=True):
-        await exchange.respond_async(CLIENT_CLOSED_REQUEST)
 
 
 def _is_cancellation(error: BaseException) -> bool:
+    """Tell a cancellation, also in the exception groups that Trio's nurseries make."""
+    errors = getattr(error, "exceptions", None)
+    if errors:
+        return all(map(_is_cancellation, errors))
     return isinstance(error, anyio.get_cancelled_exc_class())
 
 

@@ -64,8 +64,11 @@ class Visit:
         """Tell whether `target` is the view that is about to answer."""
         return False
 
-    def defer(self, measurement: Measurement) -> None:
-        """Keep a view's measurement until the final response exists."""
+    def defer(self, measurement: Measurement) -> bool:
+        """Keep a view's measurement until the final response exists, or settle it if it does.
+
+        Tell whether it was kept, so that ending the exchange records it.
+        """
         raise NotImplementedError("only an exchange has a response to wait for")
 
     def do_not_track(self) -> None:
@@ -115,13 +118,19 @@ class Exchange(Visit):
 
     def is_view(self, target: object) -> bool:
         request = self.request
-        if request is None or self.status or request.url_rule is None:
+        if request is None or request.url_rule is None:
             return False
         return self.site.is_view(request.url_rule.endpoint, target)
 
-    def defer(self, measurement: Measurement) -> None:
-        self._deferred = (*self._deferred, measurement)
-        self.special = True
+    def defer(self, measurement: Measurement) -> bool:
+        if not self.status:
+            self._deferred = (*self._deferred, measurement)
+            self.special = True
+            return True
+        if self.response is None:  # a view in a thread, whose client is gone
+            self.response = self.site.make_response(self.status)
+        measurement.settle(measurement.plan.resolve(self.response))
+        return False
 
     def reach(self) -> None:
         """Reach the application's own dispatch, if the site `watches`; the view has not run."""
@@ -196,6 +205,15 @@ class Exchange(Visit):
             measurement.flush()
         if self.tracked:
             self.site.record_specially(self, seconds)
+
+    def abandon(self, status: int) -> None:
+        """End the exchange for a client that went before anything was sent.
+
+        There may have been a response: labels saw that one.
+        """
+        if not self.finished:
+            self.status = self.status and status
+            self.finish(status)
 
     def crash(self) -> None:
         """End the exchange for an exception that left the application before anything was sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from .children import NumberChild
@@ -32,10 +33,11 @@ class Call(Protocol):
 class Instrument:
     """A family, the labels that one decorator gives it, and when to leave a call out.
 
-    `excludes` is asked with the path of the current request. Nothing here raises while serving.
+    `excludes` is asked with the path of the current request; `shelter` protects the coroutine
+    labels of a call that was cancelled from the cancellation. Nothing here raises while serving.
     """
 
-    __slots__ = ("_is_counter", "clock", "excludes", "family", "is_gauge", "plan")
+    __slots__ = ("_is_counter", "clock", "excludes", "family", "is_gauge", "plan", "shelter")
 
     def __init__(
         self,
@@ -43,11 +45,13 @@ class Instrument:
         plan: LabelPlan,
         clock: Callable[[], float],
         excludes: Callable[[str], bool] | None,
+        shelter: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.family = family
         self.plan = plan
         self.clock = clock
         self.excludes = excludes
+        self.shelter = shelter
         self.is_gauge = isinstance(family, GaugeFamily)
         self._is_counter = isinstance(family, CounterFamily)
 
@@ -97,10 +101,7 @@ class _Timing:
         self.plan = instrument.plan
         self._values: LabelValues | None = None
         self._start = instrument.clock()
-        self._deferred = False
-        if exchange is not None and exchange.is_view(target):
-            self._deferred = True
-            exchange.defer(self)
+        self._deferred = exchange is not None and exchange.is_view(target) and exchange.defer(self)
 
     def start(self) -> None:
         self._start = self._instrument.clock()
@@ -111,18 +112,20 @@ class _Timing:
     def end(self, outcome: object) -> None:
         self._seconds = self._elapsed()
         if not self._deferred and not _is_excluded():
-            self._values = self.plan.resolve(outcome)
+            if self._values is None:
+                self._values = self.plan.resolve(outcome)
             self.flush()
 
     async def end_async(self, outcome: object) -> None:
-        if self._deferred or not self.plan.has_coroutines:
+        if self._deferred or self._values is not None or not self.plan.has_coroutines:
             self.end(outcome)
             return
         self._seconds = self._elapsed()
         if _is_excluded():
             return
         try:
-            self._values = await self.plan.resolve_async(outcome)
+            with self._instrument.shelter() if outcome is RAISED else nullcontext():
+                self._values = await self.plan.resolve_async(outcome)
         finally:  # cancelled while a label was awaited: the call happened all the same
             self.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import prometheus_client
@@ -75,6 +76,8 @@ class MetricsBase(ABC):
 
     _coroutines: ClassVar[bool]
     """Whether coroutine functions can be awaited by this framework's adapter."""
+    _shelter: Callable[[], AbstractContextManager[Any]] = nullcontext
+    """Protects coroutine labels of what was cancelled from the cancellation."""
 
     def __init__(
         self,
@@ -202,9 +205,7 @@ class MetricsBase(ABC):
                 f"path={path!r} of this application already serves the metrics of another "
                 "registry; give one of the two objects another path"
             )
-        view = self._metrics_view()
-        if self.metrics_decorator is not None:
-            view = self.metrics_decorator(view)
+        view = self._protected(self._metrics_view())
         endpoint = "prometheus_metrics"
         while endpoint in app.view_functions:
             endpoint += "_"
@@ -391,7 +392,13 @@ class MetricsBase(ABC):
         if plan.constant and initial_value:
             family.child(plan.fold)
         excludes = self._excludes if self._patterns and self.exclude_user_defaults else None
-        return _decorator(f"{method} {name!r}", Instrument(family, plan, self.clock, excludes))
+        return _decorator(
+            f"{method} {name!r}", Instrument(family, plan, self.clock, excludes, self._shelter)
+        )
+
+    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the metrics view as `metrics_decorator` decorates it."""
+        return view if self.metrics_decorator is None else self.metrics_decorator(view)
 
     def _excludes(self, path: str) -> bool:
         """Tell whether `excluded_paths` leave out this path."""

@@ -125,6 +125,8 @@ class Connection(Visit):
         self._groups: list[tuple[WebsocketMetrics, str]] = []
         self._finished = False
         self._matched = False
+        self._ended: tuple[int, float] | None = None
+        """Close code and seconds, once it ended; maybe before the route was known."""
         self._early = 0
         """How many messages came in before the route was known."""
 
@@ -142,6 +144,8 @@ class Connection(Visit):
         self._matched = True
         for _ in range(self._early):
             self.message("received")
+        if self._ended is not None:
+            self._record(*self._ended)
 
     def accepted(self) -> None:
         """Be in progress from now on."""
@@ -162,8 +166,12 @@ class Connection(Visit):
             return
         self._finished = True
         self._leave()
+        self._ended = (close_code, max(self.site.clock() - self.start, 0.0))
+        if self._matched:
+            self._record(*self._ended)
+
+    def _record(self, close_code: int, seconds: float) -> None:
         if self._counts:
-            seconds = max(self.site.clock() - self.start, 0.0)
             for metrics, group in self._groups:
                 metrics.closed(group, str(close_code), seconds)
 
