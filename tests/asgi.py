@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -12,6 +12,7 @@ DEADLINE = 20.0
 """Seconds after which a test gives up on something that should have happened."""
 
 Message = dict[str, Any]
+Self = TypeVar("Self", bound="Peer")
 
 
 class Mailbox:
@@ -26,7 +27,10 @@ class Mailbox:
         self._count.release()
 
     async def get(self) -> Message:
-        await self._count.acquire()
+        try:
+            self._count.acquire_nowait()  # without giving way, as a server's queue does
+        except anyio.WouldBlock:
+            await self._count.acquire()
         return self._messages.popleft()
 
 
@@ -57,6 +61,16 @@ class Peer:
         self._app = app
         self._inbox, self._outbox = Mailbox(), Mailbox()
         self._over = anyio.Event()
+
+    def start(self: Self) -> Self:
+        """Have the application serve this client, in an asyncio task of its own."""
+        self.task = asyncio.create_task(self.run())
+        return self
+
+    async def cancel(self) -> None:
+        """Cancel that task, as a server does when it shuts down."""
+        self.task.cancel()
+        await asyncio.wait([self.task], timeout=DEADLINE)
 
     async def run(self) -> None:
         """Run the application for this scope."""
@@ -93,14 +107,20 @@ class Peer:
 
 
 class Browser(Peer):
-    """A client of an HTTP request, whose body is there from the beginning."""
+    """A client of an HTTP request; with `body=None` the test sends the body by hand."""
 
     def __init__(
-        self, app: Any, path: str = "/", method: str = "GET", body: bytes = b"", **scope: Any
+        self,
+        app: Any,
+        path: str = "/",
+        method: str = "GET",
+        body: bytes | None = b"",
+        **scope: Any,
     ) -> None:
         scope = {"method": method, "scheme": "http", **scope}
         super().__init__(app, "http", path, **scope)
-        self.put("http.request", body=body, more_body=False)
+        if body is not None:
+            self.put("http.request", body=body, more_body=False)
 
     @property
     def status(self) -> int | None:
@@ -145,21 +165,3 @@ class Socket(Peer):
         """Close with a code, or none, and wait for the application to notice."""
         self.put("websocket.disconnect", **code)
         await self.over()
-
-
-class Tasks:
-    """Runs clients as asyncio tasks."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[Peer, asyncio.Task[None]] = {}
-
-    def start(self, peer: Any) -> Any:
-        """Have the application serve this client from now on."""
-        self._tasks[peer] = asyncio.create_task(peer.run())
-        return peer
-
-    async def cancel(self, *peers: Peer) -> None:
-        """Cancel what serves these clients, as a server does when it shuts down."""
-        for peer in peers:
-            self._tasks[peer].cancel()
-        await asyncio.wait([self._tasks[peer] for peer in peers], timeout=DEADLINE)

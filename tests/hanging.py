@@ -1,0 +1,120 @@
+"""What the tests of Quart share: requests and collectors that hang, labels of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import quart
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+
+from .asgi import DEADLINE, Browser
+from .legs import Leg
+from .recorded import Done, expected, samples
+
+VIEW = 0.25
+"""Seconds that every view takes."""
+
+
+def check(leg: Leg, *requests: Done) -> None:
+    """Assert that these requests were recorded, nothing else was, and none is in progress."""
+    assert samples(leg.registry) == expected(*requests, in_progress=True)
+
+
+def in_progress(leg: Leg) -> float | None:
+    return leg.value("flask_http_requests_in_progress", method="GET")
+
+
+class Hang:
+    """A place where a request stays for good, after `VIEW` seconds."""
+
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+        self.reached = anyio.Event()
+
+    async def stay(self, *args: object, **kwargs: object) -> None:
+        self._leg.clock.advance(VIEW)
+        self.reached.set()
+        await anyio.sleep_forever()
+
+    async def wait(self) -> None:
+        """Wait until a request is there."""
+        with anyio.fail_after(DEADLINE):
+            await self.reached.wait()
+
+
+async def get(app: Any, path: str = "/", **scope: Any) -> Browser:
+    """Send a request and wait for its end."""
+    browser = Browser(app, path, **scope).start()
+    await browser.over()
+    return browser
+
+
+async def cancel_the_rest() -> None:
+    """Cancel what Quart leaves running when a server cancels it."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def late_status(response: Any) -> int:
+    await anyio.lowlevel.checkpoint()
+    status: int = response.status_code
+    return status
+
+
+async def late_path() -> str:
+    await anyio.lowlevel.checkpoint()
+    return quart.request.path
+
+
+LABELS: dict[str, object] = {
+    "constant": "c",
+    "path": lambda: quart.request.path,
+    "status": lambda response: response.status_code,
+    "late_path": late_path,
+    "late_status": late_status,
+}
+
+
+def all_labels(status: int, path: str = "/") -> dict[str, str]:
+    """Return what `LABELS` should become."""
+    return {
+        "constant": "c",
+        "path": path,
+        "status": str(status),
+        "late_path": path,
+        "late_status": str(status),
+    }
+
+
+class SlowCollector:
+    """A collector that blocks its thread until the test lets it go on."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = 0
+        self.threads: list[int] = []
+        self.release = threading.Event()
+        self.reached = threading.Event()
+        registry.register(self)  # type: ignore[arg-type]
+
+    def describe(self) -> list[Any]:
+        return [GaugeMetricFamily("slow", "Slow.")]
+
+    def collect(self) -> Iterator[Any]:
+        self.calls += 1
+        self.threads.append(threading.get_ident())
+        self.reached.set()
+        assert self.release.wait(DEADLINE)
+        yield GaugeMetricFamily("slow", "Slow.", value=self.calls)
+
+    async def wait(self) -> None:
+        """Wait until a scrape collects."""
+        assert await anyio.to_thread.run_sync(self.reached.wait, DEADLINE)
