@@ -21,6 +21,7 @@ from ..core.exchange import Exchange, current
 from ..core.site import Site
 from ..core.wrapping import wrap
 from .flask import CONNEXION, PrometheusMetrics
+from .shared import announced_size
 
 __all__ = ["ConnexionPrometheusMetrics"]
 
@@ -194,10 +195,10 @@ class _Outside:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(self._site, scope)
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        announced = length.isdigit()
+        size = announced_size(dict(scope["headers"]).get(b"content-length", b""))
+        announced = size is not None
         if announced:
-            exchange.request_bytes = int(length)
+            exchange.request_bytes = size or 0
 
         async def receive_seen() -> Message:
             message = await receive()

@@ -16,7 +16,7 @@ from ..core import exposition
 from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
 from ..core.site import Site
-from ..server import MetricsServer, serve
+from .shared import WebMetrics, announced_size, find_exchange
 
 __all__ = ["PrometheusMetrics"]
 
@@ -28,26 +28,15 @@ StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
-class PrometheusMetrics(MetricsBase):
+class PrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = False
 
-    def start_http_server(
-        self,
-        port: int,
-        host: str = "0.0.0.0",
-        endpoint: str = "/metrics",
-        ssl: dict[str, str] | None = None,
-    ) -> MetricsServer:
-        """Serve the metrics from a thread and a port of their own, and nothing else there.
-
-        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
-        dictionary of two paths, `cert` and `key`. `metrics_decorator` applies here as well.
-        """
+    def _server_app(self, endpoint: str) -> WSGIApp:
         app = flask.Flask("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
-        return serve(app, port, host, endpoint, ssl)
+        return app
 
     def _check_app(self, app: Any) -> None:
         if not isinstance(app, flask.Flask):
@@ -140,7 +129,7 @@ def _attach(site: Site) -> None:
 
     def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
-        exchange = own_exchange()
+        exchange = find_exchange(site, get_request)
         if exchange is None:
             return wrapped_handle_exception(*args)
         exchange.fail()
@@ -157,21 +146,9 @@ def _attach(site: Site) -> None:
 
         It sends the signal for `abort()` too, which is an answer and no failure.
         """
-        exchange = own_exchange()
+        exchange = find_exchange(site, get_request)
         if exchange is not None and not isinstance(exception, HTTPException):
             exchange.fail()
-
-    def own_exchange() -> Exchange | None:
-        """Return the exchange of the current request; None for a context made by hand."""
-        exchange = current_visit()
-        if exchange is None or exchange.site is not site:
-            return None
-        request = get_request()
-        if exchange.request is None:
-            exchange.request = request  # opening the session or matching the route failed
-            if site.watches:
-                exchange.reach()
-        return exchange if exchange.request is request else None
 
     app.wsgi_app = wsgi_app
     app.full_dispatch_request = full_dispatch_request
@@ -257,9 +234,9 @@ def _has_body(environ: Environ, response: flask.Response | None) -> bool:
 
 def _measure_request(exchange: Exchange, environ: Environ) -> None:
     """Take the announced size of the request's body, or count what is read of it."""
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length.isdecimal():
-        exchange.request_bytes = int(length)
+    size = announced_size(environ.get("CONTENT_LENGTH") or "")
+    if size is not None:
+        exchange.request_bytes = size
     elif "wsgi.input" in environ:
         environ["wsgi.input"] = _Input(exchange, environ["wsgi.input"])
 

@@ -25,7 +25,7 @@ from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
 from ..core.site import Site
 from ..core.websockets import Connection
-from ..server import MetricsServer, serve
+from .shared import WebMetrics, announced_size, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
 
@@ -46,7 +46,7 @@ def _shelter() -> AbstractContextManager[Any]:
     return anyio.move_on_after(LABEL_GRACE, shield=True)
 
 
-class AsyncPrometheusMetrics(MetricsBase):
+class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
@@ -60,21 +60,10 @@ class AsyncPrometheusMetrics(MetricsBase):
         render = partial(self.generate_metrics, accept_header, names)
         return await anyio.to_thread.run_sync(render)
 
-    def start_http_server(
-        self,
-        port: int,
-        host: str = "0.0.0.0",
-        endpoint: str = "/metrics",
-        ssl: dict[str, str] | None = None,
-    ) -> MetricsServer:
-        """Serve the metrics from a thread and a port of their own, and nothing else there.
-
-        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
-        dictionary of two paths, `cert` and `key`. `metrics_decorator` applies here as well.
-        """
+    def _server_app(self, endpoint: str) -> Callable[..., Any]:
         app = quart.Quart("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
-        return serve(partial(_wsgi, app), port, host, endpoint, ssl)
+        return partial(_wsgi, app)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         decorated = super()._protected(view)
@@ -163,7 +152,7 @@ def _attach(site: Site) -> None:
 
     async def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
-        exchange = own_exchange()
+        exchange = find_exchange(site, get_request)
         if exchange is None:
             return await wrapped_handle_exception(*args)
         exchange.fail()
@@ -184,18 +173,6 @@ def _attach(site: Site) -> None:
             if site.decorators and websocket.url_rule is not None:
                 site.decorate(websocket.url_rule.endpoint)
         return await wrapped_full_dispatch_websocket(*args)
-
-    def own_exchange() -> Exchange | None:
-        """Return the exchange of the current request; None for a context made by hand."""
-        exchange: Any = current.get()
-        if exchange is None or exchange.site is not site:
-            return None
-        request = get_request()
-        if exchange.request is None:
-            exchange.request = request  # opening the session failed
-            if site.watches:
-                exchange.reach()
-        return exchange if exchange.request is request else None
 
     app.asgi_app = asgi_app
     app.full_dispatch_request = full_dispatch_request
@@ -249,9 +226,13 @@ async def _exchange(site: Site, app: ASGIApp, scope: Any, receive: Receive, send
                 exchange.finish(failed=True)
             else:
                 exchange.crash()
-        elif exchange.request is None or exchange.status:
+        else:
+            if exchange.request is not None and not exchange.status:
+                # Quart leaves its handler task to itself, so its labels are resolved for it.
+                labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
+                with _shelter():
+                    await exchange.in_context(asyncio.ensure_future, labels)
             end_for_client()
-        # Else `full_dispatch_request` is about to be cancelled as well, and ends the exchange.
         raise
     finally:
         current.set(before)  # a token could belong to another context by now
@@ -364,6 +345,8 @@ async def _end(exchange: Exchange, error: BaseException) -> None:
     """End a request that gets no response, while its context is there."""
     if isinstance(error, GeneratorExit):  # the event loop is gone: nothing can be awaited
         exchange.finish(CLIENT_CLOSED_REQUEST)
+    elif exchange.finished:
+        return
     elif _is_cancellation(error):
         exchange.status = 0  # a label of the response may have been awaited
         with _shelter():
@@ -384,8 +367,9 @@ def _is_cancellation(error: BaseException) -> bool:
 def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receive:
     """Take the announced size of the request's body, or count what is received of it."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            exchange.request_bytes = int(value)
+        size = announced_size(value) if name == b"content-length" else None
+        if size is not None:
+            exchange.request_bytes = size
             return receive
 
     async def receive_and_count() -> Message:

@@ -11,10 +11,10 @@ An adapter calls these three and knows nothing of metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .children import NumberChild
 from .families import LabelValues
@@ -22,6 +22,8 @@ from .labels import LabelPlan
 from .site import Recorder, Site
 
 __all__ = ["Exchange", "Measurement", "Visit", "current"]
+
+T = TypeVar("T")
 
 current: ContextVar[Visit | None] = ContextVar("promweb_exchange", default=None)
 """The exchange or connection that the running code belongs to."""
@@ -102,6 +104,8 @@ class Exchange(Visit):
     response_start = 0.0
     """Seconds from the beginning to the first byte of the body; 0 while there was none."""
     _deferred: Sequence[Measurement] = ()
+    _context: Context | None = None
+    """The request context, for labels that are resolved when the code that was in it is gone."""
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
 
     def __init__(self, site: Site) -> None:
@@ -126,6 +130,7 @@ class Exchange(Visit):
         if not self.status:
             self._deferred = (*self._deferred, measurement)
             self.special = True
+            self._context = copy_context()
             return True
         if self.response is None:  # a view in a thread, whose client is gone
             self.response = self.site.make_response(self.status)
@@ -141,6 +146,8 @@ class Exchange(Visit):
             if site.decorators:
                 site.decorate(rule.endpoint)
         self.special = True
+        if not site.constant:
+            self._context = copy_context()
         self._entered = site.enter(self.request.method, self.request.path)
 
     def fail(self) -> None:
@@ -198,7 +205,9 @@ class Exchange(Visit):
             return  # a middleware answered: the application never saw this request
         if failed:
             self.fail()
-        self.respond(status)
+        if not self.status:
+            self.in_context(self.respond, status)
+        self._context = None  # it refers to this exchange
         if self.excluded:
             return
         for measurement in self._deferred:
@@ -228,6 +237,10 @@ class Exchange(Visit):
         if self.status:
             self.status = 500
         self.fail()
+
+    def in_context(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function where the request context is, if the exchange has kept that."""
+        return function(*args) if self._context is None else self._context.run(function, *args)
 
     def values(self, recorder: Recorder) -> LabelValues:
         """Return the label values that `respond` resolved for a recorder."""

@@ -118,7 +118,7 @@ class Site:
 
     def _watch(self) -> None:
         gauges = any(recorder.in_progress for recorder in self.recorders)
-        self.watches = gauges or bool(self.decorators)
+        self.watches = gauges or bool(self.decorators) or not self.constant
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Have every recorder record a request of which something is special."""

@@ -81,13 +81,17 @@ def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target:
         call = probe.begin(target)
         if call is None:
             return await function(*args, **kwargs)
-        outcome = RAISED
         await call.start_async()
         try:
             outcome = await function(*args, **kwargs)
-            return outcome
-        finally:
-            await call.end_async(outcome)
+        except GeneratorExit:  # the coroutine was closed: nothing can be awaited any more
+            call.end(RAISED)
+            raise
+        except BaseException:
+            await call.end_async(RAISED)
+            raise
+        await call.end_async(outcome)
+        return outcome
 
     return wrapper
 

@@ -1,0 +1,56 @@
+"""What the adapters of all frameworks have in common, beyond the core: a server of their own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from ..core.exchange import Exchange, current
+from ..core.metrics import MetricsBase
+from ..core.site import Site
+from ..server import MetricsServer, serve
+
+__all__ = ["WebMetrics", "announced_size", "find_exchange"]
+
+
+class WebMetrics(MetricsBase):
+    """Metrics that can be served from a port of their own."""
+
+    def start_http_server(
+        self,
+        port: int,
+        host: str = "0.0.0.0",
+        endpoint: str = "/metrics",
+        ssl: dict[str, str] | None = None,
+    ) -> MetricsServer:
+        """Serve the metrics from a thread and a port of their own, and nothing else there.
+
+        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
+        dictionary of two paths, `cert` and `key`. `metrics_decorator` applies here as well.
+        """
+        return serve(self._server_app(endpoint), port, host, endpoint, ssl)
+
+    @abstractmethod
+    def _server_app(self, endpoint: str) -> Callable[..., Any]:
+        """Return a WSGI application that serves the metrics at `endpoint`."""
+
+
+def announced_size(content_length: str | bytes) -> int | None:
+    """Return the number in a Content-Length header; None where it is none, or no sane one."""
+    if content_length.isdigit() and len(content_length) < 20:
+        return int(content_length)
+    return None
+
+
+def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None:
+    """Return the exchange of the current request; None for a request context made by hand."""
+    exchange: Any = current.get()
+    if exchange is None or exchange.site is not site:
+        return None
+    request = get_request()
+    if exchange.request is None:
+        exchange.request = request  # opening the session or matching the route failed
+        if site.watches:
+            exchange.reach()
+    return exchange if exchange.request is request else None
