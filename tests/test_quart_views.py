@@ -16,7 +16,7 @@ import pytest
 import quart
 from prometheus_client import CollectorRegistry
 
-from .asgi import DEADLINE, Browser
+from .asgi import DEADLINE, Browser, Socket
 from .hanging import (
     LABELS,
     VIEW,
@@ -567,6 +567,20 @@ async def test_request_context_made_by_hand_outside_of_requests(leg: Leg, app: A
         response = await app.full_dispatch_request()
     assert response.status_code == 200
     assert samples(leg.registry) == {"views_total": {labels(path="/inner"): 1.0}}
+
+
+@pytest.mark.asyncio
+async def test_what_follows_a_request_in_its_task_is_no_part_of_it(leg: Leg, app: Any) -> None:
+    """A server may serve all requests of a connection in one task."""
+    metrics = leg.make_metrics(None)
+    job = metrics.counter("jobs", "Jobs.")(leg.view(lambda: "done"))
+    excluded = metrics.exclude_all_metrics()(leg.view(lambda: "ok"))
+    app.add_url_rule("/", "page", excluded)
+    app.add_websocket("/", "socket", excluded)
+    await Browser(app).run()
+    await Socket(app).run()
+    await job()
+    assert samples(leg.registry)["jobs_total"] == {labels(): 1.0}
 
 
 @pytest.mark.asyncio

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -21,36 +19,22 @@ import anyio.to_thread
 import quart
 
 from ..core import exposition
-from ..core.exchange import Exchange, current
+from ..core.exchange import current
 from ..core.metrics import MetricsBase
 from ..core.site import Site
 from ..core.websockets import Connection
-from .shared import WebMetrics, announced_size, find_exchange
+from .asgi import Receive, Send, end, serve_http, serve_websocket, shelter
+from .scraping import SharedWork, breathe
+from .shared import WebMetrics, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
-
-CLIENT_CLOSED_REQUEST = 499
-"""The status of a request that was cancelled before a response (nginx's number for it)."""
-
-LABEL_GRACE = 1.0
-"""Seconds that coroutine labels of a cancelled request get."""
-
-
-def _shelter() -> AbstractContextManager[Any]:
-    """Protect from cancellation, for a while, what is awaited for something that was cancelled."""
-    return anyio.move_on_after(LABEL_GRACE, shield=True)
 
 
 class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
-    _shelter = staticmethod(_shelter)
+    _shelter = staticmethod(shelter)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
@@ -96,7 +80,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         _attach(site)
 
     def _metrics_view(self) -> Callable[..., Any]:
-        scrapes = _SharedWork()
+        scrapes: SharedWork[exposition.Scrape] = SharedWork()
 
         async def prometheus_metrics(promweb_host: str = "") -> quart.Response:
             request = quart.request
@@ -104,7 +88,7 @@ class AsyncPrometheusMetrics(WebMetrics):
             encoding = request.headers.get("Accept-Encoding")
             names = tuple(request.args.getlist("name[]"))
             work = partial(
-                exposition.answer, self.registry, accept, encoding, names, breathe=_breathe
+                exposition.answer, self.registry, accept, encoding, names, breathe=breathe
             )
             scrape = await scrapes.run((accept, encoding, names), work)
             return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
@@ -126,9 +110,9 @@ def _attach(site: Site) -> None:
         """Answer one ASGI scope."""
         kind = scope["type"]
         if kind == "http":
-            await _exchange(site, wrapped_asgi_app, scope, receive, send)
+            await serve_http(site, wrapped_asgi_app, scope, receive, send)
         elif kind == "websocket":
-            await _connect(site, wrapped_asgi_app, scope, receive, send)
+            await serve_websocket(site, wrapped_asgi_app, scope, receive, send)
         else:
             await wrapped_asgi_app(scope, receive, send)
 
@@ -146,7 +130,7 @@ def _attach(site: Site) -> None:
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
-            await _end(exchange, error)
+            await end(exchange, error)
             raise
         return response
 
@@ -180,208 +164,7 @@ def _attach(site: Site) -> None:
     app.full_dispatch_websocket = full_dispatch_websocket
 
 
-async def _exchange(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
-    """Begin an exchange; end it with the last byte, or when the application is done.
-
-    Quart returns normally, having sent nothing, when the client disconnects, and swallows a
-    response timeout: only the missing final message shows it.
-    """
-    exchange = Exchange(site)
-    counts_body = scope["method"] != "HEAD"
-    is_started = False
-    if site.measures_sizes:
-        receive = _measure_request(exchange, scope, receive)
-
-    async def send_and_see(message: Message) -> None:
-        nonlocal is_started
-        try:
-            await send(message)
-        except BaseException:  # that is the client, not the application
-            end_for_client()
-            raise
-        if message["type"] == "http.response.body":
-            if counts_body:
-                exchange.sent(len(message.get("body", b"")))
-            if not message.get("more_body", False):
-                exchange.finish()
-        elif message["type"] == "http.response.start":
-            is_started = True
-            if message["status"] == 500 != exchange.status:
-                exchange.spoil()
-
-    def end_for_client() -> None:
-        if is_started:
-            exchange.finish()
-        else:
-            exchange.abandon(CLIENT_CLOSED_REQUEST)
-
-    before = current.get()
-    current.set(exchange)
-    try:
-        await app(scope, receive, send_and_see)
-        end_for_client()
-    except BaseException as error:
-        if not _is_cancellation(error):
-            if is_started:
-                exchange.finish(failed=True)
-            else:
-                exchange.crash()
-        else:
-            if exchange.request is not None and not exchange.status:
-                # Quart leaves its handler task to itself, so its labels are resolved for it.
-                labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
-                with _shelter():
-                    await exchange.in_context(asyncio.ensure_future, labels)
-            end_for_client()
-        raise
-    finally:
-        current.set(before)  # a token could belong to another context by now
-
-
-async def _connect(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
-    """Begin a connection; end it with the close code of whoever closes first."""
-    connection = Connection(site)
-    is_accepted = False
-
-    async def receive_and_see() -> Message:
-        message = await receive()
-        if message["type"] == "websocket.receive":
-            connection.message("received")
-        elif message["type"] == "websocket.disconnect":
-            connection.finish(message.get("code") or 1005)  # RFC 6455: no code was given
-        return message
-
-    async def send_and_see(message: Message) -> None:
-        nonlocal is_accepted
-        try:
-            await send(message)
-        except BaseException:  # that is the client, not the application
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
-            raise
-        kind = message["type"]
-        if kind == "websocket.send":
-            connection.message("sent")
-        elif kind == "websocket.accept":
-            is_accepted = True
-            connection.accepted()
-        elif kind == "websocket.close":
-            # A server answers 403 to a handshake that is closed before it is accepted.
-            connection.finish(message.get("code") or 1000 if is_accepted else 403)
-        elif kind == "websocket.http.response.start":
-            connection.finish(message["status"])
-
-    before = current.get()
-    current.set(connection)
-    try:
-        await app(scope, receive_and_see, send_and_see)
-        connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
-    except BaseException as error:
-        if _is_cancellation(error):
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
-        else:
-            # What a server then sends: 1011, or 500 before the handshake is over.
-            connection.finish(1011 if is_accepted else 500)
-        raise
-    finally:
-        current.set(before)
-
-
-def _breathe() -> None:
-    """Let the event loop have the interpreter, for which it would else wait 5 milliseconds."""
-    time.sleep(5e-5)
-
-
-class _SharedWork:
-    """Runs work in a thread, once for all tasks that ask for the same at the same time.
-
-    A task that is cancelled leaves its thread behind; whoever asks meanwhile waits for that one.
-    """
-
-    def __init__(self) -> None:
-        self._running: dict[object, _Running] = {}
-
-    async def run(self, key: object, work: Callable[[], exposition.Scrape]) -> exposition.Scrape:
-        """Return the result of `work`."""
-        key = (key, anyio.lowlevel.current_token())  # an event belongs to its event loop
-        while True:
-            running = self._running.get(key)
-            if running is None:
-                running = self._running[key] = _Running()
-                try:
-                    await anyio.to_thread.run_sync(self._work, key, running, work)
-                finally:
-                    if not running.is_started:  # cancelled while it waited for a thread
-                        self._forget(key, running)
-                        running.done.set()
-            else:
-                await running.done.wait()
-            if running.result is not None:
-                return running.result
-
-    def _work(self, key: object, running: _Running, work: Callable[[], exposition.Scrape]) -> None:
-        running.is_started = True
-        try:
-            running.result = work()
-        finally:
-            self._forget(key, running)
-            with suppress(RuntimeError):  # the event loop is gone
-                anyio.from_thread.run_sync(running.done.set)
-
-    def _forget(self, key: object, running: _Running) -> None:
-        if self._running.get(key) is running:
-            del self._running[key]
-
-
-class _Running:
-    """One piece of shared work."""
-
-    def __init__(self) -> None:
-        self.done = anyio.Event()
-        self.is_started = False
-        self.result: exposition.Scrape | None = None
-
-
-async def _end(exchange: Exchange, error: BaseException) -> None:
-    """End a request that gets no response, while its context is there."""
-    if isinstance(error, GeneratorExit):  # the event loop is gone: nothing can be awaited
-        exchange.finish(CLIENT_CLOSED_REQUEST)
-    elif exchange.finished:
-        return
-    elif _is_cancellation(error):
-        exchange.status = 0  # a label of the response may have been awaited
-        with _shelter():
-            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
-        exchange.finish(CLIENT_CLOSED_REQUEST)
-    else:
-        exchange.finish(500, failed=True)  # the event loop may not come back
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    """Tell a cancellation, also in the exception groups that Trio's nurseries make."""
-    errors = getattr(error, "exceptions", None)
-    if errors:
-        return all(map(_is_cancellation, errors))
-    return isinstance(error, anyio.get_cancelled_exc_class())
-
-
-def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receive:
-    """Take the announced size of the request's body, or count what is received of it."""
-    for name, value in scope["headers"]:
-        size = announced_size(value) if name == b"content-length" else None
-        if size is not None:
-            exchange.request_bytes = size
-            return receive
-
-    async def receive_and_count() -> Message:
-        message = await receive()
-        if message["type"] == "http.request":
-            exchange.request_bytes += len(message.get("body", b""))
-        return message
-
-    return receive_and_count
-
-
-def _wsgi(app: quart.Quart, environ: Message, start_response: Any) -> list[bytes]:
+def _wsgi(app: quart.Quart, environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Answer a WSGI request with a Quart application, in an event loop of its own."""
     headers = {
         key[5:].replace("_", "-"): value

@@ -1,0 +1,185 @@
+"""ASGI: what servers and clients do to an application's requests and websockets.
+
+Knows no framework. An application that is cancelled, that returns without having sent anything,
+or whose client is gone has ended an exchange all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import anyio
+
+from ..core.exchange import Exchange, current
+from ..core.site import Site
+from ..core.websockets import Connection
+from .shared import announced_size
+
+__all__ = ["ASGIApp", "Receive", "Send", "end", "serve_http", "serve_websocket", "shelter"]
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
+
+CLIENT_CLOSED_REQUEST = 499
+"""The status of a request that was cancelled before a response (nginx's number for it)."""
+
+LABEL_GRACE = 1.0
+"""Seconds that coroutine labels of a cancelled request get."""
+
+
+def shelter() -> AbstractContextManager[Any]:
+    """Protect from cancellation, for a while, what is awaited for something that was cancelled."""
+    return anyio.move_on_after(LABEL_GRACE, shield=True)
+
+
+async def serve_http(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
+    """Begin an exchange; end it with the last byte, or when the application is done.
+
+    Quart returns normally, having sent nothing, when the client disconnects, and swallows a
+    response timeout: only the missing final message shows it.
+    """
+    exchange = Exchange(site)
+    counts_body = scope["method"] != "HEAD"
+    is_started = False
+    if site.measures_sizes:
+        receive = _measure_request(exchange, scope, receive)
+
+    async def send_and_see(message: Message) -> None:
+        nonlocal is_started
+        try:
+            await send(message)
+        except BaseException:  # that is the client, not the application
+            end_for_client()
+            raise
+        if message["type"] == "http.response.body":
+            if counts_body:
+                exchange.sent(len(message.get("body", b"")))
+            if not message.get("more_body", False):
+                exchange.finish()
+        elif message["type"] == "http.response.start":
+            is_started = True
+            if message["status"] == 500 != exchange.status:
+                exchange.spoil()
+
+    def end_for_client() -> None:
+        if is_started:
+            exchange.finish()
+        else:
+            exchange.abandon(CLIENT_CLOSED_REQUEST)
+
+    before = current.get()
+    current.set(exchange)
+    try:
+        await app(scope, receive, send_and_see)
+        end_for_client()
+    except BaseException as error:
+        if not _is_cancellation(error):
+            if is_started:
+                exchange.finish(failed=True)
+            else:
+                exchange.crash()
+        else:
+            if exchange.request is not None and not exchange.status:
+                # Quart leaves its handler task to itself, so its labels are resolved for it.
+                labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
+                with shelter():
+                    await exchange.in_context(asyncio.ensure_future, labels)
+            end_for_client()
+        raise
+    finally:
+        current.set(before)  # a token could belong to another context by now
+
+
+async def serve_websocket(
+    site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send
+) -> None:
+    """Begin a connection; end it with the close code of whoever closes first."""
+    connection = Connection(site)
+    is_accepted = False
+
+    async def receive_and_see() -> Message:
+        message = await receive()
+        if message["type"] == "websocket.receive":
+            connection.message("received")
+        elif message["type"] == "websocket.disconnect":
+            connection.finish(message.get("code") or 1005)  # RFC 6455: no code was given
+        return message
+
+    async def send_and_see(message: Message) -> None:
+        nonlocal is_accepted
+        try:
+            await send(message)
+        except BaseException:  # that is the client, not the application
+            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+            raise
+        kind = message["type"]
+        if kind == "websocket.send":
+            connection.message("sent")
+        elif kind == "websocket.accept":
+            is_accepted = True
+            connection.accepted()
+        elif kind == "websocket.close":
+            # A server answers 403 to a handshake that is closed before it is accepted.
+            connection.finish(message.get("code") or 1000 if is_accepted else 403)
+        elif kind == "websocket.http.response.start":
+            connection.finish(message["status"])
+
+    before = current.get()
+    current.set(connection)
+    try:
+        await app(scope, receive_and_see, send_and_see)
+        connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
+    except BaseException as error:
+        if _is_cancellation(error):
+            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+        else:
+            # What a server then sends: 1011, or 500 before the handshake is over.
+            connection.finish(1011 if is_accepted else 500)
+        raise
+    finally:
+        current.set(before)
+
+
+async def end(exchange: Exchange, error: BaseException) -> None:
+    """End a request that gets no response, while its context is there."""
+    if isinstance(error, GeneratorExit):  # the event loop is gone: nothing can be awaited
+        exchange.finish(CLIENT_CLOSED_REQUEST)
+    elif exchange.finished:
+        return
+    elif _is_cancellation(error):
+        exchange.status = 0  # a label of the response may have been awaited
+        with shelter():
+            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
+        exchange.finish(CLIENT_CLOSED_REQUEST)
+    else:
+        exchange.finish(500, failed=True)  # the event loop may not come back
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Tell a cancellation, also in the exception groups that Trio's nurseries make."""
+    errors = getattr(error, "exceptions", None)
+    if errors:
+        return all(map(_is_cancellation, errors))
+    return isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receive:
+    """Take the announced size of the request's body, or count what is received of it."""
+    for name, value in scope["headers"]:
+        size = announced_size(value) if name == b"content-length" else None
+        if size is not None:
+            exchange.request_bytes = size
+            return receive
+
+    async def receive_and_count() -> Message:
+        message = await receive()
+        if message["type"] == "http.request":
+            exchange.request_bytes += len(message.get("body", b""))
+        return message
+
+    return receive_and_count

@@ -1,0 +1,72 @@
+"""Scrapes beside an event loop: in a thread, once for all who ask, with room to breathe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+
+__all__ = ["SharedWork", "breathe"]
+
+T = TypeVar("T")
+
+
+def breathe() -> None:
+    """Let the event loop have the interpreter, for which it would else wait 5 milliseconds."""
+    time.sleep(5e-5)
+
+
+class SharedWork(Generic[T]):
+    """Runs work in a thread, once for all tasks that ask for the same at the same time.
+
+    A task that is cancelled leaves its thread behind; whoever asks meanwhile waits for that one.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[object, _Running[T]] = {}
+
+    async def run(self, key: object, work: Callable[[], T]) -> T:
+        """Return the result of `work`."""
+        key = (key, anyio.lowlevel.current_token())  # an event belongs to its event loop
+        while True:
+            running = self._running.get(key)
+            if running is None:
+                running = self._running[key] = _Running[T]()
+                try:
+                    await anyio.to_thread.run_sync(self._work, key, running, work)
+                finally:
+                    if not running.is_started:  # cancelled while it waited for a thread
+                        self._forget(key, running)
+                        running.done.set()
+            else:
+                await running.done.wait()
+            if running.result is not None:
+                return running.result
+
+    def _work(self, key: object, running: _Running[T], work: Callable[[], T]) -> None:
+        running.is_started = True
+        try:
+            running.result = work()
+        finally:
+            self._forget(key, running)
+            with suppress(RuntimeError):  # the event loop is gone
+                anyio.from_thread.run_sync(running.done.set)
+
+    def _forget(self, key: object, running: _Running[T]) -> None:
+        if self._running.get(key) is running:
+            del self._running[key]
+
+
+class _Running(Generic[T]):
+    """One piece of shared work."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.is_started = False
+        self.result: T | None = None
