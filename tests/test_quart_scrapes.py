@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -188,6 +190,49 @@ def test_scrape_whose_event_loop_ends(leg: Leg, slow: SlowCollector, app: Any) -
     thread.join(DEADLINE)
     assert not thread.is_alive()
     assert asyncio.run(get(app, "/metrics")).status == 200
+
+
+def test_process_ends_after_a_scrape_that_outlived_its_event_loop() -> None:
+    """The collector is done between the last moment of the loop and its closing."""
+    program = """
+import asyncio, threading, quart
+from prometheus_client import CollectorRegistry
+from promweb import AsyncPrometheusMetrics
+
+reached, release, done = threading.Event(), threading.Event(), threading.Event()
+
+class Slow:
+    def describe(self):
+        return []
+    def collect(self):
+        reached.set()
+        release.wait()
+        done.set()
+        return []
+
+async def main():
+    scrape = asyncio.create_task(app.test_client().get("/metrics"))
+    await asyncio.to_thread(reached.wait)
+    scrape.cancel()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait([scrape])
+
+app, registry = quart.Quart("shop"), CollectorRegistry()
+registry.register(Slow())
+AsyncPrometheusMetrics(app, registry=registry)
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+release.set()
+done.wait()
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join(0.2)  # it may report to the event loop, which does not run
+loop.close()
+"""
+    # A thread that waits for ever would keep the process from ending.
+    result = subprocess.run([sys.executable, "-c", program], timeout=DEADLINE, check=False)
+    assert result.returncode == 0
 
 
 @pytest.mark.asyncio

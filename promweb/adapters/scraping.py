@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
@@ -33,13 +33,16 @@ class SharedWork(Generic[T]):
 
     async def run(self, key: object, work: Callable[[], T]) -> T:
         """Return the result of `work`."""
-        key = (key, anyio.lowlevel.current_token())  # an event belongs to its event loop
+        token = anyio.lowlevel.current_token()
+        key = (key, token)  # an event belongs to its event loop
         while True:
             running = self._running.get(key)
             if running is None:
                 running = self._running[key] = _Running[T]()
                 try:
-                    await anyio.to_thread.run_sync(self._work, key, running, work)
+                    await anyio.to_thread.run_sync(
+                        self._work, key, running, work, _call_soon(token)
+                    )
                 finally:
                     if not running.is_started:  # cancelled while it waited for a thread
                         self._forget(key, running)
@@ -49,18 +52,35 @@ class SharedWork(Generic[T]):
             if running.result is not None:
                 return running.result
 
-    def _work(self, key: object, running: _Running[T], work: Callable[[], T]) -> None:
+    def _work(
+        self,
+        key: object,
+        running: _Running[T],
+        work: Callable[[], T],
+        call_soon: Callable[[Callable[[], None]], object],
+    ) -> None:
         running.is_started = True
         try:
             running.result = work()
         finally:
             self._forget(key, running)
             with suppress(RuntimeError):  # the event loop is gone
-                anyio.from_thread.run_sync(running.done.set)
+                call_soon(running.done.set)
 
     def _forget(self, key: object, running: _Running[T]) -> None:
         if self._running.get(key) is running:
             del self._running[key]
+
+
+def _call_soon(token: Any) -> Callable[[Callable[[], None]], object]:
+    """Return what calls a function in an event loop, from a thread that does not wait for it.
+
+    anyio's own way waits, and a loop that stops meanwhile would leave the thread waiting for ever.
+    """
+    loop = getattr(token, "native_token", token)
+    if hasattr(loop, "call_soon_threadsafe"):  # asyncio
+        return partial(loop.call_soon_threadsafe)
+    return partial(loop.run_sync_soon)  # Trio
 
 
 class _Running(Generic[T]):

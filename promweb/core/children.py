@@ -8,7 +8,8 @@ lock is looked up at each use because a forked child gets a new one.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -16,18 +17,16 @@ from typing import Protocol
 __all__ = [
     "PENDING_LIMIT",
     "Child",
-    "HistogramChild",
     "NumberChild",
     "ObservedChild",
     "Owner",
-    "SummaryChild",
 ]
 
 
 Lock = AbstractContextManager[bool]
 
-PENDING_LIMIT = 32
-"""How many observations of a label set wait at most."""
+PENDING_LIMIT = 64
+"""How many observations of a label set wait at most, 8 bytes each."""
 
 
 class Owner(Protocol):
@@ -72,23 +71,27 @@ class NumberChild(Child):
 
 
 class ObservedChild(Child):
-    """What a summary and a histogram have in common.
+    """A histogram's observations per bucket (not cumulative) and their sum.
+
+    A summary is a histogram with one bucket.
 
     An observation is only put down; taking the lock and finding the bucket, which cost more than
     everything else about a request, are done for many at a time, and whenever somebody looks.
-    Appending to a list and popping from it are atomic, so nothing is lost or counted twice.
+    Appending to an array is atomic, and so is removing its first items, so nothing is lost.
     """
 
-    __slots__ = ("_count", "_sum", "pending")
+    __slots__ = ("_buckets", "_count", "_folding", "_sum", "pending")
 
     def clear(self) -> None:
-        self.pending: list[float] = []
+        self.pending = array("d")
+        self._folding = False
+        self._buckets = [0] * len(self.owner.bounds)
         self._count = 0
         self._sum = 0.0
         super().clear()
 
     def observe(self, amount: float) -> None:
-        """Record one observation."""
+        """Record one observation; below zero (a clock may go backwards) it is zero."""
         pending = self.pending
         pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
@@ -96,14 +99,26 @@ class ObservedChild(Child):
 
     def fold(self) -> None:
         """Take what is pending into account."""
-        pending = self.pending
+        pending, buckets = self.pending, self._buckets
         with self.owner.lock:
-            while pending:
-                try:
-                    amount = pending.pop()
-                except IndexError:  # a signal handler was faster
-                    break
-                self._add(amount if amount > 0 else 0.0)  # a clock may go backwards
+            if self._folding:
+                return  # a signal handler, in the middle of the lines below
+            self._folding = True
+            try:
+                count = len(pending)
+                taken = sorted(pending[:count])
+                del pending[:count]
+                below = 0
+                for index, bound in enumerate(self.owner.bounds):
+                    if below == count:
+                        break
+                    position = bisect_right(taken, bound, below)
+                    buckets[index] += position - below
+                    below = position
+                self._count += count
+                self._sum += sum(taken[bisect_right(taken, 0.0) :])
+            finally:
+                self._folding = False
 
     @property
     def total(self) -> int:
@@ -112,39 +127,9 @@ class ObservedChild(Child):
             self.fold()
         return self._count
 
-    def _add(self, amount: float) -> None:
-        self._count += 1
-        self._sum += amount
-
-
-class SummaryChild(ObservedChild):
-    """Count and sum of what was observed."""
-
-    __slots__ = ()
-
-    def snapshot(self) -> tuple[int, float]:
-        """Return count and sum, of one moment."""
-        with self.owner.lock:
-            self.fold()
-            return self._count, self._sum
-
-
-class HistogramChild(ObservedChild):
-    """Observations per bucket (not cumulative) and their sum."""
-
-    __slots__ = ("_buckets",)
-
-    def clear(self) -> None:
-        self._buckets = [0] * len(self.owner.bounds)
-        super().clear()
-
     def snapshot(self) -> tuple[list[int], float]:
         """Return the observations per bucket and their sum, of one moment."""
         with self.owner.lock:
             if self.pending:
                 self.fold()
             return self._buckets.copy(), self._sum
-
-    def _add(self, amount: float) -> None:
-        self._buckets[bisect_left(self.owner.bounds, amount)] += 1
-        super()._add(amount)

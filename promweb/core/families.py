@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from prometheus_client import Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics_core import Metric
 
-from .children import Child, HistogramChild, Lock, NumberChild, SummaryChild
+from .children import Child, Lock, NumberChild, ObservedChild
 from .rendering import FamilyMetric, Format, LabelValues, Layout, Shape, text_of, texts_of_counts
 
 __all__ = [
@@ -188,21 +188,23 @@ class GaugeFamily(Family[NumberChild]):
         return [child.value]
 
 
-class SummaryFamily(Family[SummaryChild]):
+class SummaryFamily(Family[ObservedChild]):
+    bounds = (float("inf"),)
     client_class = Summary
-    child_class = SummaryChild
+    child_class = ObservedChild
 
     shape = (("_count", None), ("_sum", None))
 
-    def numbers(self, child: SummaryChild) -> list[float]:
-        return list(map(float, child.snapshot()))
+    def numbers(self, child: ObservedChild) -> list[float]:
+        (count,), total = child.snapshot()
+        return [float(count), total]
 
 
-class HistogramFamily(Family[HistogramChild]):
+class HistogramFamily(Family[ObservedChild]):
     """Buckets are inclusive upper bounds in the unit observed; +Inf is added when missing."""
 
     client_class = Histogram
-    child_class = HistogramChild
+    child_class = ObservedChild
 
     def __init__(
         self,
@@ -233,12 +235,12 @@ class HistogramFamily(Family[HistogramChild]):
     def __str__(self) -> str:
         return f"{super().__str__()} and buckets {self.bounds}"
 
-    def numbers(self, child: HistogramChild) -> list[float]:
+    def numbers(self, child: ObservedChild) -> list[float]:
         buckets, total = child.snapshot()
         cumulative = list(accumulate(buckets))
         return [float(number) for number in (*cumulative, cumulative[-1], total)][: len(self.shape)]
 
-    def texts(self, child: HistogramChild) -> tuple[str, ...]:
+    def texts(self, child: ObservedChild) -> tuple[str, ...]:
         buckets, total = child.snapshot()
         texts = texts_of_counts(buckets)
         if self.has_sum:
