@@ -102,7 +102,7 @@ def _attach(site: Site) -> None:
         finally:
             current.reset(token)
         response = exchange.response
-        if response is None or isinstance(response.response, (list, tuple)):
+        if response is None or type(response.response) is list:  # and so not streamed
             if site.measures_sizes and _has_body(environ, response):
                 exchange.response_bytes = response.calculate_content_length() or 0
             exchange.finish()

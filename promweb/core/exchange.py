@@ -44,9 +44,11 @@ class Measurement(Protocol):
 class Visit:
     """What an HTTP request and a websocket connection have in common: decorators ask it."""
 
-    # Slots are what every visit sets and reads; what few visits change is a class attribute.
-    __slots__ = ("__dict__", "request", "site", "special", "start")
-
+    # Class attributes are defaults: a visit sets only what is its own.
+    request: Any = None
+    """The framework's request or websocket, once the application's dispatch was reached."""
+    special = False
+    """Whether anything but the ordinary happened, so that ending it takes a closer look."""
     tracked = True
     """False once `do_not_track` said so: the default metrics skip this visit."""
     excluded = False
@@ -56,10 +58,6 @@ class Visit:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.request: Any = None
-        """The framework's request or websocket, once the application's dispatch was reached."""
-        self.special = False
-        """Whether anything but the ordinary happened, so that ending it takes a closer look."""
         self.start = site.clock()
 
     def is_view(self, target: object) -> bool:
@@ -95,8 +93,11 @@ class Visit:
 class Exchange(Visit):
     """One HTTP request."""
 
-    __slots__ = ("finished", "response", "status")
-
+    response: Any = None
+    """The final response, once there is one (an empty one where labels need one to look at)."""
+    status = 0
+    """The final status, 0 while there is none."""
+    finished = False
     failed = False
     """Whether an exception stayed unhandled."""
     request_bytes = 0
@@ -107,18 +108,6 @@ class Exchange(Visit):
     _context: Context | None = None
     """The request context, for labels that are resolved when the code that was in it is gone."""
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
-
-    def __init__(self, site: Site) -> None:
-        # What `Visit.__init__` does is written again here: calling it costs more than all of it.
-        self.site = site
-        self.request = None
-        self.special = False
-        self.response: Any = None
-        """The final response, once there is one (an empty one where labels need one)."""
-        self.status = 0
-        """The final status, 0 while there is none."""
-        self.finished = False
-        self.start = site.clock()
 
     def is_view(self, target: object) -> bool:
         request = self.request
