@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
+BENCH := .venv-bench/bin
 
-.PHONY: demo test lint check test-oldest clean
+.PHONY: demo test lint check test-oldest bench bench-e2e clean
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -25,6 +26,14 @@ check: .venv/ready
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest $(ARGS)
 
+# Prints what promweb costs beside its peers, which are installed here and nowhere else.
+# `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.
+bench: .venv-bench/ready
+	$(BENCH)/python -m benchmarks $(ARGS)
+
+bench-e2e: .venv-bench/ready
+	$(BENCH)/python -m benchmarks.e2e $(ARGS)
+
 .venv/ready: pyproject.toml
 	$(call bootstrap,.venv)
 	$(BIN)/pip install -q -e '.[flask,quart]' --group dev
@@ -35,6 +44,11 @@ test-oldest: .venv-oldest/ready
 	$(OLDEST)/pip install -q -e '.[flask,quart]' --group test -c tests/oldest.txt
 	@touch $@
 
+.venv-bench/ready: pyproject.toml benchmarks/peers.txt
+	$(call bootstrap,.venv-bench)
+	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
+	@touch $@
+
 define bootstrap
 @$(PYTHON) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
 $(PYTHON) -m venv $(1)
@@ -42,4 +56,4 @@ $(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
 endef
 
 clean:
-	rm -rf .venv .venv-oldest .coverage* dist build
+	rm -rf .venv .venv-oldest .venv-bench .coverage* dist build

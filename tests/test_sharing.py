@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -137,3 +139,16 @@ def test_same_pair_after_the_first_request_changes_nothing(leg: Leg) -> None:
     leg.get(app, "/")
     done = Done("GET", "/", 202, VIEW)
     assert samples(leg.registry) == expected(done, done)
+
+
+def test_an_application_that_nobody_needs_is_freed(leg: Leg) -> None:
+    """Test suites make thousands of applications on one registry."""
+    metrics = leg.make_metrics(None)
+    app = leg.make_app()
+    metrics.init_app(app)
+    app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
+    assert leg.get(app, "/").status == 200
+    freed = weakref.ref(app)
+    del app
+    gc.collect()
+    assert freed() is None

@@ -153,7 +153,8 @@ def _attach(site: Site) -> None:
     app.wsgi_app = wsgi_app
     app.full_dispatch_request = full_dispatch_request
     app.handle_exception = handle_exception
-    flask.got_request_exception.connect(see_exception, app, weak=False)
+    flask.got_request_exception.connect(see_exception, app)
+    site.receivers.append(see_exception)  # the signal would keep it, and so the app, for ever
 
 
 def _stream(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:

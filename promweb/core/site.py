@@ -81,6 +81,8 @@ class Site:
         """Whether an exchange has something to do when it arrives."""
         self.measures_sizes = False
         """Whether a recorder wants the sizes of bodies."""
+        self.receivers: list[object] = []
+        """Signal receivers that live as long as the application; signals hold them weakly."""
         self._decorated: dict[str, tuple[object, int]] = {}
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
 

@@ -1,0 +1,190 @@
+"""Comparing variants: short rounds that alternate in one process, medians of paired differences.
+
+Whatever disturbs a machine lasts longer than a round, so it disturbs all variants of a round
+alike, and the difference to `bare` in the same round does not show it. The null control is
+`bare` a second time: what it seems to add is what the comparison cannot resolve.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+__all__ = [
+    "BARE",
+    "NULL",
+    "Effort",
+    "Estimate",
+    "Samples",
+    "Table",
+    "Variant",
+    "compare",
+    "percentile",
+    "without_collector",
+]
+
+BARE = "bare"
+NULL = "bare again (null control)"
+
+
+class Effort(NamedTuple):
+    """How long to measure: quick is for tests, which look at the rows and not at the numbers."""
+
+    quick: bool = False
+
+    def seconds(self, full: float) -> float:
+        return 0.05 if self.quick else full
+
+    def count(self, full: int) -> int:
+        """How many of something large to make."""
+        return max(2, full // 50) if self.quick else full
+
+
+class Variant(NamedTuple):
+    """Something to measure; `run(n)` does it `n` times, and returns seconds if it timed itself."""
+
+    name: str
+    run: Callable[[int], float | None]
+
+
+class Estimate(NamedTuple):
+    """A median and its 95 % interval, from a bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Samples(dict[str, list[float]]):
+    """Seconds per operation of each variant, a number for each round."""
+
+    def median(self, name: str) -> float:
+        return median(self[name])
+
+    def added(self, name: str, base: str = BARE) -> Estimate:
+        """Return the median of the paired differences to another variant."""
+        pairs = zip(self[name], self[base], strict=True)
+        return estimate([one - other for one, other in pairs])
+
+
+def compare(variants: Sequence[Variant], *, batch: int, seconds: float) -> Samples:
+    """Run the variants in turn, each `batch` times a round, until the time is over.
+
+    Each round has an order of its own. Were it rotated only, each variant would come after the
+    same one always, and pay for the garbage and the cold caches that this one leaves behind. The
+    garbage collector is on, as in production: what a variant leaves to collect is a cost too.
+    """
+    samples = Samples({variant.name: [] for variant in variants})
+    for variant in variants:  # fills caches and makes label sets
+        variant.run(batch)
+    gc.collect()
+    end = perf_counter() + seconds
+    dice = random.Random(1)
+    rounds = 0
+    while rounds < 3 or perf_counter() < end:
+        for name, run in dice.sample(variants, len(variants)):
+            start = perf_counter()
+            own = run(batch)
+            elapsed = perf_counter() - start if own is None else own
+            samples[name].append(elapsed / batch)
+        rounds += 1
+    return samples
+
+
+def estimate(values: Sequence[float], resamples: int = 200) -> Estimate:
+    """Return the median and the interval of 95 % of the medians of resamples."""
+    if len(values) > 1000:
+        resamples = 50
+    dice = random.Random(1)
+    medians = sorted(median(dice.choices(values, k=len(values))) for _ in range(resamples))
+    margin = resamples // 40
+    return Estimate(median(values), medians[margin], medians[-1 - margin])
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the value that `percent` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the garbage collector out of a measurement of memory or of a single long operation."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@dataclass
+class Table:
+    """What is printed for one goal."""
+
+    title: str
+    columns: tuple[str, ...] = ("variant", "median", "added to bare", "ratio", "goal", "")
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    def row(self, *cells: str) -> None:
+        self.rows.append((*cells, *[""] * (len(self.columns) - len(cells))))
+
+    def goal(self, what: str, measured: float | None, most: float, *, unit: str = "") -> None:
+        """Add a goal to the last row: what was measured, and the most that it may be."""
+        self._judge(what, measured, most, unit, "<=", measured is not None and measured <= most)
+
+    def goal_at_least(self, what: str, measured: float | None, least: float) -> None:
+        """Add a goal to the last row: what was measured, and the least that it may be."""
+        self._judge(what, measured, least, "x", ">=", measured is not None and measured >= least)
+
+    def _judge(
+        self, what: str, measured: float | None, limit: float, unit: str, sign: str, held: bool
+    ) -> None:
+        if measured is None:
+            ratio, verdict = f"no {what}", "not measured"
+        else:
+            ratio, verdict = f"{_short(measured)}{unit} {what}", "held" if held else "MISSED"
+        if measured is not None and not held:
+            self.missed.append(f"{self.title}: {ratio}, goal {sign} {_short(limit)}{unit}")
+        cells = (ratio.strip(), f"{sign} {_short(limit)}{unit}", verdict)
+        last = self.rows.pop() if self.rows[-1][-3:] == ("", "", "") else ("",) * len(self.columns)
+        self.rows.append((*last[:-3], *cells))
+
+    def compared(
+        self, samples: Samples, names: Iterable[str] | None = None, scale: float = 1e6
+    ) -> Iterator[str]:
+        """Add a row for each variant and yield its name, for goals to be added to the row."""
+        unit = "µs" if scale == 1e6 else "ms"
+        for name in names or samples:
+            cells = [name, f"{samples.median(name) * scale:.2f} {unit}"]
+            if name != BARE:
+                value, low, high = samples.added(name)
+                cells.append(
+                    f"{value * scale:+.2f} {unit} ({low * scale:.2f} to {high * scale:.2f})"
+                )
+            self.row(*cells)
+            yield name
+
+    def __str__(self) -> str:
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(self.columns))]
+        text = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, text))
+        return "\n".join(
+            [self.title, rule, text[0], rule, *text[1:], *(f"  {note}" for note in self.notes)]
+        )
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
