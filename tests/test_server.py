@@ -270,6 +270,24 @@ def test_taken_port_is_an_error(metrics: Any, server: MetricsServer) -> None:
     assert ask(server)[0] == 200
 
 
+def test_taken_port_under_the_reloader(
+    metrics: Any,
+    server: MetricsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The reloader's parent process has run the same program, and has the port."""
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+    with caplog.at_level("WARNING", "promweb"):
+        other = metrics.start_http_server(server.port, HOST)
+    try:
+        assert other.port != server.port
+        assert ask(other)[0] == 200
+        assert other.url in caplog.text
+    finally:
+        other.close()
+
+
 def test_ipv6_address(metrics: Any) -> None:
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
+from ..core.problems import logger
 from ..core.site import Site
 from ..server import MetricsServer, serve
 
@@ -28,8 +31,24 @@ class WebMetrics(MetricsBase):
 
         `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
         dictionary of two paths, `cert` and `key`. `metrics_decorator` applies here as well.
+        Raises `OSError` if the port is taken; under Flask's reloader, whose parent process has it
+        then, a free one is taken and logged.
         """
-        return serve(self._server_app(endpoint), port, host, endpoint, ssl)
+        app = self._server_app(endpoint)
+        try:
+            return serve(app, port, host, endpoint, ssl)
+        except OSError as error:
+            reloaded = os.environ.get("WERKZEUG_RUN_MAIN") == "true"
+            if error.errno != errno.EADDRINUSE or not reloaded:
+                raise
+            server = serve(app, 0, host, endpoint, ssl)
+            logger.warning(
+                "Port %d is taken, by the process that Flask's reloader watches from it seems; "
+                "the metrics are at %s.",
+                port,
+                server.url,
+            )
+            return server
 
     @abstractmethod
     def _server_app(self, endpoint: str) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,6 +127,11 @@ class MetricsBase(ABC):
         self.version = __version__
         self._patterns = options.read_patterns(excluded_paths)
         self._catalog = Catalog.of(self.registry)
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            self._catalog.problems.warn(
+                "PROMETHEUS_MULTIPROC_DIR is set, but promweb's metrics are those of one process: "
+                "a scrape shows the worker that answers it. Give each worker a port of its own."
+            )
         # Wrong arguments are reported here, not when an app factory runs.
         DefaultMetrics.check(
             _prefix(self.defaults_prefix),
@@ -146,7 +152,6 @@ class MetricsBase(ABC):
         site = self._site(app)
         if self in site.owners:
             return
-        site.owners.append(self)
         if self.path:
             self.register_endpoint(self.path, app)
         if self._export_defaults:
@@ -157,6 +162,7 @@ class MetricsBase(ABC):
                 self.defaults_prefix,
                 app,
             )
+        site.owners.append(self)
 
     def export_defaults(
         self,

@@ -54,6 +54,11 @@ class Problems:
                 metric,
             )
 
+    def warn(self, message: str) -> None:
+        """Log a warning about how the program is set up."""
+        if self._first("warning", message, ""):
+            logger.warning(message)
+
     def failed(self, what: str) -> None:
         """Log, once per `what`, an exception that promweb kept away from the request."""
         if self._first("failed", what, ""):
