@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 
+from promweb.core.children import PENDING_LIMIT
 from promweb.core.exposition import answer
 
 from . import programs
@@ -23,7 +24,7 @@ __all__ = ["import_time", "memory"]
 
 def memory(effort: Effort) -> Table:
     """Measure with tracemalloc what label sets of method, path and status allocate and keep."""
-    count = effort.count(1000)
+    count = effort.count(300)
     table = Table(
         "7. Memory of one label set of the default histogram",
         ("variant", "bytes", "", "ratio", "goal", ""),
@@ -45,6 +46,7 @@ def memory(effort: Effort) -> Table:
         request_path = path
         request(1)
 
+    most = PENDING_LIMIT - 1
     reference = _allocated(observe, _paths(count, 0), 1)
     table.row("prometheus_client, fresh", f"{reference:.0f}")
     scraped = _allocated(observe, _paths(count, 1), 1, lambda: answer(client_registry))
@@ -52,9 +54,13 @@ def memory(effort: Effort) -> Table:
     for number, (name, requests, after) in enumerate(
         (
             ("promweb, fresh", 1, None),
-            ("promweb, 31 observations pending, the most there are", 31, None),
+            (f"promweb, {most} observations pending, the most there are", most, None),
             ("promweb, after a scrape", 1, lambda: answer(metrics.registry)),
-            ("promweb, 31 observations, after a scrape", 31, lambda: answer(metrics.registry)),
+            (
+                f"promweb, {most} observations, after a scrape",
+                most,
+                lambda: answer(metrics.registry),
+            ),
         )
     ):
         size = _allocated(ours, _paths(count, number), requests, after)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import pytest
 import quart
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -17,6 +19,12 @@ from prometheus_client.core import GaugeMetricFamily
 from .asgi import DEADLINE, Browser
 from .legs import Leg
 from .recorded import Done, expected, samples
+
+LEAVES = pytest.mark.skipif(
+    tuple(map(int, version("quart").split(".")[:2])) < (0, 21),
+    reason="Quart before 0.21 lets no exception out of a websocket",
+)
+"""Marks tests of exceptions that leave a websocket's handler for the server."""
 
 VIEW = 0.25
 """Seconds that every view takes."""

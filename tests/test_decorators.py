@@ -731,8 +731,8 @@ def test_gauge_is_down_after_a_cancelled_coroutine(jobs: Leg) -> None:
         task = asyncio.create_task(job())
         await asyncio.sleep(0)
         assert jobs.value("busy") == 1.0
-        task.cancel("enough")
-        with pytest.raises(asyncio.CancelledError, match="enough"):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(drive())

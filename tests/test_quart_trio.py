@@ -20,6 +20,7 @@ from quart_trio import QuartTrio
 from .asgi import DEADLINE, Browser, Peer, Socket
 from .hanging import (
     LABELS,
+    LEAVES,
     VIEW,
     Hang,
     SlowCollector,
@@ -583,6 +584,7 @@ async def test_websocket_handler_is_cancelled(leg: Leg, accept: bool) -> None:
     assert set(found.get("flask_websocket_connections_in_progress", {}).values()) <= {0.0}
 
 
+@LEAVES
 @on_trio
 async def test_websocket_handler_that_fails(leg: Leg) -> None:
     app = leg.make_app()

@@ -14,7 +14,7 @@ import quart
 from prometheus_client import CollectorRegistry
 
 from .asgi import DEADLINE, Browser, Socket
-from .hanging import VIEW, Hang, cancel_the_rest
+from .hanging import LEAVES, VIEW, Hang, cancel_the_rest
 from .legs import LEGS, Leg
 from .recorded import Done, Samples, expected, labels, samples
 
@@ -270,6 +270,7 @@ async def test_client_vanishes_at_once(leg: Leg, app: Any) -> None:
     assert set(found.get("flask_websocket_connections_in_progress", {}).values()) <= {0.0}
 
 
+@LEAVES
 @pytest.mark.asyncio
 async def test_client_vanishes_while_the_view_sends(leg: Leg, app: Any) -> None:
     """ASGI lets servers raise `OSError` then: abnormal, but no fault of the application."""
@@ -288,6 +289,7 @@ async def test_client_vanishes_while_the_view_sends(leg: Leg, app: Any) -> None:
     assert samples(leg.registry) == ended(("/news", 1006), seconds=VIEW)
 
 
+@LEAVES
 @pytest.mark.asyncio
 async def test_client_vanishes_while_it_is_accepted(leg: Leg, app: Any) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -422,6 +424,7 @@ async def test_handler_fails_after_it_accepted(leg: Leg, app: Any) -> None:
     assert samples(leg.registry) == ended(("/fail", 1000), seconds=VIEW, received=1.0)
 
 
+@LEAVES
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("accept", "code"), [(True, 1011), (False, 500)])
 async def test_exception_that_leaves_the_application(
