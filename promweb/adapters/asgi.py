@@ -44,7 +44,8 @@ async def serve_http(site: Site, app: ASGIApp, scope: Any, receive: Receive, sen
     response timeout: only the missing final message shows it.
     """
     exchange = Exchange(site)
-    counts_body = scope["method"] != "HEAD"
+    seen: Exchange | None = exchange
+    counts_body = site.measures_body and scope["method"] != "HEAD"
     is_started = False
     if site.measures_sizes:
         receive = _measure_request(exchange, scope, receive)
@@ -54,29 +55,28 @@ async def serve_http(site: Site, app: ASGIApp, scope: Any, receive: Receive, sen
         try:
             await send(message)
         except BaseException:  # that is the client, not the application
-            end_for_client()
+            if seen is not None:
+                _end_for_client(seen, is_started)
             raise
-        if message["type"] == "http.response.body":
+        if seen is None:
+            return
+        kind = message["type"]
+        if kind == "http.response.body":
             if counts_body:
-                exchange.sent(len(message.get("body", b"")))
-            if not message.get("more_body", False):
-                exchange.finish()
-        elif message["type"] == "http.response.start":
+                seen.sent(len(message.get("body", b"")))
+            if not message.get("more_body"):
+                seen.finish()
+        elif kind == "http.response.start":
             is_started = True
-            if message["status"] == 500 != exchange.status:
-                exchange.spoil()
-
-    def end_for_client() -> None:
-        if is_started:
-            exchange.finish()
-        else:
-            exchange.abandon(CLIENT_CLOSED_REQUEST)
+            if message["status"] == 500 != seen.status:
+                seen.spoil()
 
     before = current.get()
     current.set(exchange)
     try:
         await app(scope, receive, send_and_see)
-        end_for_client()
+        if not exchange.finished:
+            _end_for_client(exchange, is_started)
     except BaseException as error:
         if not _is_cancellation(error):
             if is_started:
@@ -89,10 +89,21 @@ async def serve_http(site: Site, app: ASGIApp, scope: Any, receive: Receive, sen
                 labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
                 with shelter():
                     await exchange.in_context(asyncio.ensure_future, labels)
-            end_for_client()
+            _end_for_client(exchange, is_started)
         raise
     finally:
+        # The request keeps `send`. With the exchange in it that would be a cycle, which costs more
+        # to collect than everything else about a request.
+        seen = None
         current.set(before)  # a token could belong to another context by now
+
+
+def _end_for_client(exchange: Exchange, is_started: bool) -> None:
+    """End an exchange that got no last message."""
+    if is_started:
+        exchange.finish()
+    else:
+        exchange.abandon(CLIENT_CLOSED_REQUEST)
 
 
 async def serve_websocket(

@@ -104,8 +104,12 @@ def _attach(site: Site) -> None:
         response = exchange.response
         if response is None or type(response.response) is list:  # and so not streamed
             if site.measures_sizes and _has_body(environ, response):
-                exchange.response_bytes = response.calculate_content_length() or 0
-            exchange.finish()
+                exchange.response_bytes = _size(response)
+            if exchange.special or exchange.finished or response is None:
+                exchange.finish()
+            else:  # what `finish` does then, without the call
+                exchange.finished = True
+                site.record(exchange, site.clock() - exchange.start)
             return body
         return _stream(exchange, environ, body)
 
@@ -124,7 +128,10 @@ def _attach(site: Site) -> None:
         except BaseException:
             exchange.respond(500)  # the request context is about to go
             raise
-        exchange.respond(response.status_code, response)
+        if exchange.special or not site.constant:
+            exchange.respond(response.status_code, response)
+        else:  # what `respond` does then, without the call
+            exchange.status, exchange.response = response.status_code, response
         return response
 
     def handle_exception(*args: Any) -> Any:
@@ -233,20 +240,28 @@ def _has_body(environ: Environ, response: flask.Response | None) -> bool:
     )
 
 
+def _size(response: flask.Response) -> int:
+    """Return the size of a body that is not streamed."""
+    body: Any = response.response
+    if len(body) == 1 and type(body[0]) is bytes:  # what nearly every response has
+        return len(body[0])
+    return response.calculate_content_length() or 0
+
+
 def _measure_request(exchange: Exchange, environ: Environ) -> None:
     """Take the announced size of the request's body, or count what is read of it."""
     size = announced_size(environ.get("CONTENT_LENGTH") or "")
     if size is not None:
         exchange.request_bytes = size
     elif "wsgi.input" in environ:
-        environ["wsgi.input"] = _Input(exchange, environ["wsgi.input"])
+        environ["wsgi.input"] = exchange.input = _Input(environ["wsgi.input"])
 
 
 class _Input:
     """A request's body that is counted as it is read."""
 
-    def __init__(self, exchange: Exchange, stream: Any) -> None:
-        self._exchange = exchange
+    def __init__(self, stream: Any) -> None:
+        self.size = 0
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
@@ -257,15 +272,13 @@ class _Input:
 
         def read_and_count(*args: Any) -> Any:
             result = attribute(*args)
-            self._exchange.request_bytes += (
-                result if isinstance(result, int) else len(result or b"")
-            )
+            self.size += result if isinstance(result, int) else len(result or b"")
             return result
 
         return read_and_count
 
     def _count(self, data: bytes) -> bytes:
-        self._exchange.request_bytes += len(data)
+        self.size += len(data)
         return data
 
     def read(self, *args: Any) -> bytes:

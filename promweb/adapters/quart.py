@@ -126,7 +126,10 @@ def _attach(site: Site) -> None:
             exchange.reach()
         try:
             response = await wrapped_full_dispatch_request(*args)
-            await exchange.respond_async(response.status_code, response)
+            if exchange.special or not site.constant:
+                await exchange.respond_async(response.status_code, response)
+            else:  # nothing to await, and a coroutine costs something
+                exchange.respond(response.status_code, response)
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:

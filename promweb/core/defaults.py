@@ -61,7 +61,7 @@ class DefaultMetrics:
         self.excludes = excludes
         self._group_name = grouping.name
         self._read_group = grouping.attribute
-        self._ready: dict[tuple[str, str, int], ObservedChild] = {}
+        self._ready: dict[tuple[str, str, int], Any] = {}
         self.check(prefix, grouping, buckets, default_labels)
         duration_name = f"{prefix}http_request_duration_seconds"
         calls = {} if grouping.call is None else {grouping.name: grouping.call}
@@ -157,6 +157,7 @@ class DefaultMetrics:
                 registry, prefix, grouping, excludes, max_series, coroutines=coroutines
             )
         self.measures_sizes = bool(self.request_size or self.response_size)
+        self.measures_body = bool(self.response_size or self.response_start)
         self.record = self._ordinary()
         """Records a request that has ended and of which nothing is special; never raises."""
 
@@ -193,6 +194,8 @@ class DefaultMetrics:
             if getattr(self, family) is None:
                 setattr(self, family, getattr(other, family))
         self.measures_sizes = bool(self.request_size or self.response_size)
+        self.measures_body = bool(self.response_size or self.response_start)
+        self._ready.clear()
         self.record = self._ordinary()
 
     def _ordinary(self) -> Callable[[Exchange, float], None]:
@@ -205,7 +208,7 @@ class DefaultMetrics:
         specially, problems = self.record_specially, self.problems
         if read_group not in UNIQUE_GROUPS or not self.plan.constant:
             return specially
-        if self.excludes is not None or self._has_options():
+        if self.excludes is not None:
             return specially
 
         def record(exchange: Exchange, seconds: float) -> None:
@@ -224,7 +227,31 @@ class DefaultMetrics:
             except Exception:
                 problems.failed("record a request")
 
-        return record
+        def record_more(exchange: Exchange, seconds: float) -> None:
+            try:
+                request = exchange.request
+                children = None
+                if request.url_rule is not None:
+                    children = find_child((request.method, read_group(request), exchange.status))
+                if children is None:
+                    specially(exchange, seconds)
+                    return
+                amounts = (
+                    seconds,
+                    exchange.request_size,
+                    exchange.response_bytes,
+                    exchange.response_start or seconds,
+                )
+                for child, amount in zip(children, amounts, strict=True):
+                    if child is not None:
+                        pending = child.pending
+                        pending.append(amount)
+                        if len(pending) >= PENDING_LIMIT:
+                            child.fold()
+            except Exception:
+                problems.failed("record a request")
+
+        return record_more if self._has_options() else record
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Record any request that has ended; never raise."""
@@ -245,16 +272,20 @@ class DefaultMetrics:
             child.observe(seconds)
             if exchange.failed:
                 self._exceptions.child((method, status, *defaults), (method, status, *folded)).inc()
+            children: list[ObservedChild | None] = [child]
             for family, amount in (
-                (self.request_size, exchange.request_bytes),
+                (self.request_size, exchange.request_size),
                 (self.response_size, exchange.response_bytes),
                 (self.response_start, exchange.response_start or seconds),
             ):
-                if family is not None:
-                    family.child(labels, folded_labels).observe(amount)
+                other = None if family is None else family.child(labels, folded_labels)
+                if other is not None:
+                    other.observe(amount)
+                children.append(other)
             # What is kept is bounded by the family: clients invent paths and methods.
             if method == request.method and self.duration.children.get(labels) is child:
-                self._ready[method, group, exchange.status] = child
+                ready = tuple(children) if self._has_options() else child
+                self._ready[method, group, exchange.status] = ready
         except Exception:
             self.problems.failed("record a request")
 

@@ -101,6 +101,11 @@ class Exchange(Visit):
     failed = False
     """Whether an exception stayed unhandled."""
     request_bytes = 0
+    input: Any = None
+    """What counts the request's body as it is read, as its `size`, if anything does.
+
+    It does not refer to this exchange, whose request has it: that would be a cycle.
+    """
     response_bytes = 0
     response_start = 0.0
     """Seconds from the beginning to the first byte of the body; 0 while there was none."""
@@ -154,8 +159,7 @@ class Exchange(Visit):
         self.status = status
         self.response = response
         if self.special or not self.site.constant:
-            for plan, take in self._unresolved():
-                take(plan.resolve(self.response))
+            self._resolve()
 
     async def respond_async(self, status: int, response: object = None) -> None:
         """Do what `respond` does, and await labels that are coroutine functions."""
@@ -202,7 +206,8 @@ class Exchange(Visit):
         for measurement in self._deferred:
             measurement.flush()
         if self.tracked:
-            self.site.record_specially(self, seconds)
+            record = self.site.record_specially if self.failed else self.site.record
+            record(self, seconds)
 
     def abandon(self, status: int) -> None:
         """End the exchange for a client that went before anything was sent.
@@ -212,6 +217,11 @@ class Exchange(Visit):
         if not self.finished:
             self.status = self.status and status
             self.finish(status)
+
+    @property
+    def request_size(self) -> int:
+        """The bytes of the request's body, as announced or as far as it was read."""
+        return self.request_bytes if self.input is None else self.input.size
 
     def crash(self) -> None:
         """End the exchange for an exception that left the application before anything was sent.
@@ -235,6 +245,21 @@ class Exchange(Visit):
         """Return the label values that `respond` resolved for a recorder."""
         values = self._values.get(recorder)
         return recorder.plan.resolve(self.response) if values is None else values
+
+    def _resolve(self) -> None:
+        """Do what resolving `_unresolved` does, without a generator: most labels come this way."""
+        deferred, constant = self._deferred, self.site.constant
+        if self.excluded or (constant and not deferred):
+            return
+        response = self.response
+        if response is None:
+            response = self.response = self.site.make_response(self.status)
+        for measurement in deferred:
+            measurement.settle(measurement.plan.resolve(response))
+        if self.tracked and not constant:
+            self._values = {
+                recorder: recorder.plan.resolve(response) for recorder in self.site.recorders
+            }
 
     def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
         """Yield each plan of this exchange and who takes its values."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -35,6 +35,26 @@ OVERFLOW = "<overflow>"
 """The label value that stands for everything that came after a family was full."""
 
 ChildT = TypeVar("ChildT", bound=Child)
+
+
+class LabelSets(Generic[ChildT]):
+    """Label sets and their numbers, at one moment.
+
+    Pairs are made as they are read. Thousands of tuples at once would set off the garbage
+    collector, which goes through the whole program and lets nobody run meanwhile.
+    """
+
+    __slots__ = ("_children", "_values")
+
+    def __init__(self, children: Mapping[LabelValues, ChildT]) -> None:
+        self._values = list(children)
+        self._children = list(children.values())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[tuple[LabelValues, ChildT]]:
+        return zip(self._values, self._children, strict=True)
 
 
 class Family(Generic[ChildT]):
@@ -138,10 +158,10 @@ class Family(Generic[ChildT]):
         if self.children or not self.hidden_while_empty:
             yield FamilyMetric(self)
 
-    def label_sets(self) -> list[tuple[LabelValues, ChildT]]:
+    def label_sets(self) -> LabelSets[ChildT]:
         """Return the label sets there are now, and their numbers."""
         with self.lock:
-            return list(self.children.items())
+            return LabelSets(self.children)
 
     def numbers(self, child: ChildT) -> list[float]:
         """Return the values of a label set's samples, in the order of `shape`."""
@@ -270,7 +290,7 @@ class DerivedCounterFamily(CounterFamily):
     def schema(self) -> tuple[object, ...]:
         return (*super().schema, id(self.source))
 
-    def label_sets(self) -> list[tuple[LabelValues, NumberChild]]:
+    def label_sets(self) -> LabelSets[NumberChild]:
         totals: dict[LabelValues, NumberChild] = {}
         for values, child in self.source.label_sets():
             key = self._without(values)
@@ -280,7 +300,7 @@ class DerivedCounterFamily(CounterFamily):
                 total.created = child.created
             total.value += child.total
             total.created = min(total.created, child.created)
-        return list(totals.items())
+        return LabelSets(totals)
 
     def _without(self, values: LabelValues) -> LabelValues:
         return values[: self._index] + values[self._index + 1 :]
@@ -301,4 +321,4 @@ os.register_at_fork(after_in_child=_start_from_zero)
 
 def _encodable(value: str) -> str:
     """Replace what UTF-8 cannot express (lone surrogates), which would break every scrape."""
-    return value.encode("utf-8", "replace").decode("utf-8")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")

@@ -81,7 +81,7 @@ class Instrument:
     def record(self, values: LabelValues, seconds: float) -> None:
         """Count or observe one call."""
         try:
-            child = self.child(values)
+            child = self.family.children.get(values) or self.child(values)
             if self._is_counter:
                 child.inc()
             else:
@@ -133,12 +133,15 @@ class _Timing:
         self._values = values
 
     def flush(self) -> None:
-        seconds = self._elapsed() if self._seconds is None else self._seconds
-        values = self.plan.resolve(RAISED) if self._values is None else self._values
+        seconds, values = self._seconds, self._values
+        if seconds is None:
+            seconds = self._elapsed()
+        if values is None:
+            values = self.plan.resolve(RAISED)
         self._instrument.record(values, seconds)
 
     def _elapsed(self) -> float:
-        return max(self._instrument.clock() - self._start, 0.0)
+        return self._instrument.clock() - self._start  # negative ones become zero
 
 
 def _is_excluded() -> bool:

@@ -55,7 +55,7 @@ class LabelPlan:
     coroutine function where `coroutines` is False (Flask).
     """
 
-    __slots__ = ("_calls", "fold", "has_coroutines", "metric", "names", "problems")
+    __slots__ = ("_calls", "_steps", "fold", "has_coroutines", "metric", "names", "problems")
 
     def __init__(
         self,
@@ -103,6 +103,9 @@ class LabelPlan:
                     "use a plain function, or AsyncPrometheusMetrics on Quart"
                 )
             self._calls.append(call)
+        self._steps = tuple(
+            (call.position, call.function, call.one_argument, call) for call in self._calls
+        )
         self.has_coroutines = any(call.coroutine for call in self._calls)
 
     @property
@@ -115,8 +118,16 @@ class LabelPlan:
         if not self._calls:
             return self.fold
         values = list(self.fold)
-        for call in self._calls:
-            values[call.position] = self._value(call, outcome)
+        if outcome is RAISED or self.has_coroutines:
+            for call in self._calls:
+                values[call.position] = self._value(call, outcome)
+            return tuple(values)
+        for position, function, one_argument, call in self._steps:
+            try:
+                value = function(outcome) if one_argument else function()
+                values[position] = value if type(value) is str else str(value)
+            except Exception:
+                values[position] = self._error(call)
         return tuple(values)
 
     async def resolve_async(self, outcome: object) -> LabelValues:

@@ -117,7 +117,7 @@ class Layout:
             Metric(f"{family.name}_created", family.documentation, "gauge")
         )
 
-    def write(self, rows: list[tuple[LabelValues, Any]]) -> Iterator[str]:
+    def write(self, rows: Iterable[tuple[LabelValues, Any]]) -> Iterator[str]:
         """Yield the text of the family with these label sets, in pieces."""
         texts_of, kept, lines, created = self._family.texts, self._kept, self._lines, self._created
         before, after = self._before, self._after
@@ -212,7 +212,7 @@ class _Only:
 
 def _samples(
     family: Family[Any],
-    rows: list[tuple[LabelValues, Any]],
+    rows: Iterable[tuple[LabelValues, Any]],
     with_created: bool,
     names: frozenset[str] | None,
 ) -> Iterator[Sample]:

@@ -43,6 +43,7 @@ class Recorder(Protocol):
     excludes: Callable[[str], bool] | None
     in_progress: GaugeFamily | None
     measures_sizes: bool
+    measures_body: bool
     websockets: WebsocketMetrics | None
 
     record: Callable[[Exchange, float], None]
@@ -81,6 +82,8 @@ class Site:
         """Whether an exchange has something to do when it arrives."""
         self.measures_sizes = False
         """Whether a recorder wants the sizes of bodies."""
+        self.measures_body = False
+        """Whether a recorder wants to know when and how much of a body is sent."""
         self.receivers: list[object] = []
         """Signal receivers that live as long as the application; signals hold them weakly."""
         self._decorated: dict[str, tuple[object, int]] = {}
@@ -100,6 +103,7 @@ class Site:
         self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record_all
         self.constant = all(recorder.plan.constant for recorder in self.recorders)
         self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
+        self.measures_body = any(recorder.measures_body for recorder in self.recorders)
         self._watch()
 
     def add_decorators(self, decorators: Iterable[Callable[[Any], Any]]) -> None:
