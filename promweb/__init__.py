@@ -32,13 +32,16 @@ __all__ = [
     "__version__",
 ]
 
-# name: (module, what it needs, the extra that installs it)
+# name: (module, the framework and extra that it needs)
 _LAZY = {
     "AsyncPrometheusMetrics": ("quart", "quart"),
     "PrometheusMetrics": ("flask", "flask"),
     "RESTfulPrometheusMetrics": ("restful", "flask"),
     "ConnexionPrometheusMetrics": ("connexion", "flask"),
 }
+
+# extra: what it installs and an adapter imports
+_EXTRAS = {"flask": ("flask",), "quart": ("quart", "anyio")}
 
 
 def __getattr__(name: str) -> Any:
@@ -48,7 +51,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f".adapters.{module}", __name__), name)
     except ModuleNotFoundError as error:
-        if error.name != framework:
+        if error.name not in _EXTRAS[framework]:
             raise
         raise ImportError(
             f"promweb.{name} needs {framework.capitalize()}, which is not installed. "

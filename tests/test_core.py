@@ -172,16 +172,19 @@ MISSING = """
 
 
 @pytest.mark.parametrize(
-    ("name", "framework"),
+    ("name", "framework", "missing"),
     [
-        ("PrometheusMetrics", "Flask"),
-        ("RESTfulPrometheusMetrics", "Flask"),
-        ("ConnexionPrometheusMetrics", "Flask"),
-        ("AsyncPrometheusMetrics", "Quart"),
+        ("PrometheusMetrics", "Flask", "flask"),
+        ("RESTfulPrometheusMetrics", "Flask", "flask"),
+        ("ConnexionPrometheusMetrics", "Flask", "flask"),
+        ("AsyncPrometheusMetrics", "Quart", "quart"),
+        ("AsyncPrometheusMetrics", "Quart", "anyio"),  # comes with the same extra
     ],
 )
-def test_missing_framework_is_named_with_the_remedy(name: str, framework: str) -> None:
-    kind, text = run(MISSING.format(blocked=framework.lower(), name=name))
+def test_missing_framework_is_named_with_the_remedy(
+    name: str, framework: str, missing: str
+) -> None:
+    kind, text = run(MISSING.format(blocked=missing, name=name))
     assert kind == "ImportError"
     assert name in text
     assert f"needs {framework}" in text
