@@ -36,12 +36,12 @@ bench-e2e: .venv-bench/ready
 
 .venv/ready: pyproject.toml
 	$(call bootstrap,.venv)
-	$(BIN)/pip install -q -e '.[flask,quart]' --group dev
+	$(BIN)/pip install -q -e '.[flask,quart,cli]' --group dev
 	@touch $@
 
 .venv-oldest/ready: pyproject.toml tests/oldest.txt
 	$(call bootstrap,.venv-oldest)
-	$(OLDEST)/pip install -q -e '.[flask,quart]' --group test -c tests/oldest.txt
+	$(OLDEST)/pip install -q -e '.[flask,quart,cli]' --group test -c tests/oldest.txt
 	@touch $@
 
 .venv-bench/ready: pyproject.toml benchmarks/peers.txt

@@ -1,0 +1,22 @@
+"""The command `promweb`, which is `python -m promweb` as well."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; exit with a sentence where its extra is not installed."""
+    try:
+        from .cli.group import cli
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.exit("promweb's commands need click. Install it with: pip install 'promweb[cli]'")
+    cli(prog_name="promweb")
+
+
+if __name__ == "__main__":
+    main()

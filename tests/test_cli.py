@@ -1,0 +1,34 @@
+"""The command line: found in every way that it is documented, and loaded only when it is run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-m", "promweb"],
+        [str(SCRIPTS / "promweb")],
+        [str(SCRIPTS / "flask"), "promweb"],
+        [str(SCRIPTS / "quart"), "promweb"],
+    ],
+)
+def test_the_group_is_found(command: list[str]) -> None:
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "Prometheus metrics of Flask and Quart applications" in done.stdout
+
+
+def test_without_click_it_says_what_to_install() -> None:
+    program = "import sys; sys.modules['click'] = None; from promweb.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "promweb's commands need click. Install it with: pip install 'promweb[cli]'\n"
+    )
