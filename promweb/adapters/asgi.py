@@ -18,7 +18,7 @@ from ..core.site import Site
 from ..core.websockets import Connection
 from .shared import announced_size
 
-__all__ = ["ASGIApp", "Receive", "Send", "end", "serve_http", "serve_websocket", "shelter"]
+__all__ = ["ASGIApp", "Receive", "Send", "end", "measured", "shelter"]
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -37,76 +37,127 @@ def shelter() -> AbstractContextManager[Any]:
     return anyio.move_on_after(LABEL_GRACE, shield=True)
 
 
-async def serve_http(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
-    """Begin an exchange; end it with the last byte, or when the application is done.
+def measured(site: Site, app: ASGIApp) -> ASGIApp:
+    """Return an application whose requests are exchanges of `site`, and its websockets connections.
 
-    Quart returns normally, having sent nothing, when the client disconnects, and swallows a
-    response timeout: only the missing final message shows it.
+    An exchange ends with the last byte, or when the application is done: Quart returns normally,
+    having sent nothing, when the client disconnects, and swallows a response timeout. Only the
+    missing final message shows it.
     """
-    exchange = Exchange(site)
-    seen: Exchange | None = exchange
-    counts_body = site.measures_body and scope["method"] != "HEAD"
-    is_started = False
-    if site.measures_sizes:
-        receive = _measure_request(exchange, scope, receive)
+    clock, visit, set_visit = site.clock, current.get, current.set
+    new = Exchange.__new__
 
-    async def send_and_see(message: Message) -> None:
-        nonlocal is_started
-        try:
-            await send(message)
-        except BaseException:  # that is the client, not the application
-            if seen is not None:
-                _end_for_client(seen, is_started)
-            raise
-        if seen is None:
+    async def measured_app(scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one ASGI scope."""
+        if scope["type"] != "http":
+            serve = _serve_websocket if scope["type"] == "websocket" else _serve_other
+            await serve(site, app, scope, receive, send)
             return
-        kind = message["type"]
-        if kind == "http.response.body":
-            if counts_body:
-                seen.sent(len(message.get("body", b"")))
-            if not message.get("more_body"):
-                seen.finish()
-        elif kind == "http.response.start":
-            is_started = True
-            if message["status"] == 500 != seen.status:
-                seen.spoil()
+        exchange = new(Exchange)  # what `Exchange(site)` does, without the call
+        exchange.site, exchange.start = site, clock()
+        seen: Exchange | None = exchange
+        if site.measures_sizes:
+            receive = _measure_request(exchange, scope, receive)
 
-    before = current.get()
-    current.set(exchange)
+        def send_and_see(message: Message) -> Awaitable[None]:
+            """See a message; a coroutine only where one is needed, because each costs something."""
+            if seen is None:
+                return send(message)
+            if not seen.whole:
+                return _send_and_see(seen, send, message)
+            kind = message["type"]
+            if kind == "http.response.body":
+                seen.progress = 2
+                if message.get("more_body"):
+                    if site.measures_body:
+                        _count(seen, message)
+                elif message.get("body"):
+                    return _send_and_see(seen, send, message)
+                elif seen.special or seen.finished:  # the last byte was sent before
+                    seen.finish()
+                else:  # what `finish` does then, without the call
+                    seen.finished = True
+                    site.record(seen, clock() - seen.start)
+            elif kind == "http.response.start":
+                seen.progress = 1
+                if message["status"] != seen.status:
+                    return _send_and_see(seen, send, message)
+            return send(message)
+
+        before = visit()
+        set_visit(exchange)
+        try:
+            await app(scope, receive, send_and_see)
+            if not exchange.finished:
+                _end_for_client(exchange)
+        except BaseException as error:
+            await _end(exchange, error)
+            raise
+        finally:
+            # The request keeps `send`. With the exchange in it that would be a cycle, which costs
+            # more to collect than everything else about a request.
+            seen = None
+            set_visit(before)  # a token could belong to another context by now
+
+    return measured_app
+
+
+async def _send_and_see(exchange: Exchange, send: Send, message: Message) -> None:
     try:
-        await app(scope, receive, send_and_see)
-        if not exchange.finished:
-            _end_for_client(exchange, is_started)
-    except BaseException as error:
-        if not _is_cancellation(error):
-            if is_started:
-                exchange.finish(failed=True)
-            else:
-                exchange.crash()
-        else:
-            if exchange.request is not None and not exchange.status:
-                # Quart leaves its handler task to itself, so its labels are resolved for it.
-                labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
-                with shelter():
-                    await exchange.in_context(asyncio.ensure_future, labels)
-            _end_for_client(exchange, is_started)
+        await send(message)
+    except BaseException:  # that is the client, not the application
+        _end_for_client(exchange)
         raise
-    finally:
-        # The request keeps `send`. With the exchange in it that would be a cycle, which costs more
-        # to collect than everything else about a request.
-        seen = None
-        current.set(before)  # a token could belong to another context by now
+    kind = message["type"]
+    if kind == "http.response.body":
+        if exchange.site.measures_body:
+            _count(exchange, message)
+        if not message.get("more_body"):
+            exchange.finish()
+    elif kind == "http.response.start":
+        exchange.progress = 2
+        if message["status"] == 500 != exchange.status:
+            exchange.spoil()
 
 
-def _end_for_client(exchange: Exchange, is_started: bool) -> None:
+def _count(exchange: Exchange, message: Message) -> None:
+    """Count the bytes of a body, except those that a server drops."""
+    request = exchange.request
+    if request is not None and request.method != "HEAD":
+        exchange.sent(len(message.get("body", b"")))
+
+
+async def _end(exchange: Exchange, error: BaseException) -> None:
+    """End an exchange for an exception that left the application."""
+    if not _is_cancellation(error):
+        if exchange.whole and exchange.progress:  # it is sending that failed
+            _end_for_client(exchange)
+        elif exchange.progress == 2:
+            exchange.finish(failed=True)
+        else:
+            exchange.crash()
+    else:
+        if exchange.request is not None and not exchange.status:
+            # Quart leaves its handler task to itself, so its labels are resolved for it.
+            labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
+            with shelter():
+                await exchange.in_context(asyncio.ensure_future, labels)
+        _end_for_client(exchange)
+
+
+def _end_for_client(exchange: Exchange) -> None:
     """End an exchange that got no last message."""
-    if is_started:
+    if exchange.progress == 2:
         exchange.finish()
     else:
         exchange.abandon(CLIENT_CLOSED_REQUEST)
 
 
-async def serve_websocket(
+async def _serve_other(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
+
+
+async def _serve_websocket(
     site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send
 ) -> None:
     """Begin a connection; end it with the close code of whoever closes first."""

@@ -279,7 +279,7 @@ class _ContentType:
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
 
-    def begin(self, target: object) -> None:
+    def begin(self, target: object, later: bool = False) -> None:
         if flask.has_request_context():
             flask.after_this_request(self._force)
 

@@ -85,22 +85,24 @@ def _attach(site: Site) -> None:
     wrapped_wsgi_app: WSGIApp = app.wsgi_app
     wrapped_full_dispatch_request = app.full_dispatch_request
     wrapped_handle_exception = app.handle_exception
-    current_visit: Callable[[], Any] = current.get
+    visit: Callable[[], Any] = current.get
+    clock, set_visit, reset_visit, new = site.clock, current.set, current.reset, Exchange.__new__
     get_request = flask.request._get_current_object  # type: ignore[attr-defined]
 
     def wsgi_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Begin an exchange; end it here unless the body is still to be produced."""
-        exchange = Exchange(site)
+        exchange = new(Exchange)  # what `Exchange(site)` does, without the call
+        exchange.site, exchange.start = site, clock()
         if site.measures_sizes:
             _measure_request(exchange, environ)
-        token = current.set(exchange)
+        token = set_visit(exchange)
         try:
             body = wrapped_wsgi_app(environ, start_response)
         except BaseException:
             exchange.crash()
             raise
         finally:
-            current.reset(token)
+            reset_visit(token)
         response = exchange.response
         if response is None or type(response.response) is list:  # and so not streamed
             if site.measures_sizes and _has_body(environ, response):
@@ -109,13 +111,13 @@ def _attach(site: Site) -> None:
                 exchange.finish()
             else:  # what `finish` does then, without the call
                 exchange.finished = True
-                site.record(exchange, site.clock() - exchange.start)
+                site.record(exchange, clock() - exchange.start)
             return body
         return _stream(exchange, environ, body)
 
     def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange = current_visit()
+        exchange = visit()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             return wrapped_full_dispatch_request(*args)  # a request context made by hand
         exchange.request = get_request()

@@ -23,7 +23,7 @@ from ..core.exchange import current
 from ..core.metrics import MetricsBase
 from ..core.site import Site
 from ..core.websockets import Connection
-from .asgi import Receive, Send, end, serve_http, serve_websocket, shelter
+from .asgi import end, measured, shelter
 from .scraping import SharedWork, breathe
 from .shared import WebMetrics, find_exchange
 
@@ -99,42 +99,33 @@ class AsyncPrometheusMetrics(WebMetrics):
 def _attach(site: Site) -> None:
     """Turn the lifecycle of a Quart application into exchanges and connections of its site."""
     app = site.app
-    wrapped_asgi_app = app.asgi_app
     wrapped_full_dispatch_request = app.full_dispatch_request
     wrapped_handle_exception = app.handle_exception
     wrapped_full_dispatch_websocket = app.full_dispatch_websocket
     get_request = quart.request._get_current_object  # type: ignore[attr-defined]
+    visit, whole_body = current.get, quart.Response.data_body_class
     get_websocket = quart.websocket._get_current_object  # type: ignore[attr-defined]
-
-    async def asgi_app(scope: Any, receive: Receive, send: Send) -> None:
-        """Answer one ASGI scope."""
-        kind = scope["type"]
-        if kind == "http":
-            await serve_http(site, wrapped_asgi_app, scope, receive, send)
-        elif kind == "websocket":
-            await serve_websocket(site, wrapped_asgi_app, scope, receive, send)
-        else:
-            await wrapped_asgi_app(scope, receive, send)
 
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange: Any = current.get()
+        exchange: Any = visit()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             return await wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.request = get_request()
+        exchange.request = args[0].request if args else get_request()
         if site.watches:
             exchange.reach()
         try:
             response = await wrapped_full_dispatch_request(*args)
             if exchange.special or not site.constant:
                 await exchange.respond_async(response.status_code, response)
-            else:  # nothing to await, and a coroutine costs something
-                exchange.respond(response.status_code, response)
+            else:  # what `respond_async` does then, without the coroutine
+                exchange.status, exchange.response = response.status_code, response
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
             await end(exchange, error)
             raise
+        exchange.whole = type(response.response) is whole_body
         return response
 
     async def handle_exception(*args: Any) -> Any:
@@ -161,7 +152,7 @@ def _attach(site: Site) -> None:
                 site.decorate(websocket.url_rule.endpoint)
         return await wrapped_full_dispatch_websocket(*args)
 
-    app.asgi_app = asgi_app
+    app.asgi_app = measured(site, app.asgi_app)
     app.full_dispatch_request = full_dispatch_request
     app.handle_exception = handle_exception
     app.full_dispatch_websocket = full_dispatch_websocket

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -52,39 +52,79 @@ class Child:
         """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
 
 
-class NumberChild(Child):
-    """A counter's or a gauge's value."""
+class _PendingChild(Child):
+    """Numbers that are only put down when they are recorded, and taken into account in batches.
 
-    __slots__ = ("value",)
-
-    def clear(self) -> None:
-        self.value = 0.0
-        super().clear()
-
-    def inc(self, amount: float = 1.0) -> None:
-        with self.owner.lock:
-            self.value += amount
-
-    def dec(self, amount: float = 1.0) -> None:
-        with self.owner.lock:
-            self.value -= amount
-
-
-class ObservedChild(Child):
-    """A histogram's observations per bucket (not cumulative) and their sum.
-
-    A summary is a histogram with one bucket.
-
-    An observation is only put down; taking the lock and finding the bucket, which cost more than
-    everything else about a request, are done for many at a time, and whenever somebody looks.
-    Appending to an array is atomic, and so is removing its first items, so nothing is lost.
+    Taking the lock and all that follows cost more than everything else about a request. They are
+    done for many numbers at a time, and whenever somebody looks. Appending to an array is atomic,
+    and so is removing its first items, so nothing is lost.
     """
 
-    __slots__ = ("_buckets", "_count", "_folding", "_sum", "pending")
+    __slots__ = ("_folding", "pending")
 
     def clear(self) -> None:
         self.pending = array("d")
         self._folding = False
+        super().clear()
+
+    def fold(self) -> None:
+        """Take what is pending into account."""
+        pending = self.pending
+        with self.owner.lock:
+            # No reentry: by a signal handler, in the middle of the lines below.
+            if pending and not self._folding:
+                self._folding = True
+                try:
+                    count = len(pending)
+                    taken = pending[:count]
+                    del pending[:count]
+                    self._take(taken)
+                finally:
+                    self._folding = False
+
+    def _take(self, amounts: array[float]) -> None:
+        """Take some numbers, at least one, into account."""
+        raise NotImplementedError
+
+
+class NumberChild(_PendingChild):
+    """A counter's or a gauge's value."""
+
+    __slots__ = ("_value",)
+
+    def clear(self) -> None:
+        self._value = 0.0
+        super().clear()
+
+    def inc(self, amount: float = 1.0) -> None:
+        pending = self.pending
+        pending.append(amount)
+        if len(pending) >= PENDING_LIMIT:
+            self.fold()
+
+    def dec(self, amount: float = 1.0) -> None:
+        self.inc(-amount)
+
+    @property
+    def value(self) -> float:
+        """The sum of all amounts."""
+        if self.pending:
+            self.fold()
+        return self._value
+
+    def _take(self, amounts: array[float]) -> None:
+        self._value += sum(amounts)
+
+
+class ObservedChild(_PendingChild):
+    """A histogram's observations per bucket (not cumulative) and their sum.
+
+    A summary is a histogram with one bucket.
+    """
+
+    __slots__ = ("_buckets", "_count", "_sum")
+
+    def clear(self) -> None:
         self._buckets = [0] * len(self.owner.bounds)
         self._count = 0
         self._sum = 0.0
@@ -97,28 +137,18 @@ class ObservedChild(Child):
         if len(pending) >= PENDING_LIMIT:
             self.fold()
 
-    def fold(self) -> None:
-        """Take what is pending into account."""
-        pending, buckets = self.pending, self._buckets
-        with self.owner.lock:
-            if self._folding:
-                return  # a signal handler, in the middle of the lines below
-            self._folding = True
-            try:
-                count = len(pending)
-                taken = sorted(pending[:count])
-                del pending[:count]
-                below = 0
-                for index, bound in enumerate(self.owner.bounds):
-                    if below == count:
-                        break
-                    position = bisect_right(taken, bound, below)
-                    buckets[index] += position - below
-                    below = position
-                self._count += count
-                self._sum += sum(taken[bisect_right(taken, 0.0) :])
-            finally:
-                self._folding = False
+    def _take(self, amounts: array[float]) -> None:
+        taken, count, below = sorted(amounts), len(amounts), 0
+        bounds, buckets = self.owner.bounds, self._buckets
+        for index in range(bisect_left(bounds, taken[0]), len(bounds)):
+            if taken[-1] <= bounds[index]:  # and so are all that are left
+                buckets[index] += count - below
+                break
+            position = bisect_right(taken, bounds[index], below)
+            buckets[index] += position - below
+            below = position
+        self._count += count
+        self._sum += sum(taken if taken[0] >= 0.0 else taken[bisect_right(taken, 0.0) :])
 
     @property
     def total(self) -> int:

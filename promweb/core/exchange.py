@@ -33,9 +33,8 @@ class Measurement(Protocol):
     """A decorated view's measurement, which waits for the final response."""
 
     plan: LabelPlan
-
-    def settle(self, values: LabelValues) -> None:
-        """Take the label values."""
+    values: LabelValues | None
+    """The label values, once the final response exists."""
 
     def flush(self) -> None:
         """Record; a measurement that still runs (a stream that was dropped) ends now."""
@@ -60,16 +59,12 @@ class Visit:
         self.site = site
         self.start = site.clock()
 
-    def is_view(self, target: object) -> bool:
-        """Tell whether `target` is the view that is about to answer."""
-        return False
+    def defer(self, measurement: Measurement, target: object) -> bool:
+        """Keep the measurement of `target` until the final response exists, if that is the view.
 
-    def defer(self, measurement: Measurement) -> bool:
-        """Keep a view's measurement until the final response exists, or settle it if it does.
-
-        Tell whether it was kept, so that ending the exchange records it.
+        Tell whether it was kept, so that ending the visit records it.
         """
-        raise NotImplementedError("only an exchange has a response to wait for")
+        return False
 
     def do_not_track(self) -> None:
         """Leave this visit out of the default metrics, and of what is in progress."""
@@ -97,6 +92,10 @@ class Exchange(Visit):
     """The final response, once there is one (an empty one where labels need one to look at)."""
     status = 0
     """The final status, 0 while there is none."""
+    progress = 0
+    """How far the head of the response is, where an adapter sees it: 1 is given away, 2 sent."""
+    whole = False
+    """Whether the body is known to be there as a whole, so that only sending it can fail."""
     finished = False
     failed = False
     """Whether an exception stayed unhandled."""
@@ -109,27 +108,26 @@ class Exchange(Visit):
     response_bytes = 0
     response_start = 0.0
     """Seconds from the beginning to the first byte of the body; 0 while there was none."""
-    _deferred: Sequence[Measurement] = ()
+    _deferred: list[Measurement] | tuple[()] = ()
     _context: Context | None = None
     """The request context, for labels that are resolved when the code that was in it is gone."""
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
 
-    def is_view(self, target: object) -> bool:
-        request = self.request
-        if request is None or request.url_rule is None:
+    def defer(self, measurement: Measurement, target: object) -> bool:
+        rule = None if self.request is None else self.request.url_rule
+        if rule is None or not self.site.is_view(rule.endpoint, target):
             return False
-        return self.site.is_view(request.url_rule.endpoint, target)
-
-    def defer(self, measurement: Measurement) -> bool:
-        if not self.status:
-            self._deferred = (*self._deferred, measurement)
+        if self.status:  # a view in a thread, whose client is gone
+            if self.response is None:
+                self.response = self.site.make_response(self.status)
+            measurement.values = measurement.plan.resolve(self.response)
+            return False
+        if not self._deferred:
+            self._deferred = []
             self.special = True
-            self._context = copy_context()
-            return True
-        if self.response is None:  # a view in a thread, whose client is gone
-            self.response = self.site.make_response(self.status)
-        measurement.settle(measurement.plan.resolve(self.response))
-        return False
+            self._context = self._context or copy_context()
+        self._deferred.append(measurement)
+        return True
 
     def reach(self) -> None:
         """Reach the application's own dispatch, if the site `watches`; the view has not run."""
@@ -158,8 +156,17 @@ class Exchange(Visit):
             return
         self.status = status
         self.response = response
-        if self.special or not self.site.constant:
-            self._resolve()
+        deferred, constant = self._deferred, self.site.constant
+        if self.excluded or (constant and not deferred):
+            return
+        if response is None:
+            response = self.response = self.site.make_response(status)
+        for measurement in deferred:
+            measurement.values = measurement.plan.resolve(response)
+        if self.tracked and not constant:
+            self._values = {
+                recorder: recorder.plan.resolve(response) for recorder in self.site.recorders
+            }
 
     async def respond_async(self, status: int, response: object = None) -> None:
         """Do what `respond` does, and await labels that are coroutine functions."""
@@ -193,7 +200,8 @@ class Exchange(Visit):
             site.record(self, seconds)
 
     def _finish_specially(self, seconds: float, status: int, failed: bool) -> None:
-        self._leave()
+        if self._entered:
+            self._leave()
         if self.request is None:
             return  # a middleware answered: the application never saw this request
         if failed:
@@ -246,21 +254,6 @@ class Exchange(Visit):
         values = self._values.get(recorder)
         return recorder.plan.resolve(self.response) if values is None else values
 
-    def _resolve(self) -> None:
-        """Do what resolving `_unresolved` does, without a generator: most labels come this way."""
-        deferred, constant = self._deferred, self.site.constant
-        if self.excluded or (constant and not deferred):
-            return
-        response = self.response
-        if response is None:
-            response = self.response = self.site.make_response(self.status)
-        for measurement in deferred:
-            measurement.settle(measurement.plan.resolve(response))
-        if self.tracked and not constant:
-            self._values = {
-                recorder: recorder.plan.resolve(response) for recorder in self.site.recorders
-            }
-
     def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
         """Yield each plan of this exchange and who takes its values."""
         if self.excluded or (self.site.constant and not self._deferred):
@@ -268,7 +261,7 @@ class Exchange(Visit):
         if self.response is None:
             self.response = self.site.make_response(self.status)
         for measurement in self._deferred:
-            yield measurement.plan, measurement.settle
+            yield measurement.plan, partial(setattr, measurement, "values")
         if self.tracked and not self.site.constant:
             values: dict[Recorder, LabelValues] = {}
             self._values = values

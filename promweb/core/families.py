@@ -298,7 +298,7 @@ class DerivedCounterFamily(CounterFamily):
             if total is None:
                 total = totals[key] = NumberChild(self)
                 total.created = child.created
-            total.value += child.total
+            total.inc(child.total)
             total.created = min(total.created, child.created)
         return LabelSets(totals)
 

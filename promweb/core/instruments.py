@@ -17,6 +17,9 @@ __all__ = ["Call", "Instrument", "Mark"]
 class Call(Protocol):
     """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
 
+    awaits: bool
+    """Whether there is something to await where that is possible."""
+
     def start(self) -> None:
         """The work starts."""
 
@@ -37,7 +40,7 @@ class Instrument:
     labels of a call that was cancelled from the cancellation. Nothing here raises while serving.
     """
 
-    __slots__ = ("_is_counter", "clock", "excludes", "family", "is_gauge", "plan", "shelter")
+    __slots__ = ("clock", "excludes", "family", "is_counter", "is_gauge", "plan", "shelter")
 
     def __init__(
         self,
@@ -53,55 +56,49 @@ class Instrument:
         self.excludes = excludes
         self.shelter = shelter
         self.is_gauge = isinstance(family, GaugeFamily)
-        self._is_counter = isinstance(family, CounterFamily)
+        self.is_counter = isinstance(family, CounterFamily)
 
-    def begin(self, target: object) -> Call | None:
-        """Begin a call of `target`, the innermost function; None when it is not to be measured."""
-        exchange = current.get()
-        if exchange is not None and (
-            exchange.excluded
-            or (
-                self.excludes is not None
-                and exchange.request is not None
-                and self.excludes(exchange.request.path)
-            )
-        ):
-            return None
+    def begin(self, target: object, later: bool = False) -> Call | None:
+        """Begin a call of `target`, the innermost function; None when it is not to be measured.
+
+        The call starts now, unless it does so `later`, by itself.
+        """
+        visit = current.get()
         try:
-            if self.is_gauge:
-                return _Occupation(self)
-            return _Timing(self, exchange, target)
+            if visit is not None and (visit.excluded or self._excludes(visit)):
+                return None
+            if not self.is_gauge:
+                return _Timing(self, visit, target)
+            call = _Occupation(self)
+            if not later:
+                call.start()
+            return call
         except Exception:
             self.plan.problems.failed(f"measure a call for {self.family}")
             return None
 
+    def _excludes(self, visit: Visit) -> bool:
+        if self.excludes is None or visit.request is None:
+            return False
+        return self.excludes(visit.request.path)
+
     def child(self, values: LabelValues) -> Any:
         return self.family.child(values, self.plan.fold)
-
-    def record(self, values: LabelValues, seconds: float) -> None:
-        """Count or observe one call."""
-        try:
-            child = self.family.children.get(values) or self.child(values)
-            if self._is_counter:
-                child.inc()
-            else:
-                child.observe(seconds)
-        except Exception:
-            self.plan.problems.failed(f"record {self.family}")
 
 
 class _Timing:
     """One call that is counted or timed; a view's waits in the exchange for the final response."""
 
-    __slots__ = ("_deferred", "_instrument", "_seconds", "_start", "_values", "plan")
+    __slots__ = ("_deferred", "_instrument", "_seconds", "_start", "awaits", "plan", "values")
 
-    def __init__(self, instrument: Instrument, exchange: Visit | None, target: object) -> None:
+    def __init__(self, instrument: Instrument, visit: Visit | None, target: object) -> None:
         self._instrument = instrument
         self._seconds: float | None = None
-        self.plan = instrument.plan
-        self._values: LabelValues | None = None
+        self.plan = plan = instrument.plan
+        self.awaits = plan.has_coroutines
+        self.values: LabelValues | None = None
+        self._deferred = visit is not None and visit.defer(self, target)
         self._start = instrument.clock()
-        self._deferred = exchange is not None and exchange.is_view(target) and exchange.defer(self)
 
     def start(self) -> None:
         self._start = self._instrument.clock()
@@ -110,38 +107,39 @@ class _Timing:
         self.start()
 
     def end(self, outcome: object) -> None:
-        self._seconds = self._elapsed()
+        self._seconds = self._instrument.clock() - self._start
         if not self._deferred and not _is_excluded():
-            if self._values is None:
-                self._values = self.plan.resolve(outcome)
+            if self.values is None:
+                self.values = self.plan.resolve(outcome)
             self.flush()
 
     async def end_async(self, outcome: object) -> None:
-        if self._deferred or self._values is not None or not self.plan.has_coroutines:
+        if self._deferred or self.values is not None or not self.awaits:
             self.end(outcome)
             return
-        self._seconds = self._elapsed()
+        self._seconds = self._instrument.clock() - self._start
         if _is_excluded():
             return
         try:
             with self._instrument.shelter() if outcome is RAISED else nullcontext():
-                self._values = await self.plan.resolve_async(outcome)
+                self.values = await self.plan.resolve_async(outcome)
         finally:  # cancelled while a label was awaited: the call happened all the same
             self.flush()
 
-    def settle(self, values: LabelValues) -> None:
-        self._values = values
-
     def flush(self) -> None:
-        seconds, values = self._seconds, self._values
-        if seconds is None:
-            seconds = self._elapsed()
-        if values is None:
-            values = self.plan.resolve(RAISED)
-        self._instrument.record(values, seconds)
-
-    def _elapsed(self) -> float:
-        return self._instrument.clock() - self._start  # negative ones become zero
+        instrument, seconds, values = self._instrument, self._seconds, self.values
+        try:
+            if seconds is None:
+                seconds = instrument.clock() - self._start
+            if values is None:
+                values = self.plan.resolve(RAISED)
+            child = instrument.family.children.get(values) or instrument.child(values)
+            if instrument.is_counter:
+                child.inc()
+            else:
+                child.observe(seconds)  # a negative one is zero
+        except Exception:
+            self.plan.problems.failed(f"record {instrument.family}")
 
 
 def _is_excluded() -> bool:
@@ -153,13 +151,14 @@ def _is_excluded() -> bool:
 class _Occupation:
     """One call that is in progress: up when it starts, down when it ends."""
 
-    __slots__ = ("_child", "_instrument")
+    __slots__ = ("_child", "_instrument", "awaits")
 
     def __init__(self, instrument: Instrument) -> None:
         self._instrument = instrument
         self._child: NumberChild | None = None
         plan = instrument.plan
-        if not plan.has_coroutines:
+        self.awaits = plan.has_coroutines
+        if not self.awaits:
             self._child = instrument.child(plan.resolve(None))
 
     def start(self) -> None:
@@ -189,7 +188,7 @@ class Mark:
     def __init__(self, say: Callable[[Visit], None]) -> None:
         self._say = say
 
-    def begin(self, target: object) -> None:
+    def begin(self, target: object, later: bool = False) -> None:
         exchange = current.get()
         if exchange is not None:
             self._say(exchange)

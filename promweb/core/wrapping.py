@@ -20,8 +20,8 @@ F = TypeVar("F")
 class Probe(Protocol):
     """Begins a measurement for each call; None leaves the call alone."""
 
-    def begin(self, target: object) -> Call | None:
-        """A call of `target`, the innermost function, begins."""
+    def begin(self, target: object, later: bool = False) -> Call | None:
+        """A call of `target`, the innermost function, begins; `later` if it starts by itself."""
 
 
 def wrap(function: F, probe: Probe, what: str) -> F:
@@ -59,13 +59,14 @@ def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) ->
 
 
 def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
+    begin = probe.begin
+
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = probe.begin(target)
+        call = begin(target)
         if call is None:
             return function(*args, **kwargs)
         outcome = RAISED
-        call.start()
         try:
             outcome = function(*args, **kwargs)
             return outcome
@@ -76,11 +77,21 @@ def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -
 
 
 def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
+    begin = probe.begin
+
     @wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = probe.begin(target)
+        call = begin(target, True)
         if call is None:
             return await function(*args, **kwargs)
+        if not call.awaits:
+            outcome = RAISED
+            call.start()
+            try:
+                outcome = await function(*args, **kwargs)
+                return outcome
+            finally:
+                call.end(outcome)
         await call.start_async()
         try:
             outcome = await function(*args, **kwargs)
@@ -120,7 +131,7 @@ class _GeneratorFunction(partial):  # type: ignore[type-arg]
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         function, probe, target, relay = self._parts
-        call = probe.begin(target)
+        call = probe.begin(target, True)
         generator = function(*args, **kwargs)
         return generator if call is None else relay(call, generator)
 
