@@ -6,7 +6,7 @@ The application's methods are replaced on the object, as Flask's documentation d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import flask
@@ -105,12 +105,14 @@ def _attach(site: Site) -> None:
             reset_visit(token)
         response = exchange.response
         if response is None or type(response.response) is list:  # and so not streamed
-            if site.measures_sizes and _has_body(environ, response):
-                exchange.response_bytes = _size(response)
+            if site.measures_sizes and response is not None:
+                exchange.response_bytes = _size(environ, exchange.status, response.response)
             if exchange.special or exchange.finished or response is None:
                 exchange.finish()
             else:  # what `finish` does then, without the call
                 exchange.finished = True
+                if site.watches:
+                    exchange.leave()
                 site.record(exchange, clock() - exchange.start)
             return body
         return _stream(exchange, environ, body)
@@ -233,30 +235,31 @@ class _Body:
         self._exchange.finish()
 
 
-def _has_body(environ: Environ, response: flask.Response | None) -> bool:
-    return (
-        response is not None
-        and environ["REQUEST_METHOD"] != "HEAD"
-        and response.status_code >= 200
-        and response.status_code not in (204, 304)
-    )
-
-
-def _size(response: flask.Response) -> int:
-    """Return the size of a body that is not streamed."""
-    body: Any = response.response
-    if len(body) == 1 and type(body[0]) is bytes:  # what nearly every response has
-        return len(body[0])
-    return response.calculate_content_length() or 0
+def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
+    """Return the size of a body that is not streamed, in bytes; 0 where the server drops it."""
+    if environ["REQUEST_METHOD"] == "HEAD" or status in (204, 304) or status < 200:
+        return 0
+    size = 0
+    for part in body:
+        size += len(part) if type(part) is bytes else len(part.encode())
+    return size
 
 
 def _measure_request(exchange: Exchange, environ: Environ) -> None:
     """Take the announced size of the request's body, or count what is read of it."""
-    size = announced_size(environ.get("CONTENT_LENGTH") or "")
-    if size is not None:
-        exchange.request_bytes = size
-    elif "wsgi.input" in environ:
-        environ["wsgi.input"] = exchange.input = _Input(environ["wsgi.input"])
+    announced = environ.get("CONTENT_LENGTH")
+    if announced:
+        size = announced_size(announced)
+        if size is not None:
+            exchange.request_bytes = size
+            return
+    elif "wsgi.input" not in environ or (
+        environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        and environ["SERVER_PROTOCOL"] in ("HTTP/1.1", "HTTP/1.0")
+        and "HTTP_TRANSFER_ENCODING" not in environ
+    ):
+        return  # no body, because a header would announce it (RFC 9112, section 6)
+    environ["wsgi.input"] = exchange.input = _Input(environ["wsgi.input"])
 
 
 class _Input:

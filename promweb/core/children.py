@@ -37,9 +37,15 @@ class Owner(Protocol):
 
 
 class Child:
-    """One label set of a family; `created` is the Unix time of its first use, in seconds."""
+    """One label set of a family; `created` is the Unix time of its first use, in seconds.
 
-    __slots__ = ("created", "owner", "written")
+    Numbers are only put down when they are recorded, and taken into account in batches. Taking the
+    lock and all that follows cost more than everything else about a request. They are done for
+    many numbers at a time, and whenever somebody looks. Appending to an array is atomic, and so is
+    removing its first items, so nothing is lost.
+    """
+
+    __slots__ = ("_folding", "created", "owner", "pending", "written")
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
@@ -48,24 +54,10 @@ class Child:
     def clear(self) -> None:
         """Start from zero."""
         self.created = time.time()
-        self.written: tuple[str, str, str, str] | None = None
-        """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
-
-
-class _PendingChild(Child):
-    """Numbers that are only put down when they are recorded, and taken into account in batches.
-
-    Taking the lock and all that follows cost more than everything else about a request. They are
-    done for many numbers at a time, and whenever somebody looks. Appending to an array is atomic,
-    and so is removing its first items, so nothing is lost.
-    """
-
-    __slots__ = ("_folding", "pending")
-
-    def clear(self) -> None:
         self.pending = array("d")
         self._folding = False
-        super().clear()
+        self.written: tuple[str, str, str, str] | None = None
+        """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
 
     def fold(self) -> None:
         """Take what is pending into account."""
@@ -87,14 +79,14 @@ class _PendingChild(Child):
         raise NotImplementedError
 
 
-class NumberChild(_PendingChild):
+class NumberChild(Child):
     """A counter's or a gauge's value."""
 
     __slots__ = ("_value",)
 
     def clear(self) -> None:
         self._value = 0.0
-        super().clear()
+        Child.clear(self)
 
     def inc(self, amount: float = 1.0) -> None:
         pending = self.pending
@@ -103,7 +95,10 @@ class NumberChild(_PendingChild):
             self.fold()
 
     def dec(self, amount: float = 1.0) -> None:
-        self.inc(-amount)
+        pending = self.pending
+        pending.append(-amount)
+        if len(pending) >= PENDING_LIMIT:
+            self.fold()
 
     @property
     def value(self) -> float:
@@ -116,7 +111,7 @@ class NumberChild(_PendingChild):
         self._value += sum(amounts)
 
 
-class ObservedChild(_PendingChild):
+class ObservedChild(Child):
     """A histogram's observations per bucket (not cumulative) and their sum.
 
     A summary is a histogram with one bucket.
@@ -128,7 +123,7 @@ class ObservedChild(_PendingChild):
         self._buckets = [0] * len(self.owner.bounds)
         self._count = 0
         self._sum = 0.0
-        super().clear()
+        Child.clear(self)
 
     def observe(self, amount: float) -> None:
         """Record one observation; below zero (a clock may go backwards) it is zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +16,7 @@ from .families import (
     DerivedCounterFamily,
     GaugeFamily,
     HistogramFamily,
+    LabelValues,
     SummaryFamily,
 )
 from .grouping import UNIQUE_GROUPS, UNMATCHED, Grouping
@@ -236,18 +237,17 @@ class DefaultMetrics:
                 if children is None:
                     specially(exchange, seconds)
                     return
-                amounts = (
-                    seconds,
-                    exchange.request_size,
-                    exchange.response_bytes,
-                    exchange.response_start or seconds,
-                )
-                for child, amount in zip(children, amounts, strict=True):
-                    if child is not None:
-                        pending = child.pending
-                        pending.append(amount)
-                        if len(pending) >= PENDING_LIMIT:
-                            child.fold()
+                duration, request_size, response_size, response_start = children
+                duration.observe(seconds)
+                if request_size is not None:
+                    counted = exchange.input
+                    request_size.observe(
+                        exchange.request_bytes if counted is None else counted.size
+                    )
+                if response_size is not None:
+                    response_size.observe(exchange.response_bytes)
+                if response_start is not None:
+                    response_start.observe(exchange.response_start or seconds)
             except Exception:
                 problems.failed("record a request")
 
@@ -272,25 +272,31 @@ class DefaultMetrics:
             child.observe(seconds)
             if exchange.failed:
                 self._exceptions.child((method, status, *defaults), (method, status, *folded)).inc()
-            children: list[ObservedChild | None] = [child]
-            for family, amount in (
-                (self.request_size, exchange.request_size),
-                (self.response_size, exchange.response_bytes),
-                (self.response_start, exchange.response_start or seconds),
-            ):
-                other = None if family is None else family.child(labels, folded_labels)
-                if other is not None:
-                    other.observe(amount)
-                children.append(other)
+            ready: ObservedChild | tuple[ObservedChild | None, ...] = child
+            if self._has_options():
+                ready = (child, *self._observe_more(exchange, seconds, labels, folded_labels))
             # What is kept is bounded by the family: clients invent paths and methods.
             if method == request.method and self.duration.children.get(labels) is child:
-                ready = tuple(children) if self._has_options() else child
                 self._ready[method, group, exchange.status] = ready
         except Exception:
             self.problems.failed("record a request")
 
     def _has_options(self) -> bool:
-        return any((self.request_size, self.response_size, self.response_start))
+        return self.measures_sizes or self.measures_body
+
+    def _observe_more(
+        self, exchange: Exchange, seconds: float, labels: LabelValues, folded: LabelValues
+    ) -> Iterator[ObservedChild | None]:
+        """Record in the opt-in histograms; yield the child of each, None for one that is off."""
+        for family, amount in (
+            (self.request_size, exchange.request_size),
+            (self.response_size, exchange.response_bytes),
+            (self.response_start, exchange.response_start or seconds),
+        ):
+            child = None if family is None else family.child(labels, folded)
+            if child is not None:
+                child.observe(amount)
+            yield child
 
     def _group(self, request: Any) -> str:
         if request.url_rule is None:

@@ -52,7 +52,7 @@ class Visit:
     """False once `do_not_track` said so: the default metrics skip this visit."""
     excluded = False
     """True once `exclude_all_metrics` said so: every metric skips this visit."""
-    _entered: Sequence[NumberChild] = ()
+    entered: Sequence[NumberChild] = ()
     """What counts this visit as in progress."""
 
     def __init__(self, site: Site) -> None:
@@ -70,17 +70,18 @@ class Visit:
         """Leave this visit out of the default metrics, and of what is in progress."""
         self.tracked = False
         self.special = True
-        self._leave()
+        self.leave()
 
     def exclude_all(self) -> None:
         """Leave this visit out of every metric."""
         self.excluded = True
         self.special = True
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Be in progress no more."""
-        entered, self._entered = self._entered, ()
+        entered = self.entered
+        self.entered = ()
         for child in entered:
             child.dec()
 
@@ -137,10 +138,10 @@ class Exchange(Visit):
                 return
             if site.decorators:
                 site.decorate(rule.endpoint)
-        self.special = True
         if not site.constant:
+            self.special = True
             self._context = copy_context()
-        self._entered = site.enter(self.request.method, self.request.path)
+        self.entered = site.enter(self.request)
 
     def fail(self) -> None:
         """Note an exception that nobody handled."""
@@ -194,14 +195,14 @@ class Exchange(Visit):
         self.finished = True
         site = self.site
         seconds = site.clock() - self.start
+        if site.watches:
+            self.leave()
         if self.special or failed or not self.status:
             self._finish_specially(seconds, status, failed)
         else:
             site.record(self, seconds)
 
     def _finish_specially(self, seconds: float, status: int, failed: bool) -> None:
-        if self._entered:
-            self._leave()
         if self.request is None:
             return  # a middleware answered: the application never saw this request
         if failed:

@@ -121,25 +121,32 @@ class Family(Generic[ChildT]):
         return self._admit(values, folded) if child is None else child
 
     def _admit(self, values: LabelValues, folded: LabelValues) -> ChildT:
-        values = tuple(map(_encodable, values))
-        everything = (OVERFLOW,) * len(values)
-        folded = folded or everything
+        if not "".join(values).isascii():
+            values = tuple(map(_encodable, values))
+        # Constant values are worth keeping: there is room for label sets that are folded in part.
         reserve = 1
-        if folded != everything and self.max_series > 2:
+        if self.max_series > 2 and folded.count(OVERFLOW) < len(folded):
             reserve = max(2, self.max_series // 10)
         with self.lock:
+            child = self.children.get(values)
+            if child is not None:
+                return child
+            if len(self.children) < self.max_series - reserve or not values:
+                made: ChildT = self.child_class(self)
+                self.children[values] = made
+                return made
+            everything = (OVERFLOW,) * len(values)
             for candidate, room in (
-                (values, self.max_series - reserve),
-                (folded, self.max_series - 1),
+                (folded or everything, self.max_series - 1),
                 (everything, self.max_series),
             ):
                 child = self.children.get(candidate)
-                if child is None and (len(self.children) < room or not values):
+                if child is None and len(self.children) < room:
                     child = self.children[candidate] = self.child_class(self)
                 if child is not None:
                     break
         assert child is not None, "only `everything` can take the last place"
-        if candidate is not values and self.on_fold is not None:
+        if self.on_fold is not None:
             self.on_fold(self.given_name)
         return child
 

@@ -86,6 +86,7 @@ class Site:
         """Whether a recorder wants to know when and how much of a body is sent."""
         self.receivers: list[object] = []
         """Signal receivers that live as long as the application; signals hold them weakly."""
+        self._gauges: dict[str, tuple[NumberChild, ...]] = {}
         self._decorated: dict[str, tuple[object, int]] = {}
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
 
@@ -111,18 +112,29 @@ class Site:
         self.decorators.extend(decorators)
         self._watch()
 
-    def enter(self, method: str, path: str) -> list[NumberChild]:
+    def enter(self, request: Any) -> tuple[NumberChild, ...]:
         """Count a request as in progress; return what to count down when it ends."""
-        entered = []
-        for recorder in self.recorders:
-            gauge, excludes = recorder.in_progress, recorder.excludes
-            if gauge is not None and not (excludes is not None and excludes(path)):
-                child = gauge.child((standard_method(method),))
-                child.inc()
-                entered.append(child)
+        entered = self._gauges.get(request.method)
+        if entered is None:
+            entered = self._find_gauges(request.method, request.path)
+        for child in entered:
+            child.inc()
         return entered
 
+    def _find_gauges(self, method: str, path: str) -> tuple[NumberChild, ...]:
+        label, found, excluding = standard_method(method), [], False
+        for recorder in self.recorders:
+            if recorder.in_progress is not None:
+                excluding = excluding or recorder.excludes is not None
+                if recorder.excludes is None or not recorder.excludes(path):
+                    found.append(recorder.in_progress.child((label,)))
+        children = tuple(found)
+        if label == method and not excluding:  # what is kept is bounded: clients invent methods
+            self._gauges[method] = children
+        return children
+
     def _watch(self) -> None:
+        self._gauges.clear()
         gauges = any(recorder.in_progress for recorder in self.recorders)
         self.watches = gauges or bool(self.decorators) or not self.constant
 

@@ -149,8 +149,8 @@ class Connection(Visit):
 
     def accepted(self) -> None:
         """Be in progress from now on."""
-        if self._counts and not self._entered and not self._finished:
-            self._entered = [metrics.open(group) for metrics, group in self._groups]
+        if self._counts and not self.entered and not self._finished:
+            self.entered = [metrics.open(group) for metrics, group in self._groups]
 
     def message(self, direction: str) -> None:
         """Count a message, `received` or `sent`."""
@@ -165,7 +165,7 @@ class Connection(Visit):
         if self._finished:
             return
         self._finished = True
-        self._leave()
+        self.leave()
         self._ended = (close_code, max(self.site.clock() - self.start, 0.0))
         if self._matched:
             self._record(*self._ended)
