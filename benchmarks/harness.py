@@ -145,6 +145,10 @@ class Table:
         """Add a goal to the last row: what was measured, and the least that it may be."""
         self._judge(what, measured, least, "x", ">=", measured is not None and measured >= least)
 
+    def measured(self, what: str, measured: float | None) -> None:
+        """Add what was measured to the last row, without a goal."""
+        self._add("" if measured is None else f"{_short(measured)} {what}", "", "")
+
     def _judge(
         self, what: str, measured: float | None, limit: float, unit: str, sign: str, held: bool
     ) -> None:
@@ -154,7 +158,9 @@ class Table:
             ratio, verdict = f"{_short(measured)}{unit} {what}", "held" if held else "MISSED"
         if measured is not None and not held:
             self.missed.append(f"{self.title}: {ratio}, goal {sign} {_short(limit)}{unit}")
-        cells = (ratio.strip(), f"{sign} {_short(limit)}{unit}", verdict)
+        self._add(ratio.strip(), f"{sign} {_short(limit)}{unit}", verdict)
+
+    def _add(self, *cells: str) -> None:
         last = self.rows.pop() if self.rows[-1][-3:] == ("", "", "") else ("",) * len(self.columns)
         self.rows.append((*last[:-3], *cells))
 

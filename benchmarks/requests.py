@@ -37,6 +37,8 @@ OPTIONS = {
     "response_start": True,
 }
 ALL_ON = "promweb, all opt-in families"
+BY_HAND = "floor: promweb's defaults, the four label callables called by hand"
+FLOOR = "floor: the least that sees a request"
 
 BATCH = 150
 """Requests of a variant in a round: some ten milliseconds."""
@@ -99,15 +101,15 @@ def flask_defaults(effort: Effort) -> Table:
 def flask_decorators(effort: Effort) -> Table:
     table = Table("2. Flask, default metrics, and a counter and a histogram of two callable labels")
 
+    def labels() -> dict[str, Callable[..., object]]:
+        return {
+            "status": lambda response: response.status_code,
+            "path": lambda: flask.request.path,
+        }
+
     def decorate(make: Callable[[flask.Flask], Any]) -> Callable[[flask.Flask], None]:
         def prepare(app: flask.Flask) -> None:
             metrics = make(app)
-
-            def labels() -> dict[str, Callable[..., object]]:
-                return {
-                    "status": lambda response: response.status_code,
-                    "path": lambda: flask.request.path,
-                }
 
             @app.route("/decorated")
             @metrics.counter("hellos", "Hellos.", labels=labels())
@@ -117,16 +119,30 @@ def flask_decorators(effort: Effort) -> Table:
 
         return prepare
 
+    def call_by_hand(app: flask.Flask) -> None:
+        programs.flask_promweb(app)
+        callables = [*labels().values(), *labels().values()]
+        response = flask.Response()
+
+        @app.route("/decorated")
+        def decorated() -> str:
+            for function in callables:
+                str(function(response) if function.__code__.co_argcount else function())
+            return "hello"
+
     path = "/decorated"
     variants = installed(
         *_flask_pair(),
         lambda: flask_variant(OURS, decorate(programs.flask_promweb), path=path),
+        lambda: flask_variant(BY_HAND, call_by_hand, path=path),
         lambda: flask_variant(EXPORTER, decorate(programs.flask_exporter), path=path),
     )
     samples = compare(variants, batch=BATCH, seconds=effort.seconds(15))
     for name in table.compared(samples):
         if name == OURS:
             table.goal(f"of {EXPORTER}", ratio(samples, OURS, EXPORTER), 0.15)
+        elif name == BY_HAND:
+            table.measured(f"of {EXPORTER}", ratio(samples, BY_HAND, EXPORTER))
     return table
 
 
@@ -137,6 +153,7 @@ def quart_defaults(effort: Effort) -> Table:
             lambda: quart_variant(BARE, loop),
             lambda: quart_variant(NULL, loop),
             lambda: quart_variant(OURS, loop, programs.quart_promweb),
+            lambda: quart_variant(FLOOR, loop, programs.quart_floor),
             lambda: quart_variant(STARLETTE, loop, programs.quart_starlette_exporter),
             lambda: quart_variant(OPENTELEMETRY, loop, programs.quart_opentelemetry),
             lambda: quart_variant(PLAIN_HOOKS, loop, programs.quart_plain_hooks),
@@ -147,6 +164,12 @@ def quart_defaults(effort: Effort) -> Table:
             table.goal(f"of {STARLETTE}", ratio(samples, OURS, STARLETTE), 0.12)
             table.goal(f"of {OPENTELEMETRY}", ratio(samples, OURS, OPENTELEMETRY), 0.04)
             table.goal("of bare", share(samples, OURS), 5, unit=" %")
+        elif name == FLOOR:
+            table.measured(f"of {STARLETTE}", ratio(samples, FLOOR, STARLETTE))
+            table.measured("% of bare", share(samples, FLOOR))
+    table.notes.append(
+        "The floor knows route, status and end of an ordinary request, and nothing else."
+    )
     return table
 
 

@@ -13,8 +13,6 @@ from functools import partial
 from typing import Any
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
 import anyio.to_thread
 import quart
 

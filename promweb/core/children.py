@@ -47,17 +47,19 @@ class Child:
 
     __slots__ = ("_folding", "created", "owner", "pending", "written")
 
+    created: float
+    pending: array[float]
+    written: tuple[str, str, str, str] | None
+    """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
+    _folding: bool
+
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.clear()
 
     def clear(self) -> None:
         """Start from zero."""
-        self.created = time.time()
-        self.pending = array("d")
-        self._folding = False
-        self.written: tuple[str, str, str, str] | None = None
-        """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
+        raise NotImplementedError
 
     def fold(self) -> None:
         """Take what is pending into account."""
@@ -85,8 +87,9 @@ class NumberChild(Child):
     __slots__ = ("_value",)
 
     def clear(self) -> None:
+        self.created, self.pending, self.written = time.time(), array("d"), None
+        self._folding = False
         self._value = 0.0
-        Child.clear(self)
 
     def inc(self, amount: float = 1.0) -> None:
         pending = self.pending
@@ -120,10 +123,11 @@ class ObservedChild(Child):
     __slots__ = ("_buckets", "_count", "_sum")
 
     def clear(self) -> None:
+        self.created, self.pending, self.written = time.time(), array("d"), None
+        self._folding = False
         self._buckets = [0] * len(self.owner.bounds)
         self._count = 0
         self._sum = 0.0
-        Child.clear(self)
 
     def observe(self, amount: float) -> None:
         """Record one observation; below zero (a clock may go backwards) it is zero."""

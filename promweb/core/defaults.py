@@ -21,7 +21,7 @@ from .families import (
 )
 from .grouping import UNIQUE_GROUPS, UNMATCHED, Grouping
 from .labels import ERROR, LabelPlan
-from .site import Recorder, standard_method
+from .site import METHODS, OTHER, Recorder
 from .version import __version__
 from .websockets import WebsocketMetrics
 
@@ -159,6 +159,7 @@ class DefaultMetrics:
             )
         self.measures_sizes = bool(self.request_size or self.response_size)
         self.measures_body = bool(self.response_size or self.response_start)
+        self._measures_more = self.measures_sizes or self.measures_body
         self.record = self._ordinary()
         """Records a request that has ended and of which nothing is special; never raises."""
 
@@ -196,6 +197,7 @@ class DefaultMetrics:
                 setattr(self, family, getattr(other, family))
         self.measures_sizes = bool(self.request_size or self.response_size)
         self.measures_body = bool(self.response_size or self.response_start)
+        self._measures_more = self.measures_sizes or self.measures_body
         self._ready.clear()
         self.record = self._ordinary()
 
@@ -238,7 +240,10 @@ class DefaultMetrics:
                     specially(exchange, seconds)
                     return
                 duration, request_size, response_size, response_start = children
-                duration.observe(seconds)
+                pending = duration.pending
+                pending.append(seconds)
+                if len(pending) >= PENDING_LIMIT:
+                    duration.fold()
                 if request_size is not None:
                     counted = exchange.input
                     request_size.observe(
@@ -251,7 +256,7 @@ class DefaultMetrics:
             except Exception:
                 problems.failed("record a request")
 
-        return record_more if self._has_options() else record
+        return record_more if self._measures_more else record
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Record any request that has ended; never raise."""
@@ -262,9 +267,10 @@ class DefaultMetrics:
                 return  # the metrics endpoint itself, whoever answered for it
             if self.excludes is not None and self.excludes(request.path):
                 return
-            values = exchange.values(self)
+            values = self.plan.fold if self.plan.constant else exchange.values(self)
             group = values[0] if self._read_group is None else self._group(request)
-            method, status = standard_method(request.method), str(exchange.status)
+            method = request.method if request.method in METHODS else OTHER
+            status = str(exchange.status)
             defaults, folded = values[self._skip :], self.plan.fold[self._skip :]
             labels = (method, group, status, *defaults)
             folded_labels = (method, OVERFLOW, status, *folded)
@@ -273,16 +279,13 @@ class DefaultMetrics:
             if exchange.failed:
                 self._exceptions.child((method, status, *defaults), (method, status, *folded)).inc()
             ready: ObservedChild | tuple[ObservedChild | None, ...] = child
-            if self._has_options():
+            if self._measures_more:
                 ready = (child, *self._observe_more(exchange, seconds, labels, folded_labels))
             # What is kept is bounded by the family: clients invent paths and methods.
             if method == request.method and self.duration.children.get(labels) is child:
                 self._ready[method, group, exchange.status] = ready
         except Exception:
             self.problems.failed("record a request")
-
-    def _has_options(self) -> bool:
-        return self.measures_sizes or self.measures_body
 
     def _observe_more(
         self, exchange: Exchange, seconds: float, labels: LabelValues, folded: LabelValues

@@ -141,7 +141,13 @@ class Exchange(Visit):
         if not site.constant:
             self.special = True
             self._context = copy_context()
-        self.entered = site.enter(self.request)
+        method = self.request.method
+        entered = site.gauges.get(method)
+        if entered is None:
+            entered = site.find_gauges(method, self.request.path)
+        self.entered = entered
+        for child in entered:
+            child.inc()
 
     def fail(self) -> None:
         """Note an exception that nobody handled."""

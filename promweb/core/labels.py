@@ -55,7 +55,16 @@ class LabelPlan:
     coroutine function where `coroutines` is False (Flask).
     """
 
-    __slots__ = ("_calls", "_steps", "fold", "has_coroutines", "metric", "names", "problems")
+    __slots__ = (
+        "_calls",
+        "_steps",
+        "constant",
+        "fold",
+        "has_coroutines",
+        "metric",
+        "names",
+        "problems",
+    )
 
     def __init__(
         self,
@@ -106,12 +115,9 @@ class LabelPlan:
         self._steps = tuple(
             (call.position, call.function, call.one_argument, call) for call in self._calls
         )
-        self.has_coroutines = any(call.coroutine for call in self._calls)
-
-    @property
-    def constant(self) -> bool:
+        self.constant = not self._calls
         """Whether every label value is known now."""
-        return not self._calls
+        self.has_coroutines = any(call.coroutine for call in self._calls)
 
     def resolve(self, outcome: object) -> LabelValues:
         """Return the label set for an outcome; a callable that raises yields `<error>`."""

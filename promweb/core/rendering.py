@@ -7,7 +7,7 @@ name that needs escaping, a version with other rules) the encoder writes the fam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,11 +31,8 @@ __all__ = [
 ]
 
 LabelValues = tuple[str, ...]
-Shape = tuple[tuple[str, str | None], ...]
+Shape = Sequence[tuple[str, str | None]]
 
-# In the place of labels: a label value is written without line breaks, so none contains these.
-_BEFORE_LE = "\n\n"
-_AFTER_LE = "\n\r\n"
 
 _AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
 
@@ -107,7 +104,8 @@ class Layout:
         ordered = sorted((name, index) for index, name in enumerate(family.labelnames))
         self._before = [label for label in ordered if label[0] < "le"]
         self._after = [label for label in ordered if label[0] > "le"]
-        self._lines = "".join(self._template(*shape[index]) for index in kept)
+        self._lines = len(kept)
+        self._pieces = self._template([shape[index] for index in kept])
         self._created = ""
         wants_created = names is None or f"{family.name}_created" in names
         if with_created and wants_created and not format.openmetrics:
@@ -120,20 +118,24 @@ class Layout:
     def write(self, rows: Iterable[tuple[LabelValues, Any]]) -> Iterator[str]:
         """Yield the text of the family with these label sets, in pieces."""
         texts_of, kept, lines, created = self._family.texts, self._kept, self._lines, self._created
-        before, after = self._before, self._after
+        width = (len(self._pieces) - 1) // lines if lines else 0
+        before, after = bool(self._before), bool(self._after)
         yield self._head
         if lines:
             for values, child in rows:
-                texts = texts_of(child)
+                texts: Sequence[str] = texts_of(child)
                 written = child.written or self._remember(child, values)
                 if self._created_inline:
                     texts = (*texts, written[2])
                 if kept is not None:
-                    texts = tuple([texts[index] for index in kept])
-                text = lines % texts
+                    texts = [texts[index] for index in kept]
+                pieces = self._pieces.copy()
                 if before:
-                    text = text.replace(_BEFORE_LE, written[0])
-                yield text.replace(_AFTER_LE, written[1]) if after else text
+                    pieces[1::width] = [written[0]] * lines
+                if after:
+                    pieces[width - 2 :: width] = [written[1] + "} "] * lines
+                pieces[width - 1 :: width] = texts
+                yield "".join(pieces)
         if created and rows:
             yield self._created_head
             for values, child in rows:
@@ -158,15 +160,27 @@ class Layout:
         child.written = (before, after, text_of(child.created), f"{{{labels}}}" if labels else "")
         return child.written  # type: ignore[no-any-return]
 
-    def _template(self, suffix: str, le: str | None) -> str:
-        parts = (
-            _BEFORE_LE if self._before else "",
-            f'le="{le}"' if le is not None else "",
-            _AFTER_LE if self._after else "",
-        )
-        labels = ",".join(filter(None, parts))
-        name = f"{self._family.name}{suffix}".replace("%", "%%")
-        return f"{name}{{{labels}}} %s\n" if labels else f"{name} %s\n"
+    def _template(self, shape: Shape) -> list[str]:
+        """Return the lines of a label set in pieces, as many for each line, and the last line end.
+
+        Empty ones are for the labels before `le`, the labels after it, and the value, in a line.
+        """
+        pieces: list[str] = []
+        for suffix, le in shape:
+            pieces.append(("\n" if pieces else "") + self._family.name + suffix)
+            bucket = [] if le is None else [f'le="{le}"']
+            if self._before:
+                pieces[-1] += "{"
+                between = ",".join(["", *bucket, *([""] if self._after else [])])
+                pieces += ["", between if self._after else between + "} "]
+            elif self._after:
+                pieces[-1] += "{" + ",".join([*bucket, ""])
+            else:
+                pieces[-1] += f"{{{bucket[0]}}} " if bucket else " "
+            if self._after:
+                pieces.append("")
+            pieces.append("")
+        return [*pieces, "\n"]
 
 
 def text_of(value: float) -> str:

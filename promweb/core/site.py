@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from .exchange import Exchange
     from .websockets import WebsocketMetrics
 
-__all__ = ["OTHER", "Recorder", "Site", "standard_method"]
+__all__ = ["METHODS", "OTHER", "Recorder", "Site", "standard_method"]
 
 OTHER = "<other>"
 """The method label of every method that HTTP does not define."""
 
-# RFC 9110, section 9, and PATCH of RFC 5789.
-_METHODS = frozenset(
+METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 )
+"""The methods that HTTP defines: RFC 9110, section 9, and PATCH of RFC 5789."""
 
 
 def standard_method(method: str) -> str:
     """Return a method that HTTP defines, `<other>` for one that a client invented."""
-    return method if method in _METHODS else OTHER
+    return method if method in METHODS else OTHER
 
 
 class Recorder(Protocol):
@@ -86,7 +86,8 @@ class Site:
         """Whether a recorder wants to know when and how much of a body is sent."""
         self.receivers: list[object] = []
         """Signal receivers that live as long as the application; signals hold them weakly."""
-        self._gauges: dict[str, tuple[NumberChild, ...]] = {}
+        self.gauges: dict[str, tuple[NumberChild, ...]] = {}
+        """What counts requests of a method as in progress."""
         self._decorated: dict[str, tuple[object, int]] = {}
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
 
@@ -112,16 +113,8 @@ class Site:
         self.decorators.extend(decorators)
         self._watch()
 
-    def enter(self, request: Any) -> tuple[NumberChild, ...]:
-        """Count a request as in progress; return what to count down when it ends."""
-        entered = self._gauges.get(request.method)
-        if entered is None:
-            entered = self._find_gauges(request.method, request.path)
-        for child in entered:
-            child.inc()
-        return entered
-
-    def _find_gauges(self, method: str, path: str) -> tuple[NumberChild, ...]:
+    def find_gauges(self, method: str, path: str) -> tuple[NumberChild, ...]:
+        """Return what counts a request as in progress; keep it, if that may be, in `gauges`."""
         label, found, excluding = standard_method(method), [], False
         for recorder in self.recorders:
             if recorder.in_progress is not None:
@@ -130,11 +123,11 @@ class Site:
                     found.append(recorder.in_progress.child((label,)))
         children = tuple(found)
         if label == method and not excluding:  # what is kept is bounded: clients invent methods
-            self._gauges[method] = children
+            self.gauges[method] = children
         return children
 
     def _watch(self) -> None:
-        self._gauges.clear()
+        self.gauges.clear()
         gauges = any(recorder.in_progress for recorder in self.recorders)
         self.watches = gauges or bool(self.decorators) or not self.constant
 
