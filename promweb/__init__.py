@@ -6,7 +6,10 @@
     from promweb import AsyncPrometheusMetrics  # Quart
     metrics = AsyncPrometheusMetrics(app)
 
-Importing this package imports neither framework: each class is loaded when it is first asked for.
+Importing this package imports neither framework and hardly anything else: each name is loaded when
+it is first asked for.
+
+PYTEST_DONT_REWRITE: else pytest, for which this is a plugin, warns programs that import it first.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .core.metrics import NO_PREFIX
 from .core.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .adapters.flask import PrometheusMetrics
     from .adapters.quart import AsyncPrometheusMetrics
     from .adapters.restful import RESTfulPrometheusMetrics
+    from .core.metrics import NO_PREFIX
 
 __all__ = [
     "NO_PREFIX",
@@ -34,14 +37,15 @@ __all__ = [
 
 # name: (module, the framework and extra that it needs)
 _LAZY = {
-    "AsyncPrometheusMetrics": ("quart", "quart"),
-    "PrometheusMetrics": ("flask", "flask"),
-    "RESTfulPrometheusMetrics": ("restful", "flask"),
-    "ConnexionPrometheusMetrics": ("connexion", "flask"),
+    "NO_PREFIX": ("core.metrics", ""),
+    "AsyncPrometheusMetrics": ("adapters.quart", "quart"),
+    "PrometheusMetrics": ("adapters.flask", "flask"),
+    "RESTfulPrometheusMetrics": ("adapters.restful", "flask"),
+    "ConnexionPrometheusMetrics": ("adapters.connexion", "flask"),
 }
 
 # extra: what it installs and an adapter imports
-_EXTRAS = {"flask": ("flask",), "quart": ("quart", "anyio")}
+_EXTRAS = {"flask": ("flask",), "quart": ("quart", "anyio"), "": ()}
 
 
 def __getattr__(name: str) -> Any:
@@ -49,7 +53,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, framework = _LAZY[name]
     try:
-        value = getattr(import_module(f".adapters.{module}", __name__), name)
+        value = getattr(import_module(f".{module}", __name__), name)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS[framework]:
             raise

@@ -6,6 +6,8 @@ import ast
 import importlib.util
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -36,6 +38,10 @@ _BLOCK = re.compile(
     r"```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
+
+
+# The first line of a block that is a file; pytest runs those that are tests.
+_FILE = re.compile(r"# (\w+\.py)\n")
 
 
 class Block(NamedTuple):
@@ -71,6 +77,10 @@ def test_the_code_of_a_document_runs_and_prints_what_it_says(
 
     namespace: dict[str, Any] = {"__name__": "document"}
     for block in blocks((ROOT / document).read_text()):
+        file = _FILE.match(block.code)
+        if file:
+            (tmp_path / file[1]).write_text("\n" * block.line + block.code)
+            continue
         monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
         # Tracebacks show the line of the document.
         code = compile("\n" * block.line + block.code, document, "exec")
@@ -78,6 +88,28 @@ def test_the_code_of_a_document_runs_and_prints_what_it_says(
             exec(code, namespace)
         printed = "\n".join(line for line in out.getvalue().splitlines() if line)
         assert (block.printed or "").strip() == printed, f"{document}, line {block.line}"
+    if list(tmp_path.glob("*.py")):
+        run_tests(tmp_path)
+
+
+def run_tests(directory: Path) -> None:
+    """Have pytest run the files of a document: each has a test, or serves one that has."""
+    options = ("-q", "-c", "pytest.ini", "-W", "error", "-p", "no:cacheprovider")
+    (directory / "pytest.ini").write_text(
+        "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    written = "".join(path.read_text() for path in directory.glob("test_*.py"))
+    tests = len(re.findall(r"^ *(?:async )?def test_", written, re.MULTILINE))
+    assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
 
 
 def test_no_block_of_a_document_is_forgotten() -> None:

@@ -1,0 +1,221 @@
+"""Help for tests of one's own metrics: an isolated registry, changes, snapshots.
+
+Works with any test runner; with pytest there is the fixture `metrics_registry` as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from types import TracebackType
+from typing import NamedTuple
+
+import prometheus_client
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+
+__all__ = ["MetricDelta", "assert_metric_delta", "isolated_registry", "snapshot"]
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_LISTED = 10
+"""The most samples that a message lists under one heading."""
+
+
+@contextmanager
+def isolated_registry() -> Iterator[CollectorRegistry]:
+    """Put an empty registry in the place of `prometheus_client.REGISTRY`, and return it.
+
+    Metrics objects that are made meanwhile without `registry=` take it, so an application factory
+    defines its metrics anew. Objects that were made before keep the registry that they have, and
+    prometheus_client's own metrics go to the one that was there when it was imported.
+    """
+    registry = CollectorRegistry(auto_describe=True)  # as the global one
+    replaced = prometheus_client.REGISTRY
+    prometheus_client.REGISTRY = registry
+    try:
+        yield registry
+    finally:
+        prometheus_client.REGISTRY = replaced
+
+
+def snapshot(
+    registry: CollectorRegistry | None = None,
+    *,
+    names: Collection[str] | None = None,
+    timings: bool = True,
+) -> dict[str, float]:
+    """Return the samples of a registry as a dictionary, such as `{'visits_total{page="/"}': 2.0}`.
+
+    Labels are sorted by name, and `_created` samples are left out. `registry` is
+    `prometheus_client.REGISTRY` unless given; `names` restricts to these families or samples.
+    `timings=False` leaves out what depends on the clock: of families in seconds, and of histograms
+    and summaries that are not in bytes, only the counts stay.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"names={names!r}: must be a list of names; write names=[{names!r}]")
+    found: dict[str, float] = {}
+    for metric in _current(registry).collect():
+        only_counts = not timings and _depends_on_the_clock(metric)
+        for series, value in _samples([metric]).items():
+            if only_counts and not series.name.endswith("_count"):
+                continue
+            if names is None or metric.name in names or series.name in names:
+                found[str(series)] = value
+    return found
+
+
+def assert_metric_delta(
+    name: str, /, *, by: object = 1, registry: CollectorRegistry | None = None, **labels: object
+) -> MetricDelta:
+    """Return a context manager, for `with` and `async with`, that asserts a change inside of it.
+
+    `name` is that of samples, such as `visits_total` or `work_seconds_count`. The values of all
+    samples that have the given labels, whatever labels they have besides, are summed; a sample
+    that is missing counts as 0. Label values are compared as text: `status=200` is fine. `by` is
+    a number, or what compares equal to one, such as `pytest.approx(0.5)`. `registry` is
+    `prometheus_client.REGISTRY` unless given, looked up on entry.
+
+    Raises `AssertionError` that lists what changed instead, and `ValueError` for a label that no
+    sample of the name has. What the body raises passes through, with nothing asserted.
+    """
+    return MetricDelta(name, by, registry, {key: str(value) for key, value in labels.items()})
+
+
+class MetricDelta:
+    """What `assert_metric_delta` returns."""
+
+    def __init__(
+        self, name: str, by: object, registry: CollectorRegistry | None, labels: dict[str, str]
+    ) -> None:
+        self._wanted = _Series(name, frozenset(labels.items()))
+        self._by = by
+        self._given_registry = registry
+
+    def __enter__(self) -> None:
+        self._registry = _current(self._given_registry)
+        self._before = _samples(self._registry.collect())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True  # pytest shows the line of the test
+        if error is None:
+            self._check(_samples(self._registry.collect()))
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True
+        self.__exit__(kind, error, traceback)
+
+    def _check(self, after: dict[_Series, float]) -> None:
+        __tracebackhide__ = True
+        wanted = self._wanted
+        there = [series for series in after if series.name == wanted.name]
+        unknown = wanted.label_names.difference(*(series.label_names for series in there))
+        if there and unknown:
+            raise ValueError(
+                f"{wanted}: no sample of that name has the label {sorted(unknown)[0]!r}; it has "
+                f"{sorted(set().union(*(series.label_names for series in there)))}"
+            )
+        old, new = _total(self._before, wanted), _total(after, wanted)
+        if new - old != self._by:
+            by = _number(self._by) if isinstance(self._by, (int, float)) else repr(self._by)
+            lines = [f"{wanted} should have changed by {by}, but changed {_change(old, new)}"]
+            raise AssertionError("\n".join(lines + _explain(wanted, self._before, after)))
+
+
+class _Series(NamedTuple):
+    """What identifies a sample; its text is that of the exposition, labels sorted by name."""
+
+    name: str
+    labels: frozenset[tuple[str, str]]
+
+    @property
+    def label_names(self) -> set[str]:
+        return {name for name, _ in self.labels}
+
+    def __str__(self) -> str:
+        pairs = (f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(self.labels))
+        return f"{self.name}{{{','.join(pairs)}}}" if self.labels else self.name
+
+
+def _current(registry: CollectorRegistry | None) -> CollectorRegistry:
+    return prometheus_client.REGISTRY if registry is None else registry
+
+
+def _samples(metrics: Iterable[Metric]) -> dict[_Series, float]:
+    """Return all samples but those that say when others were created."""
+    return {
+        _Series(sample.name, frozenset(sample.labels.items())): sample.value
+        for metric in metrics
+        for sample in metric.samples
+        if sample.name != f"{metric.name}_created"
+    }
+
+
+def _depends_on_the_clock(metric: Metric) -> bool:
+    if metric.type in ("histogram", "summary"):
+        return not metric.name.endswith("_bytes")  # promweb's other unit
+    return metric.name.endswith("_seconds")
+
+
+def _total(samples: dict[_Series, float], wanted: _Series) -> float:
+    return sum(
+        value
+        for series, value in samples.items()
+        if series.name == wanted.name and series.labels >= wanted.labels
+    )
+
+
+def _explain(
+    wanted: _Series, before: dict[_Series, float], after: dict[_Series, float]
+) -> list[str]:
+    """Say what changed instead and what there is, the nearest label sets first."""
+    lines: list[str] = []
+    ours = [series for series in {**after, **before} if series.name == wanted.name]
+    ours.sort(key=lambda series: (len(wanted.labels - series.labels), str(series)))
+    changes = {
+        series: f"{series} changed {_change(before.get(series, 0.0), after.get(series, 0.0))}"
+        for series in {**after, **before}
+        if before.get(series, 0.0) != after.get(series, 0.0)
+    }
+    changed = [changes[series] for series in ours if series in changes]
+    if not ours:
+        names = sorted({series.name for series in after})
+        lines.append(
+            "The registry has no sample of that name. If the metrics object has another registry, "
+            "pass registry=metrics.registry."
+        )
+        lines += _listing("It has:", get_close_matches(wanted.name, names) or names)
+    if not changed:
+        others = [text for series, text in changes.items() if not series.name.endswith("_bucket")]
+        lines += _listing("Of other names:", sorted(others))
+    lines += _listing("Of that name:", changed)
+    same = [f"{series} is {_number(after[series])}" for series in ours if series not in changes]
+    return lines + _listing("Unchanged:", same)
+
+
+def _listing(heading: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    lines = [heading, *(f"  {item}" for item in items[:_LISTED])]
+    return lines if len(items) <= _LISTED else [*lines, f"  and {len(items) - _LISTED} more"]
+
+
+def _change(old: float, new: float) -> str:
+    return f"by {_number(new - old)} (from {_number(old)} to {_number(new)})"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)
