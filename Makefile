@@ -15,6 +15,8 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/python -m tests.public_types
 
 check: .venv/ready
 	$(BIN)/coverage erase

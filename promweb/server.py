@@ -28,7 +28,7 @@ class MetricsServer:
         """The port it listens on."""
         if host in ("", "0.0.0.0", "::"):
             host = "localhost"
-        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
+        self.url: str = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
         """Where the metrics are."""
         self._thread = threading.Thread(
             target=server.serve_forever, name=f"promweb-{self.port}", daemon=True

@@ -58,7 +58,7 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
         super().__init__(None, **kwargs)
         if app is not None:
             self.init_app(app)
-            self.app = app.app
+            self.app: Any = app.app
 
     def init_app(self, app: Any) -> None:
         """Measure a `connexion.FlaskApp`; doing so again for the same one changes nothing."""

@@ -18,7 +18,7 @@ class RESTfulPrometheusMetrics(PrometheusMetrics):
     """
 
     def __init__(self, app: Any, api: Any = None, **kwargs: Any) -> None:
-        self.api = api
+        self.api: Any = api
         super().__init__(app, **kwargs)
 
     @classmethod

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
@@ -31,6 +31,11 @@ Self = TypeVar("Self", bound="MetricsBase")
 
 NO_PREFIX = "#no_prefix"
 """Pass it as `defaults_prefix` to give the default metrics no prefix."""
+
+
+LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
+"""What the value of a label may be. Anything may, as a constant; the callables tell type checkers
+what the argument of a lambda is."""
 
 
 class Decorator(Protocol):
@@ -89,7 +94,7 @@ class MetricsBase(ABC):
         group_by: str | Callable[[Any], object] = "path",
         buckets: Sequence[float | str] | None = None,
         default_latency_as_histogram: bool = True,
-        default_labels: Mapping[str, object] | None = None,
+        default_labels: Mapping[str, LabelValue] | None = None,
         response_converter: Callable[..., Any] | None = None,
         excluded_paths: str | Iterable[str] | None = None,
         exclude_user_defaults: bool = True,
@@ -102,29 +107,35 @@ class MetricsBase(ABC):
         response_size: bool = False,
         response_start: bool = False,
         websockets: bool = True,
-        static_labels: Mapping[str, object] | None = None,
+        static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
         self.app = app
         self.path = path
         self._export_defaults = export_defaults
-        self.defaults_prefix = defaults_prefix or "flask"
-        self.group_by = options.read_group_by(group_by, group_by_endpoint)
+        self.defaults_prefix: str = defaults_prefix or "flask"
+        self.group_by: str | Callable[[Any], object] = options.read_group_by(
+            group_by, group_by_endpoint
+        )
         self.buckets = buckets
         self.default_latency_as_histogram = default_latency_as_histogram
-        self.default_labels = options.read_default_labels(default_labels, static_labels)
+        self.default_labels: dict[str, object] = options.read_default_labels(
+            default_labels, static_labels
+        )
         self.response_converter = response_converter
         self.excluded_paths = excluded_paths
         self.exclude_user_defaults = exclude_user_defaults
         self.metrics_decorator = metrics_decorator
-        self.registry = prometheus_client.REGISTRY if registry is None else registry
-        self.max_series = options.read_max_series(max_series)
+        self.registry: CollectorRegistry = (
+            prometheus_client.REGISTRY if registry is None else registry
+        )
+        self.max_series: int = options.read_max_series(max_series)
         self.in_progress = in_progress
         self.request_size = request_size
         self.response_size = response_size
         self.response_start = response_start
         self.websockets = websockets
-        self.version = __version__
+        self.version: str = __version__
         self._patterns = options.read_patterns(excluded_paths)
         self._catalog = Catalog.of(self.registry)
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
@@ -238,7 +249,7 @@ class MetricsBase(ABC):
         self,
         name: str,
         description: str,
-        labels: Mapping[str, object] | None = None,
+        labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
         **kwargs: Any,
     ) -> Decorator:
@@ -263,7 +274,7 @@ class MetricsBase(ABC):
         self,
         name: str,
         description: str,
-        labels: Mapping[str, object] | None = None,
+        labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
         **kwargs: Any,
     ) -> Decorator:
@@ -286,7 +297,7 @@ class MetricsBase(ABC):
         self,
         name: str,
         description: str,
-        labels: Mapping[str, object] | None = None,
+        labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
         **kwargs: Any,
     ) -> Decorator:
@@ -309,7 +320,7 @@ class MetricsBase(ABC):
         self,
         name: str,
         description: str,
-        labels: Mapping[str, object] | None = None,
+        labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
         **kwargs: Any,
     ) -> Decorator:
@@ -375,7 +386,7 @@ class MetricsBase(ABC):
         family_class: type[Family[Any]],
         name: str,
         description: str,
-        labels: Mapping[str, object] | None,
+        labels: Mapping[str, LabelValue] | None,
         initial_value: bool,
         kwargs: dict[str, Any],
     ) -> Decorator:

@@ -1,15 +1,42 @@
-"""What users write, checked by mypy: decorators keep types, arguments are what they should be."""
+"""What users write, checked by mypy and pyright: decorators keep types, arguments are accepted."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import enum
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar, overload
 
 import flask
+import flask.views
+import pytest
 import quart
 from prometheus_client import CollectorRegistry, Gauge
 from typing_extensions import assert_type
 
-from promweb import NO_PREFIX, AsyncPrometheusMetrics, PrometheusMetrics, __version__
+from promweb import (
+    NO_PREFIX,
+    AsyncPrometheusMetrics,
+    ConnexionPrometheusMetrics,
+    PrometheusMetrics,
+    RESTfulPrometheusMetrics,
+    __version__,
+)
+from promweb.server import MetricsServer
+from promweb.testing import assert_metric_delta, isolated_registry, snapshot
+
+T = TypeVar("T")
+
+
+class Area(enum.Enum):
+    SHOP = "shop"
+
+
+def area(request: flask.Request) -> str:
+    return request.path
+
+
+# --- objects -------------------------------------------------------------------------------------
 
 app = flask.Flask(__name__)
 metrics = PrometheusMetrics(
@@ -24,13 +51,59 @@ metrics = PrometheusMetrics(
     max_series=500,
     in_progress=True,
 )
-later = PrometheusMetrics.for_app_factory(group_by="endpoint")
+later = PrometheusMetrics.for_app_factory(group_by=area)
 assert_type(later, PrometheusMetrics)
-assert_type(__version__, str)
+assert_type(RESTfulPrometheusMetrics.for_app_factory(), RESTfulPrometheusMetrics)
+assert_type(ConnexionPrometheusMetrics.for_app_factory(), ConnexionPrometheusMetrics)
+assert_type(AsyncPrometheusMetrics.for_app_factory(), AsyncPrometheusMetrics)
+texts: list[str] = [__version__, NO_PREFIX]
+assert_type(metrics.registry, CollectorRegistry)
+assert_type(metrics.max_series, int)
+
+metrics.register_default(metrics.counter("by_endpoint", "Requests."), app=app)
+assert_type(metrics.info("app_info", "About.", version="1.0"), Gauge)
+assert_type(metrics.info("more_info", "About.", ["version"], [1]), Gauge)
+assert_type(metrics.generate_metrics(None, ["app_info"]), tuple[str, str])
+
+
+def serve() -> str:
+    server = metrics.start_http_server(0, host="127.0.0.1", ssl={"cert": "c.pem", "key": "k.pem"})
+    assert_type(server, MetricsServer)
+    assert_type(server.port, int)
+    server.close()
+    return server.url
+
+
+# --- labels: constants of any type, callables of the response, the return value, or nothing ------
+
+
+def status(response: flask.Response) -> int:
+    return response.status_code
+
+
+async def user() -> str:
+    return quart.request.headers["x-user"]
+
+
+shared: dict[str, str] = {"service": "shop"}
+counted = metrics.counter(
+    "calls",
+    "Calls.",
+    labels={
+        "status": lambda response: response.status_code,
+        "client": lambda: flask.request.headers["x-client"],
+        "code": status,
+        "area": Area.SHOP,
+        "shard": 3,
+    },
+)
+labelled = metrics.counter("labelled", "Calls.", labels=shared)
+
+# --- decorators keep what they are put on --------------------------------------------------------
 
 
 @app.get("/")
-@metrics.counter("calls", "Calls.", labels={"status": lambda response: response.status_code})
+@counted
 @metrics.histogram("seconds", "Seconds.", buckets=(0.1, 1))
 @metrics.do_not_track()
 def index(name: str = "you") -> str:
@@ -46,26 +119,117 @@ def items(count: int) -> Iterator[int]:
 
 
 assert_type(items(3), Iterator[int])
-assert_type(metrics.info("app_info", "About.", version="1.0"), Gauge)
-assert_type(metrics.generate_metrics(None, ["app_info"]), tuple[str, str])
+
+
+@metrics.summary("first", "Generic functions stay generic.")
+def first(sequence: Sequence[T]) -> T:
+    return sequence[0]
+
+
+assert_type(first(["a"]), str)
+
+
+@overload
+def twice(value: int) -> int: ...
+@overload
+def twice(value: str) -> str: ...
+@labelled
+def twice(value: Any) -> Any:
+    return value * 2
+
+
+assert_type(twice("a"), str)
+
+
+class Basket:
+    @counted
+    def add(self, name: str, *, amount: int = 1) -> int:
+        return len(name) * amount
+
+    @classmethod
+    @counted
+    def empty(cls) -> Basket:
+        return cls()
+
+    @staticmethod
+    @counted
+    def price(name: str) -> float:
+        return len(name)
+
+    @counted
+    @staticmethod
+    def tax(name: str) -> float:
+        return len(name)
+
+    @property
+    @counted
+    def size(self) -> int:
+        return 0
+
+
+assert_type(Basket().add("tea", amount=2), int)
+assert_type(Basket.empty(), Basket)
+assert_type(Basket.price("tea"), float)
+assert_type(Basket.tax("tea"), float)
+assert_type(Basket().size, int)
+on_basket: Callable[[Basket, str], int] = Basket.add
+
+
+@counted
+class Page(flask.views.View):
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def dispatch_request(self) -> str:
+        return self.title
+
+
+assert_type(Page("tea").title, str)
+app.add_url_rule("/page", view_func=Page.as_view("page", "tea"))
+
+assert_type(counted(partial(index, "me"))(), str)
+
+# --- Quart ---------------------------------------------------------------------------------------
 
 quart_app = quart.Quart(__name__)
 async_metrics = AsyncPrometheusMetrics(quart_app)
 
 
 @quart_app.get("/")
+@async_metrics.counter("by_user", "By user.", labels={"user": user})
 @async_metrics.summary("work", "Work.")
 async def work(times: int = 1) -> str:
     return "x" * times
 
 
+@quart_app.get("/stream")
 @async_metrics.exclude_all_metrics()
 async def stream() -> AsyncIterator[bytes]:
     yield b"x"
 
 
+@quart_app.websocket("/chat")
+@async_metrics.counter("chats", "Chats.")
+async def chat() -> None:
+    await quart.websocket.send("hello")
+
+
 async def use() -> None:
     assert_type(await work(times=2), str)
-    assert_type(await async_metrics.generate_metrics_async(), tuple[str, str])
+    assert_type(await async_metrics.generate_metrics_async(names=["x"]), tuple[str, str])
+    assert_type(async_metrics.start_http_server(0), MetricsServer)
     async for chunk in stream():
         assert_type(chunk, bytes)
+
+
+# --- tests of users ------------------------------------------------------------------------------
+
+
+async def check(metrics_registry: CollectorRegistry) -> None:
+    with assert_metric_delta("calls_total", by=0, registry=metrics_registry, status=200):
+        index()
+    async with assert_metric_delta("work_sum", by=pytest.approx(0.1)):
+        await work()
+    with isolated_registry() as registry:
+        assert_type(registry, CollectorRegistry)
+    assert_type(snapshot(names=["calls"], timings=False), dict[str, float])

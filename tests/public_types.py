@@ -1,0 +1,49 @@
+"""`python -m tests.public_types` fails unless type checkers know the types of all that is public.
+
+pyright's report is about every module; what counts here is what users import. A class counts with
+its members.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import promweb
+from promweb import server, testing
+
+PUBLIC = [
+    f"{module.__name__}.{name}"
+    for module in (promweb, server, testing)
+    for name in module.__all__
+    if name != "__version__"  # text, and no symbol to pyright
+]
+COMMAND = ("basedpyright", "--verifytypes", "promweb", "--ignoreexternal")
+
+
+def main() -> None:
+    """Print what is not known, and exit with 1 if there is something."""
+    # It looks for promweb in the first Python of PATH, whatever it is told.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    report = subprocess.run(
+        [*COMMAND, "--outputjson"],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        check=False,  # it fails for what is not public, too
+    )
+    known = {
+        symbol["name"]
+        for symbol in json.loads(report.stdout)["typeCompleteness"]["symbols"]
+        if symbol["isTypeKnown"] and not symbol["isTypeAmbiguous"]
+    }
+    unknown = [name for name in PUBLIC if name not in known]
+    if unknown:
+        sys.exit(f"Not fully typed: {', '.join(unknown)}. Reasons: {' '.join(COMMAND)}")
+    print(f"Success: {len(PUBLIC)} public names are fully typed")
+
+
+if __name__ == "__main__":
+    main()
