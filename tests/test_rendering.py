@@ -42,6 +42,7 @@ label_names = st.lists(
 text = st.text(max_size=12) | st.sampled_from(
     ['"', "\\", "\n", "\r\n", "\n\n", "%", "%s", "%%", "{}", "é☃", "\x00", "\ud800", 'a"b\\\n%d']
 )
+encodable = text.filter(lambda value: "\ud800" not in value)
 numbers = st.floats(width=64) | st.sampled_from(
     [float("nan"), float("inf"), -0.0, 1e-9, 0.1, 999999.0, 1e6, 1234567.5, 1e16, 5e-324, 1e300]
 )
@@ -71,7 +72,13 @@ def record(family: Family[Any], child: Any, amount: float) -> None:
             st.text("abc_:", min_size=1, max_size=5),
             st.text(max_size=20),
             label_names,
-            st.lists(st.tuples(st.lists(text, min_size=4, max_size=4), st.lists(numbers))),
+            st.lists(
+                st.tuples(
+                    st.lists(text, min_size=4, max_size=4),
+                    st.lists(numbers),
+                    st.none() | st.dictionaries(st.sampled_from(["trace_id", "a"]), encodable),
+                )
+            ),
         ),
         max_size=4,
     )
@@ -81,10 +88,12 @@ def test_any_family_any_label_any_number(definitions: list[Any]) -> None:
     for index, (family_class, name, help_text, names, rows) in enumerate(definitions):
         family = family_class(f"f{index}_{name}", help_text, names)
         registry.register(family)
-        for values, amounts in rows:
+        for values, amounts, exemplar in rows:
             child = family.child(tuple(values[: len(names)]))
             for amount in amounts:
                 record(family, child, amount)
+                if exemplar is not None:
+                    child.exemplify(exemplar, amount)
     assert_same(registry)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+from prometheus_client.samples import Exemplar
 
 __all__ = [
     "PENDING_LIMIT",
@@ -45,9 +47,11 @@ class Child:
     removing its first items, so nothing is lost.
     """
 
-    __slots__ = ("_folding", "created", "owner", "pending", "written")
+    __slots__ = ("_folding", "created", "exemplars", "owner", "pending", "written")
 
     created: float
+    exemplars: dict[int, Exemplar] | None
+    """The newest exemplar of each sample, by its place in the family's `shape`."""
     pending: array[float]
     written: tuple[str, str, str, str] | None
     """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
@@ -60,6 +64,16 @@ class Child:
     def clear(self) -> None:
         """Start from zero."""
         raise NotImplementedError
+
+    def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
+        """Keep an exemplar of a recording, which is recorded apart from it."""
+        if self.exemplars is None:
+            self.exemplars = {}
+        self.exemplars[self._sample_of(amount)] = Exemplar(dict(labels), amount, time.time())
+
+    def _sample_of(self, amount: float) -> int:
+        """Return the place in the family's `shape` of the sample that an exemplar belongs to."""
+        return 0
 
     def fold(self) -> None:
         """Take what is pending into account."""
@@ -88,7 +102,7 @@ class NumberChild(Child):
 
     def clear(self) -> None:
         self.created, self.pending, self.written = time.time(), array("d"), None
-        self._folding = False
+        self._folding, self.exemplars = False, None
         self._value = 0.0
 
     def inc(self, amount: float = 1.0) -> None:
@@ -124,7 +138,7 @@ class ObservedChild(Child):
 
     def clear(self) -> None:
         self.created, self.pending, self.written = time.time(), array("d"), None
-        self._folding = False
+        self._folding, self.exemplars = False, None
         self._buckets = [0] * len(self.owner.bounds)
         self._count = 0
         self._sum = 0.0
@@ -135,6 +149,9 @@ class ObservedChild(Child):
         pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
             self.fold()
+
+    def _sample_of(self, amount: float) -> int:
+        return bisect_left(self.owner.bounds, amount)
 
     def _take(self, amounts: array[float]) -> None:
         taken, count, below = sorted(amounts), len(amounts), 0

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from .catalog import Catalog
 from .children import PENDING_LIMIT, ObservedChild
 from .exchange import Exchange
+from .exemplars import ExemplarReader
 from .families import (
     OVERFLOW,
     CounterFamily,
@@ -56,10 +57,12 @@ class DefaultMetrics:
         response_size: bool,
         response_start: bool,
         websockets: bool,
+        exemplar: ExemplarReader | None = None,
     ) -> None:
         catalog = Catalog.of(registry)
         self.problems = catalog.problems
         self.excludes = excludes
+        self.exemplar = exemplar
         self._group_name = grouping.name
         self._read_group = grouping.attribute
         self._ready: dict[tuple[str, str, int], Any] = {}
@@ -211,7 +214,7 @@ class DefaultMetrics:
         specially, problems = self.record_specially, self.problems
         if read_group not in UNIQUE_GROUPS or not self.plan.constant:
             return specially
-        if self.excludes is not None:
+        if self.excludes is not None or self.exemplar is not None:
             return specially
 
         def record(exchange: Exchange, seconds: float) -> None:
@@ -276,8 +279,16 @@ class DefaultMetrics:
             folded_labels = (method, OVERFLOW, status, *folded)
             child = self.duration.child(labels, folded_labels)
             child.observe(seconds)
+            exemplar = None if self.exemplar is None else exchange.exemplar(self)
+            if exemplar is not None:
+                child.exemplify(exemplar, max(seconds, 0.0))
             if exchange.failed:
-                self._exceptions.child((method, status, *defaults), (method, status, *folded)).inc()
+                failed = self._exceptions.child(
+                    (method, status, *defaults), (method, status, *folded)
+                )
+                failed.inc()
+                if exemplar is not None:
+                    failed.exemplify(exemplar, 1.0)
             ready: ObservedChild | tuple[ObservedChild | None, ...] = child
             if self._measures_more:
                 ready = (child, *self._observe_more(exchange, seconds, labels, folded_labels))

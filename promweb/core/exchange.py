@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from .children import NumberChild
+from .exemplars import ExemplarLabels
 from .families import LabelValues
 from .labels import LabelPlan
 from .site import Recorder, Site
@@ -113,6 +114,7 @@ class Exchange(Visit):
     _context: Context | None = None
     """The request context, for labels that are resolved when the code that was in it is gone."""
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
+    _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 
     def defer(self, measurement: Measurement, target: object) -> bool:
         rule = None if self.request is None else self.request.url_rule
@@ -171,6 +173,7 @@ class Exchange(Visit):
         for measurement in deferred:
             measurement.values = measurement.plan.resolve(response)
         if self.tracked and not constant:
+            self._read_exemplars()
             self._values = {
                 recorder: recorder.plan.resolve(response) for recorder in self.site.recorders
             }
@@ -261,6 +264,17 @@ class Exchange(Visit):
         values = self._values.get(recorder)
         return recorder.plan.resolve(self.response) if values is None else values
 
+    def exemplar(self, recorder: Recorder) -> ExemplarLabels | None:
+        """Return the exemplar that `respond` read for a recorder."""
+        return self._exemplars.get(recorder)
+
+    def _read_exemplars(self) -> None:
+        self._exemplars = {
+            recorder: recorder.exemplar()
+            for recorder in self.site.recorders
+            if recorder.exemplar is not None
+        }
+
     def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
         """Yield each plan of this exchange and who takes its values."""
         if self.excluded or (self.site.constant and not self._deferred):
@@ -270,6 +284,7 @@ class Exchange(Visit):
         for measurement in self._deferred:
             yield measurement.plan, partial(setattr, measurement, "values")
         if self.tracked and not self.site.constant:
+            self._read_exemplars()
             values: dict[Recorder, LabelValues] = {}
             self._values = values
             for recorder in self.site.recorders:

@@ -307,10 +307,19 @@ class DerivedCounterFamily(CounterFamily):
                 total.created = child.created
             total.inc(child.total)
             total.created = min(total.created, child.created)
+            _take_newest(total, child)
         return LabelSets(totals)
 
     def _without(self, values: LabelValues) -> LabelValues:
         return values[: self._index] + values[self._index + 1 :]
+
+
+def _take_newest(total: NumberChild, child: ObservedChild) -> None:
+    """Give a total the newest exemplar that there is, as one of a single recording."""
+    for exemplar in (child.exemplars or {}).copy().values():
+        known = (total.exemplars or {}).get(0)
+        if known is None or known.timestamp < exemplar.timestamp:  # type: ignore[operator]
+            total.exemplars = {0: exemplar._replace(value=1.0)}
 
 
 AnyFamily = CounterFamily | GaugeFamily | SummaryFamily | HistogramFamily

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from .children import NumberChild
 from .exchange import Visit, current
+from .exemplars import ExemplarLabels, ExemplarReader
 from .families import CounterFamily, Family, GaugeFamily, LabelValues
 from .labels import RAISED, LabelPlan
 
@@ -36,11 +37,21 @@ class Call(Protocol):
 class Instrument:
     """A family, the labels that one decorator gives it, and when to leave a call out.
 
-    `excludes` is asked with the path of the current request; `shelter` protects the coroutine
+    `excludes` is asked with the path of the current request; `exemplar` for the exemplar of a call
+    that ends; `shelter` protects the coroutine
     labels of a call that was cancelled from the cancellation. Nothing here raises while serving.
     """
 
-    __slots__ = ("clock", "excludes", "family", "is_counter", "is_gauge", "plan", "shelter")
+    __slots__ = (
+        "clock",
+        "excludes",
+        "exemplar",
+        "family",
+        "is_counter",
+        "is_gauge",
+        "plan",
+        "shelter",
+    )
 
     def __init__(
         self,
@@ -49,7 +60,9 @@ class Instrument:
         clock: Callable[[], float],
         excludes: Callable[[str], bool] | None,
         shelter: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        exemplar: ExemplarReader | None = None,
     ) -> None:
+        self.exemplar = exemplar
         self.family = family
         self.plan = plan
         self.clock = clock
@@ -89,11 +102,21 @@ class Instrument:
 class _Timing:
     """One call that is counted or timed; a view's waits in the exchange for the final response."""
 
-    __slots__ = ("_deferred", "_instrument", "_seconds", "_start", "awaits", "plan", "values")
+    __slots__ = (
+        "_deferred",
+        "_exemplar",
+        "_instrument",
+        "_seconds",
+        "_start",
+        "awaits",
+        "plan",
+        "values",
+    )
 
     def __init__(self, instrument: Instrument, visit: Visit | None, target: object) -> None:
         self._instrument = instrument
         self._seconds: float | None = None
+        self._exemplar: ExemplarLabels | None = None
         self.plan = plan = instrument.plan
         self.awaits = plan.has_coroutines
         self.values: LabelValues | None = None
@@ -107,7 +130,10 @@ class _Timing:
         self.start()
 
     def end(self, outcome: object) -> None:
-        self._seconds = self._instrument.clock() - self._start
+        instrument = self._instrument
+        self._seconds = instrument.clock() - self._start
+        if instrument.exemplar is not None:
+            self._exemplar = instrument.exemplar()
         if not self._deferred and not _is_excluded():
             if self.values is None:
                 self.values = self.plan.resolve(outcome)
@@ -117,11 +143,14 @@ class _Timing:
         if self._deferred or self.values is not None or not self.awaits:
             self.end(outcome)
             return
-        self._seconds = self._instrument.clock() - self._start
+        instrument = self._instrument
+        self._seconds = instrument.clock() - self._start
+        if instrument.exemplar is not None:
+            self._exemplar = instrument.exemplar()
         if _is_excluded():
             return
         try:
-            with self._instrument.shelter() if outcome is RAISED else nullcontext():
+            with instrument.shelter() if outcome is RAISED else nullcontext():
                 self.values = await self.plan.resolve_async(outcome)
         finally:  # cancelled while a label was awaited: the call happened all the same
             self.flush()
@@ -138,6 +167,8 @@ class _Timing:
                 child.inc()
             else:
                 child.observe(seconds)  # a negative one is zero
+            if self._exemplar is not None:
+                child.exemplify(self._exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
         except Exception:
             self.plan.problems.failed(f"record {instrument.family}")
 

@@ -16,6 +16,7 @@ from . import exposition, options
 from .catalog import Catalog
 from .defaults import DefaultMetrics
 from .exchange import Visit
+from .exemplars import ExemplarReader, exemplar_reader
 from .families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
 from .grouping import Grouping
 from .instruments import Instrument, Mark
@@ -73,6 +74,10 @@ class MetricsBase(ABC):
       unless asked for: requests in progress by method, sizes of bodies in bytes, and seconds to
       the first byte.
     * `websockets`: whether to measure websockets (Quart).
+    * `exemplar`: what counters and histograms show as exemplars, in OpenMetrics only: labels that
+      a function returns, or the trace and span of OpenTelemetry's current span if it is sampled.
+      That is what None means where a tracer provider is set up when `init_app` or a decorator is
+      called; True means it in any case, False never.
 
     Raises `ValueError` or `TypeError` for what cannot work, naming the argument and the remedy.
     """
@@ -107,6 +112,7 @@ class MetricsBase(ABC):
         response_size: bool = False,
         response_start: bool = False,
         websockets: bool = True,
+        exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -136,6 +142,7 @@ class MetricsBase(ABC):
         self.response_start = response_start
         self.websockets = websockets
         self.version: str = __version__
+        self.exemplar = exemplar
         self._patterns = options.read_patterns(excluded_paths)
         self._catalog = Catalog.of(self.registry)
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
@@ -143,6 +150,7 @@ class MetricsBase(ABC):
                 "PROMETHEUS_MULTIPROC_DIR is set, but promweb's metrics are those of one process: "
                 "a scrape shows the worker that answers it. Give each worker a port of its own."
             )
+        self._exemplar_reader()
         # Wrong arguments are reported here, not when an app factory runs.
         DefaultMetrics.check(
             _prefix(self.defaults_prefix),
@@ -203,6 +211,7 @@ class MetricsBase(ABC):
             response_size=self.response_size,
             response_start=self.response_start,
             websockets=self.websockets,
+            exemplar=self._exemplar_reader(),
         )
         site.add(recorder)
 
@@ -410,8 +419,12 @@ class MetricsBase(ABC):
             family.child(plan.fold)
         excludes = self._excludes if self._patterns and self.exclude_user_defaults else None
         return _decorator(
-            f"{method} {name!r}", Instrument(family, plan, self.clock, excludes, self._shelter)
+            f"{method} {name!r}",
+            Instrument(family, plan, self.clock, excludes, self._shelter, self._exemplar_reader()),
         )
+
+    def _exemplar_reader(self) -> ExemplarReader | None:
+        return exemplar_reader(self.exemplar, self._catalog.problems)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""

@@ -7,13 +7,13 @@ name that needs escaping, a version with other rules) the encoder writes the fam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import Counter
 from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ __all__ = [
 LabelValues = tuple[str, ...]
 Shape = Sequence[tuple[str, str | None]]
 
+
+_EXEMPLARY = ("_bucket", "_total")
+"""The suffixes of samples that may have an exemplar (OpenMetrics 1.0)."""
 
 _AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
 
@@ -120,10 +123,13 @@ class Layout:
         texts_of, kept, lines, created = self._family.texts, self._kept, self._lines, self._created
         width = (len(self._pieces) - 1) // lines if lines else 0
         before, after = bool(self._before), bool(self._after)
+        openmetrics = self._format.openmetrics
         yield self._head
         if lines:
             for values, child in rows:
                 texts: Sequence[str] = texts_of(child)
+                if child.exemplars and openmetrics:
+                    texts = self._with_exemplars(texts, child.exemplars)
                 written = child.written or self._remember(child, values)
                 if self._created_inline:
                     texts = (*texts, written[2])
@@ -148,6 +154,7 @@ class Layout:
         child = family.child_class(family)
         for amount in (0.001, 3.0, 12345678.9):
             child.observe(amount) if hasattr(child, "observe") else child.inc(amount)
+            child.exemplify({"trace": _AWKWARD, "span": ""}, amount)
         rows = [((_AWKWARD,) * len(family.labelnames), child)]
         metric = _without_samples(FamilyMetric(family, self._names))
         metric.samples = list(_samples(family, rows, self._with_created, self._names))
@@ -159,6 +166,15 @@ class Layout:
         labels = ",".join(filter(None, (before, after)))
         child.written = (before, after, text_of(child.created), f"{{{labels}}}" if labels else "")
         return child.written  # type: ignore[no-any-return]
+
+    def _with_exemplars(
+        self, texts: Sequence[str], exemplars: Mapping[int, Exemplar]
+    ) -> Sequence[str]:
+        texts = list(texts)
+        for place, exemplar in [*exemplars.items()]:
+            if self._family.shape[place][0] in _EXEMPLARY:
+                texts[place] += _text_of_exemplar(exemplar)
+        return texts
 
     def _template(self, shape: Shape) -> list[str]:
         """Return the lines of a label set in pieces, as many for each line, and the last line end.
@@ -236,10 +252,13 @@ def _samples(
         numbers = [*zip(family.shape, family.numbers(child), strict=True)]
         if with_created:
             numbers.append((("_created", None), child.created))
-        for (suffix, le), number in numbers:
+        exemplars = (child.exemplars or {}).copy()
+        for place, ((suffix, le), number) in enumerate(numbers):
             name = family.name + suffix
             if names is None or name in names:
-                yield Sample(name, labels if le is None else {**labels, "le": le}, number)
+                exemplar = exemplars.get(place) if suffix in _EXEMPLARY else None
+                le_labels = labels if le is None else {**labels, "le": le}
+                yield Sample(name, le_labels, number, None, exemplar)
 
 
 def _without_samples(metric: FamilyMetric) -> Metric:
@@ -248,6 +267,13 @@ def _without_samples(metric: FamilyMetric) -> Metric:
 
 def _labels(names: list[tuple[str, int]], values: LabelValues) -> str:
     return ",".join([f'{name}="{_escape(values[index])}"' for name, index in names])
+
+
+def _text_of_exemplar(exemplar: Exemplar) -> str:
+    labels = ",".join(
+        f'{name}="{_escape(value)}"' for name, value in sorted(exemplar.labels.items())
+    )
+    return f" # {{{labels}}} {text_of(exemplar.value)} {exemplar.timestamp}"
 
 
 def _escape(value: str) -> str:

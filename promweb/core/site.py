@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from . import locking
 from .children import NumberChild
+from .exemplars import ExemplarReader
 from .families import GaugeFamily, HistogramFamily, SummaryFamily
 from .labels import LabelPlan
 from .problems import Problems
@@ -38,6 +39,7 @@ class Recorder(Protocol):
     """Turns exchanges into numbers: the default metrics of one metrics object."""
 
     plan: LabelPlan
+    exemplar: ExemplarReader | None
     problems: Problems
     duration: HistogramFamily | SummaryFamily
     excludes: Callable[[str], bool] | None
@@ -69,7 +71,7 @@ class Site:
         self.record: Callable[[Exchange, float], None] = _record_nothing
         """Has every recorder record a request of which nothing is special."""
         self.constant = True
-        """Whether no recorder has a label to resolve."""
+        """Whether no recorder has a label to resolve or an exemplar to read."""
         self.owners: list[object] = []
         """The metrics objects that measure this application."""
         self.served: dict[str, CollectorRegistry] = {}
@@ -103,7 +105,9 @@ class Site:
         else:
             self.recorders = (*self.recorders, recorder)
         self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record_all
-        self.constant = all(recorder.plan.constant for recorder in self.recorders)
+        self.constant = all(
+            recorder.plan.constant and recorder.exemplar is None for recorder in self.recorders
+        )
         self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
         self.measures_body = any(recorder.measures_body for recorder in self.recorders)
         self._watch()
