@@ -75,6 +75,20 @@ class PrometheusMetrics(WebMetrics):
 
         return prometheus_metrics
 
+    def _dashboard_view(self) -> Callable[..., Any]:
+        from ..live.files import SCRAPE, find
+
+        scrape: Callable[[], flask.Response] = self._metrics_view()
+
+        def prometheus_dashboard(promweb_host: str = "") -> flask.Response:
+            name = flask.request.args.get("file")
+            if name == SCRAPE:
+                return scrape()
+            file = find(name)
+            return flask.Response(file.body, file.status, file.headers)
+
+        return prometheus_dashboard
+
 
 def _attach(site: Site) -> None:
     """Turn the lifecycle of a Flask application into exchanges of its site.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -92,6 +92,20 @@ class AsyncPrometheusMetrics(WebMetrics):
             return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
 
         return prometheus_metrics
+
+    def _dashboard_view(self) -> Callable[..., Any]:
+        from ..live.files import SCRAPE, find
+
+        scrape: Callable[[], Awaitable[quart.Response]] = self._metrics_view()
+
+        async def prometheus_dashboard(promweb_host: str = "") -> quart.Response:
+            name = quart.request.args.get("file")
+            if name == SCRAPE:
+                return await scrape()
+            file = find(name)
+            return quart.Response(file.body, file.status, file.headers)
+
+        return prometheus_dashboard
 
 
 def _attach(site: Site) -> None:

@@ -218,27 +218,43 @@ class MetricsBase(ABC):
     def register_endpoint(self, path: str, app: Any = None) -> None:
         """Serve the metrics at `path` of an application (this object's, or the current one).
 
-        Serving the same registry at the same path twice is a no-op; another registry there is a
-        `ValueError`.
+        Serving the same registry at the same path twice is a no-op; something else of promweb's
+        there is a `ValueError`.
         """
+        self._register_route("metrics", self._metrics_view, path, app)
+
+    def register_dashboard(self, path: str, app: Any = None) -> None:
+        """Serve a page for browsers that shows the metrics as they change, every two seconds.
+
+        The page asks for nothing but `path`, with a query, so `metrics_decorator` protects all of
+        it. It needs no metrics endpoint. Like that it is in no metric, the same again is a no-op,
+        and something else of promweb's at `path` is a `ValueError`.
+        """
+        self._register_route("dashboard", self._dashboard_view, path, app)
+
+    def _register_route(
+        self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
+    ) -> None:
+        """Add a protected route that no metric sees."""
         app = self._app(app)
         site = self._site(app)
         served = site.served.get(path)
-        if served is self.registry:
+        if served == (what, self.registry):
             return
         if served is not None:
+            whose = "this" if served[1] is self.registry else "another"
             raise ValueError(
-                f"path={path!r} of this application already serves the metrics of another "
-                "registry; give one of the two objects another path"
+                f"path={path!r} of this application already serves the {served[0]} of {whose} "
+                "registry; give one of the two another path"
             )
-        view = self._protected(self._metrics_view())
-        endpoint = "prometheus_metrics"
+        view = self._protected(make_view())
+        endpoint = f"prometheus_{what}"
         while endpoint in app.view_functions:
             endpoint += "_"
         # Without a host, a rule matches nothing where the application matches hosts.
         host = {"host": "<promweb_host>"} if app.url_map.host_matching else {}
         app.add_url_rule(path, endpoint, view, **host)
-        site.served[path] = self.registry
+        site.served[path] = what, self.registry
         site.endpoints.add(endpoint)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
@@ -464,6 +480,10 @@ class MetricsBase(ABC):
     @abstractmethod
     def _metrics_view(self) -> Callable[..., Any]:
         """Return a view that answers a scrape of the registry."""
+
+    @abstractmethod
+    def _dashboard_view(self) -> Callable[..., Any]:
+        """Return a view that answers with the live page, its files, or a scrape."""
 
 
 def _prefix(defaults_prefix: str) -> str:

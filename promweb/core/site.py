@@ -74,10 +74,10 @@ class Site:
         """Whether no recorder has a label to resolve or an exemplar to read."""
         self.owners: list[object] = []
         """The metrics objects that measure this application."""
-        self.served: dict[str, CollectorRegistry] = {}
-        """The paths that serve metrics, and whose."""
+        self.served: dict[str, tuple[str, CollectorRegistry]] = {}
+        """The paths that promweb serves, as what, and whose metrics."""
         self.endpoints: set[str] = set()
-        """The endpoints that serve metrics; no decorator is applied to them."""
+        """The endpoints of these paths; no metric sees them, and no decorator is applied."""
         self.decorators: list[Callable[[Any], Any]] = []
         """What `register_default` wants around every view."""
         self.watches = False

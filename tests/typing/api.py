@@ -61,6 +61,7 @@ assert_type(metrics.registry, CollectorRegistry)
 assert_type(metrics.max_series, int)
 
 metrics.register_default(metrics.counter("by_endpoint", "Requests."), app=app)
+metrics.register_dashboard("/metrics/live")
 assert_type(metrics.info("app_info", "About.", version="1.0"), Gauge)
 assert_type(metrics.info("more_info", "About.", ["version"], [1]), Gauge)
 assert_type(metrics.generate_metrics(None, ["app_info"]), tuple[str, str])

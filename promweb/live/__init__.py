@@ -1,0 +1,1 @@
+"""The live page, loaded when it is registered."""

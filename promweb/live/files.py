@@ -1,0 +1,58 @@
+"""The files of the live page, and what they are served with; knows no framework."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+__all__ = ["SCRAPE", "File", "find"]
+
+SCRAPE = "scrape"
+"""What the page asks for where a file has its name: the metrics."""
+
+_PAGE = "page.html"
+_TYPES = {
+    _PAGE: "text/html",
+    "icon.svg": "image/svg+xml",
+    "live.css": "text/css",
+    "live.js": "text/javascript",
+    "parts.js": "text/javascript",
+    "scrape.js": "text/javascript",
+    "uPlot.min.css": "text/css",
+    "uPlot.min.js": "text/javascript",
+}
+_HEADERS = {
+    "Cache-Control": "no-cache",  # scripts and page are of one version, always
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class File(NamedTuple):
+    """A response with a file of the page."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def find(name: str | None) -> File:
+    """Return a file, the page for None, and a 404 for what is no file of the page."""
+    name = _PAGE if name is None else name
+    if name not in _TYPES:
+        headers = {**_HEADERS, "Content-Type": "text/plain; charset=utf-8"}
+        return File(404, headers, b"The live page has no such file.\n")
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> File:
+    headers = {**_HEADERS, "Content-Type": f"{_TYPES[name]}; charset=utf-8"}
+    body = (resources.files(__package__) / "static" / name).read_bytes()
+    return File(200, headers, body)

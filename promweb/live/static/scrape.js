@@ -1,0 +1,190 @@
+// From the text of a scrape to numbers that mean something. Nothing here touches the page.
+
+const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?$/;
+const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/g;
+const DURATION = "http_request_duration_seconds";
+
+export const QUANTILES = [0.5, 0.95, 0.99];
+
+// A route's numbers are an array: requests, those that failed, their seconds, and what the
+// histogram has of them up to each bound.
+const REQUESTS = 0;
+const FAILED = 1;
+const SECONDS = 2;
+const BUCKETS = 3;
+
+/** Read the text format 0.0.4: the type of each family, and the samples of each name. */
+export function parse(text) {
+  const types = new Map();
+  const samples = new Map();
+  for (const line of text.split(/\r?\n/)) {
+    if (line.startsWith("#")) {
+      const [, keyword, name, type] = line.split(/[ \t]+/);
+      if (keyword === "TYPE") types.set(name, type);
+      continue;
+    }
+    const found = SAMPLE.exec(line);
+    if (!found) continue;
+    const [, name, labels = "", value] = found;
+    if (!samples.has(name)) samples.set(name, []);
+    samples.get(name).push({ labels: parseLabels(labels), value: parseNumber(value) });
+  }
+  return { types, samples };
+}
+
+function parseLabels(text) {
+  const unescape = (_, character) => (character === "n" ? "\n" : character);
+  const labels = {};
+  for (const [, name, value] of text.matchAll(LABEL)) {
+    labels[name] = value.replace(/\\(.)/g, unescape);
+  }
+  return labels;
+}
+
+function parseNumber(text) {
+  const infinity = /^([+-]?)Inf/i.exec(text);
+  return infinity ? (infinity[1] === "-" ? -Infinity : Infinity) : Number(text);
+}
+
+/** Return the prefixes of the default metrics in a scrape, `flask_` for example. */
+export function prefixes({ types }) {
+  const kinds = ["histogram", "summary"];
+  return [...types]
+    .filter(([name, type]) => name.endsWith(DURATION) && kinds.includes(type))
+    .map(([name]) => name.slice(0, -DURATION.length));
+}
+
+/** Return what a scrape says under a prefix: totals by route, by websocket route, by worker. */
+export function read(scrape, prefix) {
+  const samples = (name) => scrape.samples.get(name) ?? [];
+  const busy = `${prefix}http_requests_in_progress`;
+  return {
+    histogram: scrape.types.get(prefix + DURATION) === "histogram",
+    ...readRoutes(samples, prefix),
+    inProgress: scrape.types.has(busy) ? total(samples(busy)) : null,
+    websockets: readWebsockets(samples, prefix),
+    workers: readWorkers(samples),
+  };
+}
+
+function readRoutes(samples, prefix) {
+  const name = prefix + DURATION;
+  const group = findGroup(samples(`${name}_count`), samples(`${prefix}http_request_total`));
+  const upper = (labels) => parseNumber(labels.le);
+  const bounds = [...new Set(samples(`${name}_bucket`).map(({ labels }) => upper(labels)))];
+  bounds.sort((one, other) => one - other);
+  const places = new Map(bounds.map((bound, index) => [bound, BUCKETS + index]));
+  const routes = new Map();
+  const add = (labels, place, value) => {
+    const key = `${labels.method} ${labels[group]}`;
+    if (!routes.has(key)) routes.set(key, Array(BUCKETS + bounds.length).fill(0));
+    routes.get(key)[place] += value || 0;
+  };
+  for (const { labels, value } of samples(`${name}_count`)) {
+    add(labels, REQUESTS, value);
+    if (labels.status.startsWith("5")) add(labels, FAILED, value);
+  }
+  for (const { labels, value } of samples(`${name}_sum`)) add(labels, SECONDS, value);
+  for (const { labels, value } of samples(`${name}_bucket`)) {
+    add(labels, places.get(upper(labels)), value);
+  }
+  return { bounds, routes };
+}
+
+/** Return the label that says the route: the one that the count of all requests is summed over. */
+function findGroup([duration], [requests]) {
+  const others = { method: "", status: "", ...requests?.labels };
+  return Object.keys(duration?.labels ?? {}).find((name) => !Object.hasOwn(others, name));
+}
+
+/** By route: messages of both directions, those received, those sent, connections closed, open. */
+function readWebsockets(samples, prefix) {
+  const found = new Map();
+  const add = ({ labels, value }, ...places) => {
+    const { direction, close_code, pid, ...group } = labels;
+    const key = Object.values(group).join(" ");
+    if (!found.has(key)) found.set(key, [0, 0, 0, 0, 0]);
+    for (const place of places) found.get(key)[place] += value || 0;
+  };
+  for (const sample of samples(`${prefix}websocket_messages_total`)) {
+    add(sample, 0, sample.labels.direction === "received" ? 1 : 2);
+  }
+  const closed = `${prefix}websocket_connection_duration_seconds_count`;
+  for (const sample of samples(closed)) add(sample, 3);
+  for (const sample of samples(`${prefix}websocket_connections_in_progress`)) add(sample, 4);
+  return found;
+}
+
+/** By process, of which there is one unless a label says more: CPU seconds, bytes, files, start. */
+function readWorkers(samples) {
+  const names = ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"];
+  const found = new Map();
+  names.forEach((name, place) => {
+    for (const { labels, value } of samples(`process_${name}`)) {
+      const key = labels.pid ?? "";
+      if (!found.has(key)) found.set(key, Array(names.length).fill(NaN));
+      found.get(key)[place] = value;
+    }
+  });
+  return found;
+}
+
+const total = (samples) => samples.reduce((sum, { value }) => sum + value, 0);
+
+/**
+ * Return what was added to each of some totals, without those that stayed. A first number that
+ * fell says that the process began anew, from zero.
+ */
+export function increases(now, before) {
+  const found = new Map();
+  for (const [key, values] of now) {
+    const old = before.get(key);
+    const base = old && old[0] <= values[0] ? old : [];
+    const added = values.map((value, index) => value - (base[index] ?? 0));
+    if (added[0] > 0) found.set(key, added);
+  }
+  return found;
+}
+
+/** Return the sums of several increases. */
+export function sum(parts) {
+  const found = new Map();
+  for (const part of parts) {
+    for (const [key, values] of part) {
+      const old = found.get(key);
+      found.set(key, old ? values.map((value, index) => value + old[index]) : values);
+    }
+  }
+  return found;
+}
+
+/**
+ * Return what increases of routes, all together, say: requests per second, the share that failed,
+ * and durations: the quantiles of a histogram, the mean of a summary. NaN is for "unknown".
+ */
+export function summarise(routes, seconds, { histogram, bounds }) {
+  const empty = Array(BUCKETS + bounds.length).fill(0);
+  const values = [...routes].reduce((one, other) => one.map((v, i) => v + other[i]), empty);
+  const requests = values[REQUESTS];
+  return {
+    rate: requests / seconds,
+    failed: values[FAILED] / requests,
+    durations: histogram
+      ? QUANTILES.map((q) => quantile(q, bounds, values.slice(BUCKETS)))
+      : [values[SECONDS] / requests],
+  };
+}
+
+/**
+ * Estimate a quantile from cumulative buckets as Prometheus does: evenly spread within a bucket,
+ * and the highest finite bound for what is above that.
+ */
+export function quantile(q, bounds, cumulative) {
+  const count = cumulative.at(-1);
+  if (!(count > 0)) return NaN;
+  const place = cumulative.findIndex((value) => value >= q * count);
+  if (bounds[place] === Infinity) return place ? bounds[place - 1] : NaN;
+  const [lower, below] = place ? [bounds[place - 1], cumulative[place - 1]] : [0, 0];
+  const share = (q * count - below) / (cumulative[place] - below);
+  return lower + (bounds[place] - lower) * share;
+}
