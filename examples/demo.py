@@ -256,8 +256,10 @@ def main() -> int:
     flask_app = shop_flask.create_app(CollectorRegistry())
     quart_app = shop_quart.create_app(CollectorRegistry())
     with serve_flask(flask_app) as flask_port, serve_quart(quart_app) as quart_port:
-        print(f"The shop on Flask (Werkzeug): http://{HOST}:{flask_port}/metrics")
-        print(f"The shop on Quart (Hypercorn): http://{HOST}:{quart_port}/metrics")
+        print(f"The shop on Flask (Werkzeug): http://{HOST}:{flask_port}/metrics and /metrics/live")
+        print(
+            f"The shop on Quart (Hypercorn): http://{HOST}:{quart_port}/metrics and /metrics/live"
+        )
         as_expected = show_requests(flask_port, quart_port)
         texts = scrape(flask_port, TRACKED), scrape(quart_port, TRACKED)
         show_excerpt(texts[0])

@@ -102,6 +102,11 @@ def test_the_shop_answers_and_measures(framework: str) -> None:
     assert not any("/health" in name for name in samples)
 
 
+def test_the_shop_has_a_live_page(framework: str) -> None:
+    app = SHOPS[framework].create_app(CollectorRegistry())
+    assert "<title>Live metrics</title>" in leg_of(framework).get(app, "/metrics/live").text
+
+
 def test_a_command_of_the_shop_is_measured(framework: str) -> None:
     registry = CollectorRegistry()
     runner = SHOPS[framework].create_app(registry).test_cli_runner()

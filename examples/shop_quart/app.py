@@ -13,6 +13,7 @@ def create_app(registry=None):
     app = Quart(__name__)
     metrics = make_metrics(registry)
     metrics.init_app(app)
+    metrics.register_dashboard("/metrics/live", app)
 
     stock = Stock()
     app.register_blueprint(make_items(metrics, stock))

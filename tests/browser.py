@@ -1,0 +1,119 @@
+"""A real Chromium, and the live page in it, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+START = datetime(2030, 1, 1, 12, 0, tzinfo=timezone.utc)
+PAUSE = 2
+"""Seconds between two scrapes of the page."""
+PATIENCE = 30
+"""Seconds that a scrape may take until it is shown."""
+
+_WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(event.violatedDirective);
+});
+"""
+
+
+def chromium() -> str:
+    """Return the path of Chromium; without it skip, or fail where CI installs it."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    message = "Chromium is not installed (Debian's package chromium has it)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@contextmanager
+def start_browser() -> Iterator[Browser]:
+    """Start Chromium; while it runs, no other event loop can run in this thread."""
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class LivePage:
+    """The live page, scraping whenever the test says so."""
+
+    page: Page
+    now: datetime = START
+    complaints: list[str] = field(default_factory=list)
+    """What went to the console as an error or a warning, and exceptions that nobody caught."""
+    scrapes: int = 0
+
+    def step(self, times: int = 1) -> None:
+        """Let the time of one scrape pass, and wait until it is shown."""
+        for _ in range(times):
+            self.wait(PAUSE)
+            self.shown()
+
+    def wait(self, seconds: float) -> None:
+        self.page.clock.run_for(int(seconds * 1000))
+        self.now += timedelta(seconds=seconds)
+
+    def shown(self) -> None:
+        """Wait until the page shows a scrape of this moment."""
+        expect(self.page.locator("#time")).to_have_text(
+            f"{self.now:%H:%M:%S}", timeout=PATIENCE * 1000
+        )
+
+    def numbers(self, figure: str) -> list[str]:
+        """Return the numbers of a figure as they are read."""
+        return self.page.locator(f"#{figure} .now .value").all_inner_texts()
+
+    def table(self, section: str) -> list[list[str]]:
+        """Return the rows of a table as they are read."""
+        rows = self.page.locator(f"#{section} tbody tr").all()
+        return [row.locator("th, td").all_inner_texts() for row in rows]
+
+    def call(self, function: str, argument: Any) -> Any:
+        """Call a JavaScript function with the page's module of numbers, and with an argument."""
+        return self.page.evaluate(
+            f"""async (argument) => {{
+                const module = await import(new URL("?file=scrape.js", location).href);
+                return ({function})(module, argument);
+            }}""",
+            argument,
+        )
+
+
+@contextmanager
+def open_live(browser: Browser, url: str, **context: Any) -> Iterator[LivePage]:
+    """Open the page at `START`, and wait until it shows its first scrape."""
+    with browser.new_context(timezone_id="UTC", **context) as opened:
+        page = opened.new_page()
+        live = LivePage(page)
+        page.on("pageerror", lambda error: live.complaints.append(str(error)))
+        page.on("console", lambda message: _note(live, message))
+        page.on("request", lambda request: _count(live, request.url))
+        page.add_init_script(_WATCH)
+        page.clock.install(time=START - timedelta(hours=1))
+        page.clock.pause_at(START)
+        page.goto(url)
+        yield live
+
+
+def _note(live: LivePage, message: Any) -> None:
+    if message.type in ("error", "warning"):
+        live.complaints.append(message.text)
+
+
+def _count(live: LivePage, url: str) -> None:
+    live.scrapes += url.endswith("?file=scrape")
