@@ -287,13 +287,13 @@ def test_workers_are_shown(shop: Shop, live: LivePage) -> None:
 
         def collect(self) -> Iterator[GaugeMetricFamily]:
             for name, values in {
-                "process_cpu_seconds_total": (self.seconds, 2 * self.seconds),
-                "process_resident_memory_bytes": (2**20, 30 * 2**20),
-                "process_open_fds": (5, 6),
-                "process_start_time_seconds": (live.now.timestamp() - 90, 0),
+                "process_cpu_seconds_total": {"11": self.seconds, "12": 2 * self.seconds},
+                "process_resident_memory_bytes": {"11": 2**20, "12": 30 * 2**20},
+                "process_open_fds": {"10": 4, "11": 5, "12": 6},
+                "process_start_time_seconds": {"11": live.now.timestamp() - 90, "12": 0},
             }.items():
                 family = GaugeMetricFamily(name, "Name.", labels=["pid"])
-                for pid, value in zip(("11", "12"), values, strict=True):
+                for pid, value in values.items():
                     family.add_metric([pid], value)
                 yield family
 
@@ -305,7 +305,10 @@ def test_workers_are_shown(shop: Shop, live: LivePage) -> None:
     assert live.table("workers") == [
         ["12", "50.0 %", "30 MiB", "6", "21915 d"],
         ["11", "25.0 %", "1 MiB", "5", "1 min"],
+        ["10", UNKNOWN, UNKNOWN, "4", UNKNOWN],
     ]
+    live.page.get_by_role("button", name="CPU").click()
+    assert [pid for pid, *_ in live.table("workers")] == ["11", "12", "10"]
 
 
 @pytest.mark.parametrize("leg", ["quart-async"], indirect=True)  # Flask has no websockets

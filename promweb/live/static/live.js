@@ -99,8 +99,8 @@ function makeView({ histogram, inProgress }) {
       }),
     );
     showWorkers(
-      [...reading.workers].map(([pid, [, memory, files, start]]) => {
-        const [used] = workers.get(pid) ?? [0];
+      [...reading.workers].map(([pid, [total, memory, files, start]]) => {
+        const [used] = workers.get(pid) ?? [Number.isNaN(total) ? NaN : 0];
         const key = pid || "this one";
         return { key, memory, files, cpu: used / seconds, age: Math.max(reading.time - start, 0) };
       }),
