@@ -186,5 +186,6 @@ export function quantile(q, bounds, cumulative) {
   if (bounds[place] === Infinity) return place ? bounds[place - 1] : NaN;
   const [lower, below] = place ? [bounds[place - 1], cumulative[place - 1]] : [0, 0];
   const share = (q * count - below) / (cumulative[place] - below);
-  return lower + (bounds[place] - lower) * share;
+  // Rounded, for routes alike not to change places for the last bit of a floating point number.
+  return Number((lower + (bounds[place] - lower) * share).toPrecision(9));
 }
