@@ -1,0 +1,97 @@
+"""The report of `promweb top --once`: totals since the processes started, from one scrape each.
+
+`docs/command-line.md` documents the form; what is there stays, and more may be added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .snapshot import Snapshot, Sockets
+from .tally import QUANTILES, Tally
+from .traffic import by_route
+
+__all__ = ["report"]
+
+
+def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
+    """Make a report, ready for JSON, of each URL's snapshot, or of what went wrong there.
+
+    Routes are in the order of their names. What a service does not tell is `None`.
+    """
+    up = [one for one in outcomes.values() if isinstance(one, Snapshot)]
+    in_progress = [one.in_progress for one in up if one.in_progress is not None]
+    sockets: dict[str, Sockets] = {}
+    for one in up:
+        for route, more in one.sockets.items():
+            sockets[route] = sockets.get(route, Sockets()) + more
+    return {
+        "version": 1,
+        "requests": _requests(Tally.total(one.total for one in up)),
+        "exceptions": _number(sum(one.exceptions for one in up)),
+        "in_progress": _number(sum(in_progress)) if in_progress else None,
+        "routes": [
+            {"route": route, **_requests(tally)} for route, tally in sorted(by_route(up).items())
+        ],
+        "websockets": [
+            {
+                "route": route,
+                "open": _number(one.open),
+                "closed": _number(one.closed),
+                "received": _number(one.received),
+                "sent": _number(one.sent),
+            }
+            for route, one in sorted(sockets.items())
+        ],
+        "workers": [
+            {
+                "url": url,
+                "labels": dict(labels),
+                "resident_memory_bytes": _number(worker.memory),
+                "cpu_seconds": _number(worker.cpu),
+                "open_fds": _number(worker.files),
+            }
+            for url, one in outcomes.items()
+            if isinstance(one, Snapshot)
+            for labels, worker in sorted(one.workers.items())
+        ],
+        "urls": [_url(url, outcome) for url, outcome in outcomes.items()],
+    }
+
+
+def _url(url: str, outcome: Snapshot | str) -> dict[str, Any]:
+    if isinstance(outcome, str):
+        return {
+            "url": url,
+            "up": False,
+            "error": outcome,
+            "prefix": None,
+            "group": None,
+            "requests": None,
+        }
+    return {
+        "url": url,
+        "up": True,
+        "error": None,
+        "prefix": outcome.prefix,
+        "group": outcome.group,
+        "requests": _requests(outcome.total),
+    }
+
+
+def _requests(tally: Tally) -> dict[str, int | float | None]:
+    return {
+        "count": _number(tally.count),
+        "errors": _number(tally.errors),
+        "seconds": _number(tally.seconds),
+        **{name: _number(tally.quantile(q)) for name, q in QUANTILES.items()},
+    }
+
+
+def _number(value: float | None) -> int | float | None:
+    """Return what JSON has a form for; whole numbers without a point."""
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else value
