@@ -16,7 +16,7 @@ from ..core.version import __version__
 __all__ = ["cli"]
 
 # name: the module of this package whose `command` it is
-_COMMANDS: dict[str, str] = {}
+_COMMANDS = {"top": "top"}
 
 
 class _LazyGroup(click.Group):
