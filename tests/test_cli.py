@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from promweb.cli.group import cli
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -32,3 +35,11 @@ def test_without_click_it_says_what_to_install() -> None:
     assert done.stderr == (
         "promweb's commands need click. Install it with: pip install 'promweb[cli]'\n"
     )
+
+
+def test_the_group_has_the_commands_that_it_says() -> None:
+    done = CliRunner().invoke(cli, ["--help"])
+    assert {"dashboard", "rules"} <= {line.split()[0] for line in done.stdout.splitlines() if line}
+    done = CliRunner().invoke(cli, ["dashbord"])
+    assert done.exit_code == 2
+    assert "No such command 'dashbord'" in done.stderr

@@ -16,7 +16,7 @@ from ..core.version import __version__
 __all__ = ["cli"]
 
 # name: the module of this package whose `command` it is
-_COMMANDS = {"top": "top"}
+_COMMANDS = {"dashboard": "dashboard", "rules": "rules", "top": "top"}
 
 
 class _LazyGroup(click.Group):

@@ -1,0 +1,297 @@
+"""The rows of the dashboard about HTTP requests."""
+
+from __future__ import annotations
+
+from .layout import Row
+from .panels import RATE, Panel, heatmap, legend, limit, stat, table, timeseries
+from .queries import Queries, among, burn
+from .service import Objective
+
+__all__ = ["durations", "errors", "in_progress", "overview", "requests", "sizes"]
+
+_RANGE = "[$__range]"
+_WHOLE_RANGE = "[$__range] @ end()"
+_DURATION = "http_request_duration_seconds"
+_COLOURS = {"1xx": "purple", "2xx": "green", "3xx": "blue", "4xx": "yellow", "5xx": "red"}
+
+
+def overview(queries: Queries) -> Row:
+    service = queries.service
+    if service.latency:
+        speed = stat(
+            "Duration, p95",
+            "95 % of the requests took at most this long, to the last byte.",
+            "s",
+            queries.quantile(0.95, _DURATION, RATE),
+        )
+    else:
+        speed = stat(
+            "Mean duration",
+            "Mean time from the call of the application to the last byte.",
+            "s",
+            queries.mean(_DURATION, RATE),
+        )
+    return Row(
+        "Overview",
+        [
+            stat("Requests", "Requests per second.", "reqps", queries.requests(RATE)),
+            stat(
+                "Errors",
+                f"Share of requests answered with 5xx. Red where the objective of "
+                f"{service.errors.percent} % without is missed.",
+                "percentunit",
+                queries.error_share(RATE),
+                limits=limit(float(service.errors.budget)),
+            ),
+            speed,
+            stat(
+                "In progress",
+                "Requests in progress. The application must be given in_progress=True.",
+                "short",
+                queries.in_progress(),
+            ),
+            stat(
+                "Instances",
+                "Instances that expose these metrics.",
+                "short",
+                queries.instances(),
+            ),
+            stat(
+                "Instances down",
+                "Targets of these jobs that Prometheus cannot scrape.",
+                "short",
+                queries.down(),
+                limits=limit(1),
+            ),
+        ],
+    )
+
+
+def requests(queries: Queries) -> Row:
+    group = queries.service.group
+    busiest = among(queries.requests(RATE, group), group, queries.requests(_WHOLE_RANGE, group))
+    columns = {
+        "Requests/s": ("reqps", queries.requests(_RANGE, group)),
+        "Errors": ("percentunit", queries.error_share(_RANGE, group)),
+    }
+    if queries.service.latency:
+        for name, expr in queries.quantiles(_DURATION, _RANGE, group).items():
+            columns[name] = ("s", expr)
+    else:
+        columns["Mean duration"] = ("s", queries.mean(_DURATION, _RANGE, group))
+    return Row(
+        "Requests",
+        [
+            timeseries(
+                "Requests by status class",
+                "Requests per second. 499 (the client left before there was a response) is "
+                "among 4xx.",
+                "reqps",
+                {"{{class}}": queries.requests_by_class(RATE)},
+                stacked=True,
+                colours=_COLOURS,
+            ),
+            timeseries(
+                f"Requests by {group}",
+                "Requests per second of the ten busiest of the time range.",
+                "reqps",
+                {legend(group): busiest},
+            ),
+            timeseries(
+                "Requests by method",
+                "Requests per second. Methods that HTTP does not define are `<other>`.",
+                "reqps",
+                {"{{method}}": queries.requests(RATE, "method")},
+                stacked=True,
+            ),
+            table(
+                f"Every {group}",
+                "Means of the time range; click a title to sort.",
+                columns,
+                sort="Requests/s",
+            ),
+        ],
+    )
+
+
+def errors(queries: Queries) -> Row:
+    service, group = queries.service, queries.service.group
+    failing = among(queries.failures(RATE, group), group, queries.failures(_WHOLE_RANGE, group))
+    return Row(
+        "Errors",
+        [
+            timeseries(
+                "Share of errors",
+                f"Share of requests answered with 5xx; the objective is {service.errors.percent} % "
+                "without.",
+                "percentunit",
+                {"errors": queries.error_share(RATE)},
+                limits=limit(float(service.errors.budget)),
+            ),
+            _burn("Burn of the error budget", queries.error_share("[1h]"), service.errors),
+            timeseries(
+                f"Errors by {group}",
+                "Responses with 5xx per second, of the ten that failed most in the time range.",
+                "reqps",
+                {legend(group): failing},
+            ),
+            timeseries(
+                "Exceptions",
+                "Exceptions per second that no error handler answered. With a status other than "
+                f"5xx a streamed body broke off. Of every {group}: this family has no such label.",
+                "reqps",
+                {"{{method}} {{status}}": queries.exceptions(RATE, "method", "status")},
+                width=24,
+            ),
+        ],
+    )
+
+
+def durations(queries: Queries) -> Row:
+    service, group = queries.service, queries.service.group
+    if service.latency is None:
+        by_group = among(
+            queries.mean(_DURATION, RATE, group),
+            group,
+            queries.mean(_DURATION, _WHOLE_RANGE, group),
+        )
+        return Row(
+            "Duration",
+            [
+                timeseries(
+                    "Mean duration",
+                    "Mean time to the last byte. A summary has no quantiles; leave out "
+                    "default_latency_as_histogram=False for them.",
+                    "s",
+                    {"mean": queries.mean(_DURATION, RATE)},
+                    width=12,
+                ),
+                timeseries(
+                    f"Mean duration by {group}",
+                    "Mean time to the last byte, of the ten slowest of the time range.",
+                    "s",
+                    {legend(group): by_group},
+                    width=12,
+                ),
+            ],
+        )
+    slowest = among(
+        queries.quantile(0.95, _DURATION, RATE, group),
+        group,
+        queries.quantile(0.95, _DURATION, _WHOLE_RANGE, group),
+    )
+    return Row(
+        "Duration",
+        [
+            heatmap(
+                "Durations",
+                "How many requests took how long, to the last byte.",
+                "s",
+                queries.buckets(_DURATION, RATE),
+            ),
+            timeseries(
+                "Duration",
+                "Time to the last byte, streams included.",
+                "s",
+                queries.quantiles(_DURATION, RATE),
+                width=12,
+            ),
+            timeseries(
+                f"Duration by {group}, p95",
+                "95 % of the requests took at most this long. The ten slowest of the time range.",
+                "s",
+                {legend(group): slowest},
+            ),
+            timeseries(
+                "Share of slow requests",
+                f"Share of requests without 5xx that took longer than {service.latency.seconds} s; "
+                f"the objective is {service.latency.percent} % within it.",
+                "percentunit",
+                {"slow": queries.slow_share(RATE)},
+                limits=limit(float(service.latency.budget)),
+            ),
+            _burn("Burn of the latency budget", queries.slow_share("[1h]"), service.latency),
+        ],
+    )
+
+
+def in_progress(queries: Queries) -> Row:
+    needs = "The application must be given in_progress=True."
+    return Row(
+        "In progress",
+        [
+            timeseries(
+                "Requests in progress",
+                f"By method, as each scrape found them. {needs}",
+                "short",
+                {"{{method}}": queries.in_progress("method")},
+                stacked=True,
+                width=12,
+            ),
+            timeseries(
+                "Requests in progress by instance",
+                f"A line that stays up is an instance that is full or hangs. {needs}",
+                "short",
+                {"{{instance}}": queries.in_progress("instance")},
+                width=12,
+            ),
+        ],
+    )
+
+
+def sizes(queries: Queries) -> Row:
+    traffic = {
+        "sent": queries.rate("http_response_size_bytes_sum", RATE),
+        "received": queries.rate("http_request_size_bytes_sum", RATE),
+    }
+    return Row(
+        "Sizes and time to the first byte",
+        [
+            timeseries(
+                "Size of requests",
+                "Size of request bodies. The application must be given request_size=True.",
+                "bytes",
+                queries.quantiles("http_request_size_bytes", RATE),
+            ),
+            timeseries(
+                "Size of responses",
+                "Size of response bodies. The application must be given response_size=True.",
+                "bytes",
+                queries.quantiles("http_response_size_bytes", RATE),
+            ),
+            timeseries(
+                "Traffic",
+                "Bytes of bodies per second. The application must be given request_size=True and "
+                "response_size=True.",
+                "Bps",
+                traffic,
+            ),
+            heatmap(
+                "Times to the first byte",
+                "How many requests had their first byte when. The application must be given "
+                "response_start=True.",
+                "s",
+                queries.buckets("http_response_start_seconds", RATE),
+            ),
+            timeseries(
+                "Time to the first byte",
+                "Unlike the duration it does not grow with the length of a stream. The "
+                "application must be given response_start=True.",
+                "s",
+                queries.quantiles("http_response_start_seconds", RATE),
+                width=12,
+            ),
+        ],
+        collapsed=True,
+    )
+
+
+def _burn(title: str, share: str, objective: Objective) -> Panel:
+    return timeseries(
+        title,
+        "How many times faster than allowed the budget is used up, over the last hour. At 1 it "
+        f"lasts exactly as long as the objective of {objective.percent} %.",
+        "short",
+        {"burn": burn(share, objective)},
+        limits=limit(1),
+    )

@@ -1,0 +1,198 @@
+"""PromQL about a service, for the dashboard and for the rules.
+
+`over` is what follows the selector of a range: `[5m]`, `[$__rate_interval]`, `[1d] @ end()`.
+`by` are the labels that a result keeps.
+"""
+
+from __future__ import annotations
+
+from .service import Objective, Service
+
+__all__ = ["Queries", "among", "burn"]
+
+FAILED, ANSWERED = 'status=~"5.."', 'status!~"5.."'
+"""Responses that break the promise, and all others: with 499 the client left."""
+
+BROKEN_CLOSE = 'close_code=~"1011|5.."'
+"""Connections that the server broke off (RFC 6455) or whose handshake it could not answer."""
+
+
+class Queries:
+    """Expressions about one service, or the part of it that label matchers select.
+
+    `group` is a matcher for families that have the group label; `matchers` is for all.
+    """
+
+    def __init__(self, service: Service, matchers: str = "", group: str = "") -> None:
+        self.service = service
+        self._matchers = (service.matchers, matchers)
+        self._group_matcher = group
+
+    # Requests.
+
+    def requests(self, over: str, *by: str, where: str = "") -> str:
+        """Return requests per second.
+
+        The counter has no group label. The count of durations is the same number, has it, and
+        is many more series; it is used where the group matters.
+        """
+        if self._group_matcher or self.service.group in by:
+            return self.rate("http_request_duration_seconds_count", over, *by, where=where)
+        return _sum(f"rate({self._select('http_request_total', where)}{over})", by)
+
+    def requests_by_class(self, over: str) -> str:
+        """Return requests per second by the label `class`: 2xx, 4xx and so on."""
+        rates = self.requests(over, "status")
+        return f'sum by (class) (label_replace({rates}, "class", "${{1}}xx", "status", "(.).*"))'
+
+    def error_share(self, over: str, *by: str) -> str:
+        """Return the share of requests that failed; 0 where none did."""
+        return _share(self.requests(over, *by, where=FAILED), self.requests(over, *by))
+
+    def failures(self, over: str, *by: str) -> str:
+        return self.requests(over, *by, where=FAILED)
+
+    def exceptions(self, over: str, *by: str) -> str:
+        """Return exceptions per second that no error handler answered."""
+        return _sum(f"rate({self._select('http_request_exceptions_total')}{over})", by)
+
+    def slow_share(self, over: str, *by: str) -> str:
+        """Return the share of requests that took longer than promised.
+
+        Failed requests are left out: they are the other promise's, and often fast.
+        """
+        latency = self.service.latency
+        assert latency is not None, "a summary has no buckets"
+        fast = self.rate(
+            "http_request_duration_seconds_bucket",
+            over,
+            *by,
+            where=f'le="{latency.le}",{ANSWERED}',
+        )
+        everything = self.rate("http_request_duration_seconds_count", over, *by, where=ANSWERED)
+        return f"1 -\n{fast}\n/\n{everything}"
+
+    def in_progress(self, *by: str) -> str:
+        return _sum(self._select("http_requests_in_progress"), by)
+
+    # Histograms and summaries that have the group: durations, sizes, response start.
+
+    def rate(self, name: str, over: str, *by: str, where: str = "") -> str:
+        """Return the rate of a counter that has the group label."""
+        return _sum(f"rate({self._select_grouped(name, where)}{over})", by)
+
+    def quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
+        rates = self.rate(f"{family}_bucket", over, *by, "le")
+        return f"histogram_quantile({quantile}, {rates})"
+
+    def quantiles(self, family: str, over: str, *by: str) -> dict[str, str]:
+        """Return the quantiles that one looks at, by their names."""
+        wanted = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+        return {name: self.quantile(value, family, over, *by) for name, value in wanted.items()}
+
+    def mean(self, family: str, over: str, *by: str) -> str:
+        total, count = (self.rate(f"{family}_{part}", over, *by) for part in ("sum", "count"))
+        return f"{total}\n/\n{count}"
+
+    def buckets(self, family: str, over: str) -> str:
+        """Return how many observations fell into each bucket, as a heatmap wants it."""
+        return f"sum by (le) (increase({self._select_grouped(f'{family}_bucket')}{over}))"
+
+    # Websockets.
+
+    def connections(self, *by: str) -> str:
+        return _sum(self._select_grouped("websocket_connections_in_progress"), by)
+
+    def messages(self, over: str, *by: str) -> str:
+        return self.rate("websocket_messages_total", over, *by)
+
+    def closes(self, over: str, *by: str, where: str = "") -> str:
+        """Return connections that ended, per second."""
+        return self.rate("websocket_connection_duration_seconds_count", over, *by, where=where)
+
+    def broken_share(self, over: str, *by: str) -> str:
+        """Return the share of ended connections that the server broke off; 0 where none was."""
+        return _share(self.closes(over, *by, where=BROKEN_CLOSE), self.closes(over, *by))
+
+    # What prometheus_client says of processes, promweb of itself, and Prometheus of scrapes.
+
+    def process(self, name: str, *by: str) -> str:
+        return _sum(self._foreign(f"process_{name}"), by)
+
+    def process_rate(self, name: str, over: str, *by: str) -> str:
+        return _sum(f"rate({self._foreign(f'process_{name}')}{over})", by)
+
+    def workers(self, *by: str) -> str:
+        """Return the number of processes that expose themselves."""
+        return f"count by ({', '.join(by)}) ({self._foreign('process_start_time_seconds')})"
+
+    def info(self) -> str:
+        """Return the series that every instance has, whatever happens in it."""
+        return self._select("exporter_info")
+
+    def instances(self) -> str:
+        return f"count({self.info()})"
+
+    def down(self) -> str:
+        """Return how many targets cannot be scraped."""
+        return f"sum(1 - {self.scraped('up')})"
+
+    def versions(self) -> str:
+        return f"count by (version) ({self.info()})"
+
+    def label_errors(self, *by: str) -> str:
+        return _sum(self._foreign("promweb_label_errors_total"), by)
+
+    def folded(self, *by: str) -> str:
+        return _sum(self._foreign("promweb_series_folded_total"), by)
+
+    def happened(self, name: str, over: str, *by: str) -> str:
+        """Return how often a self-metric counted, also if this was its first time.
+
+        It is not there before it counts, and to `increase` a new series has not increased.
+        """
+        series = self._foreign(name)
+        before = f"offset {over.strip('[]')}"
+        return (
+            f"{_sum(f'increase({series}{over})', by)} > 0\n"
+            f"or\n{_sum(series, by)}\nunless\n{_sum(f'{series} {before}', by)}"
+        )
+
+    def scraped(self, name: str) -> str:
+        """Return what Prometheus says of its scrapes: `up`, `scrape_duration_seconds`, ..."""
+        return self._foreign(name)
+
+    def grouped(self) -> str:
+        """Return series that have every group there is."""
+        return self._select("http_request_duration_seconds_count")
+
+    # Selectors.
+
+    def _select(self, name: str, where: str = "") -> str:
+        return self._foreign(f"{self.service.prefix}{name}", where)
+
+    def _select_grouped(self, name: str, where: str = "") -> str:
+        return self._select(name, ",".join(filter(None, (self._group_matcher, where))))
+
+    def _foreign(self, name: str, where: str = "") -> str:
+        matchers = ",".join(filter(None, (*self._matchers, where)))
+        return f"{name}{{{matchers}}}" if matchers else name
+
+
+def among(series: str, label: str, best: str) -> str:
+    """Return those series whose label is among the ten best over the whole range."""
+    return f"{series}\nand on ({label})\ntopk(10, {best})"
+
+
+def burn(share: str, objective: Objective) -> str:
+    """Return how many times faster than allowed the budget is used up."""
+    return f"(\n{share}\n)\n/ {objective.budget:f}"
+
+
+def _sum(series: str, by: tuple[str, ...]) -> str:
+    return f"sum by ({', '.join(by)}) ({series})" if by else f"sum({series})"
+
+
+def _share(part: str, whole: str) -> str:
+    # Without any bad one there is no series, and no data says less than 0 does.
+    return f"(\n  {part}\nor\n  0 * {whole}\n)\n/\n{whole}"

@@ -1,0 +1,100 @@
+"""A real Prometheus on a free port, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE = 30.0
+"""Seconds that Prometheus may take to start and to scrape."""
+
+
+def program(name: str) -> str:
+    """Return the path of a program; without it skip, or fail where CI installs it."""
+    path = shutil.which(name)
+    if path is None:
+        message = f"{name} is not installed (Debian's package prometheus has it)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@dataclass
+class Prometheus:
+    """A server that runs; `log` is what it wrote."""
+
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str, **arguments: Any) -> Any:
+        """Return the data that an endpoint of the API answers, None while there is no answer."""
+        # Or else it may be somebody else's port, who answers something.
+        assert self.process.poll() is None, self.log.read_text()
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}"
+        query = urllib.parse.urlencode(arguments, doseq=True)
+        try:
+            with urllib.request.urlopen(f"{url}?{query}", timeout=DEADLINE) as response:
+                return json.load(response)["data"]
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise AssertionError(f"{arguments}: {error.read().decode()}") from error
+        except OSError:
+            pass  # it is starting
+        return None
+
+    def vector(self, query: str) -> list[dict[str, Any]]:
+        """Return the result of an instant query; none while Prometheus is starting."""
+        found = self.get("query", query=query)
+        return [] if found is None else found["result"]
+
+
+@contextmanager
+def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
+    """Run Prometheus with a configuration."""
+    path = program("prometheus")
+    (directory / "prometheus.yml").write_text(json.dumps(config))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    log = directory / "log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [
+                path,
+                f"--config.file={directory}/prometheus.yml",
+                f"--storage.tsdb.path={directory}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stderr=stderr,
+            stdout=stderr,
+        )
+    try:
+        yield Prometheus(port, log, process)
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+def eventually(condition: Callable[[], object], deadline: float = DEADLINE) -> bool:
+    """Ask until something holds; tell whether it did before the deadline."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)  # between two questions
+    return True
