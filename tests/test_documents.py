@@ -70,7 +70,9 @@ def test_the_code_of_a_document_runs_and_prints_what_it_says(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the examples of TLS read.
-    certificate = trustme.CA().issue_cert("localhost")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     monkeypatch.chdir(tmp_path)

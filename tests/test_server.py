@@ -13,7 +13,8 @@ import pytest
 import trustme
 from prometheus_client import generate_latest
 
-from promweb.server import TIMEOUT, MetricsServer
+from promweb.connections import TIMEOUT
+from promweb.server import MetricsServer
 
 from .legs import LEGS, Leg
 from .samples import samples
@@ -261,7 +262,8 @@ def test_two_servers_run_side_by_side(shared_metrics: Any, server: MetricsServer
 
 def test_taken_port_is_an_error(metrics: Any, server: MetricsServer) -> None:
     def servers() -> list[str]:
-        return [t.name for t in threading.enumerate() if t.name.startswith("promweb-")]
+        names = [t.name for t in threading.enumerate()]
+        return [n for n in names if n.startswith("promweb-") and n != "promweb-client"]
 
     running = servers()
     with pytest.raises(OSError, match="ddress already in use"):

@@ -6,7 +6,6 @@ The application's methods are replaced on the object, as Quart's documentation d
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -21,6 +20,7 @@ from ..core.exchange import current
 from ..core.metrics import MetricsBase
 from ..core.site import Site
 from ..core.websockets import Connection
+from . import wsgi
 from .asgi import end, measured, shelter
 from .scraping import SharedWork, breathe
 from .shared import WebMetrics, find_exchange
@@ -45,7 +45,7 @@ class AsyncPrometheusMetrics(WebMetrics):
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         app = quart.Quart("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
-        return partial(_wsgi, app)
+        return partial(wsgi.answer, app)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         decorated = super()._protected(view)
@@ -168,27 +168,3 @@ def _attach(site: Site) -> None:
     app.full_dispatch_request = full_dispatch_request
     app.handle_exception = handle_exception
     app.full_dispatch_websocket = full_dispatch_websocket
-
-
-def _wsgi(app: quart.Quart, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Answer a WSGI request with a Quart application, in an event loop of its own."""
-    headers = {
-        key[5:].replace("_", "-"): value
-        for key, value in environ.items()
-        if key.startswith("HTTP_")
-    }
-    headers["Remote-Addr"] = environ["REMOTE_ADDR"]
-
-    async def answer() -> tuple[Any, bytes]:
-        path = environ["PATH_INFO"]
-        if environ.get("QUERY_STRING"):
-            path = f"{path}?{environ['QUERY_STRING']}"
-        method, scheme = environ["REQUEST_METHOD"], environ["wsgi.url_scheme"]
-        async with app.test_request_context(path, method=method, headers=headers, scheme=scheme):
-            response: Any = await app.full_dispatch_request()
-            data = response.get_data()  # not awaitable for Werkzeug's own error responses
-            return response, await data if inspect.isawaitable(data) else data
-
-    response, body = asyncio.run(answer())
-    start_response(response.status, list(response.headers.items()))
-    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from ssl import SSLContext
 from typing import Any
 
 from ..core.exchange import Exchange, current
@@ -25,12 +26,13 @@ class WebMetrics(MetricsBase):
         port: int,
         host: str = "0.0.0.0",
         endpoint: str = "/metrics",
-        ssl: dict[str, str] | None = None,
+        ssl: Mapping[str, str] | SSLContext | None = None,
     ) -> MetricsServer:
         """Serve the metrics from a thread and a port of their own, and nothing else there.
 
         `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
-        dictionary of two paths, `cert` and `key`. `metrics_decorator` applies here as well.
+        dictionary of paths: `cert`, `key`, and `client_ca` where clients have to show a
+        certificate; or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well.
         Raises `OSError` if the port is taken; under Flask's reloader, whose parent process has it
         then, a free one is taken and logged.
         """
