@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -22,6 +23,7 @@ from promweb import (
     RESTfulPrometheusMetrics,
     __version__,
 )
+from promweb.security import all_of, allow_networks, basic_auth, bearer_token
 from promweb.server import MetricsServer
 from promweb.testing import assert_metric_delta, isolated_registry, snapshot
 
@@ -221,6 +223,26 @@ async def use() -> None:
     assert_type(async_metrics.start_http_server(0), MetricsServer)
     async for chunk in stream():
         assert_type(chunk, bytes)
+
+
+# --- access --------------------------------------------------------------------------------------
+
+
+@bearer_token("token", "another")
+def inside(name: str) -> str:
+    return name
+
+
+@all_of(allow_networks("10.0.0.0/8", trusted_proxies=1), basic_auth("user", "password"))
+async def within(name: str) -> str:
+    return name
+
+
+assert_type(inside("x"), str)
+PrometheusMetrics(app, metrics_decorator=bearer_token("token"))
+AsyncPrometheusMetrics(quart_app, metrics_decorator=all_of(bearer_token("token")))
+later.start_http_server(9100, "127.0.0.1", ssl={"cert": "a", "key": "b", "client_ca": "c"})
+later.start_http_server(9100, "127.0.0.1", ssl=ssl.create_default_context())
 
 
 # --- tests of users ------------------------------------------------------------------------------
