@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 BENCH := .venv-bench/bin
+AUDIT := .venv-audit/bin
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest bench bench-e2e clean
+.PHONY: demo test lint check test-oldest bench bench-e2e wheel licences audit clean
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -36,6 +38,30 @@ bench: .venv-bench/ready
 bench-e2e: .venv-bench/ready
 	$(BENCH)/python -m benchmarks.e2e $(ARGS)
 
+# The same sources make the same wheel, whatever their dates and their permissions are.
+wheel: .venv/ready
+	rm -rf dist build/again
+	mkdir -p dist build/again
+	(umask 077; cp -R pyproject.toml README.md LICENSE promweb build/again)
+	$(BIN)/pip wheel -q --no-deps -w dist .
+	$(BIN)/pip wheel -q --no-deps -w build/again/dist ./build/again
+	cmp dist/*.whl build/again/dist/*.whl
+	$(BIN)/python -c 'import hashlib, sys; [print(hashlib.sha256(open(p, "rb").read()).hexdigest(), p) for p in sys.argv[1:]]' dist/*.whl
+
+# What promweb installs: its licences, and then its known vulnerabilities, which takes network.
+licences: build/runtime/ready
+	$(AUDIT)/python -m tests.audit build/runtime --licences
+
+audit: build/runtime/ready
+	$(AUDIT)/python -m tests.audit build/runtime
+
+build/runtime/ready: pyproject.toml
+	$(call bootstrap,.venv-audit)
+	$(AUDIT)/pip install -q pip-audit
+	rm -rf build/runtime
+	$(AUDIT)/pip install -q --target build/runtime '.[flask,quart,cli]'
+	@touch $@
+
 .venv/ready: pyproject.toml
 	$(call bootstrap,.venv)
 	$(BIN)/pip install -q -e '.[flask,quart,cli]' --group dev
@@ -58,4 +84,4 @@ $(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
 endef
 
 clean:
-	rm -rf .venv .venv-oldest .venv-bench .coverage* dist build
+	rm -rf .venv .venv-oldest .venv-bench .venv-audit .coverage* dist build
