@@ -162,13 +162,3 @@ def test_initialising_again_after_an_error(leg: Leg) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="flask_http_request_duration_seconds"):
             metrics.init_app(app)
-
-
-def test_multiprocess_mode_is_warned_about_once(
-    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/nowhere")
-    with caplog.at_level("WARNING", "promweb"):
-        for _ in range(2):
-            leg.make_metrics(None)
-    assert caplog.text.count("PROMETHEUS_MULTIPROC_DIR") == 1

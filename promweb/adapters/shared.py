@@ -13,13 +13,27 @@ from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
 from ..core.problems import logger
 from ..core.site import Site
+from ..core.storage import Storage
 from ..server import MetricsServer, serve
 
 __all__ = ["WebMetrics", "announced_size", "find_exchange"]
 
 
+DIRECTORY_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+"""What names the directory of multiprocess mode; prometheus_client deprecates the second."""
+
+
 class WebMetrics(MetricsBase):
-    """Metrics that can be served from a port of their own."""
+    """Metrics that can be served from a port of their own, and be those of several processes."""
+
+    @staticmethod
+    def _storage() -> Storage | None:
+        directory = next(filter(None, map(os.environ.get, DIRECTORY_VARIABLES)), None)
+        if directory is None:
+            return None
+        from ..multiprocess.setup import storage_of  # only who needs it loads it
+
+        return storage_of(directory)
 
     def start_http_server(
         self,

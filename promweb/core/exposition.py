@@ -77,10 +77,9 @@ def render(
     encode, content_type = _negotiate(accept)
     openmetrics = content_type.startswith("application/openmetrics-text")
     format = Format(encode, openmetrics, content_type.partition("escaping=")[2])
-    source: Any = registry.restricted_registry(names) if names else registry
-    with_created = created_series_enabled()
+    with_created = not Catalog.is_shared(registry) and created_series_enabled()
     chunks: list[bytes] = []
-    for metric in source.collect():
+    for metric in Catalog.collect(registry, names, breathe):
         pieces = _write(metric, format, with_created)
         while chunk := "".join(islice(pieces, _CHUNK)):
             chunks.append(chunk.encode())
@@ -93,9 +92,9 @@ def render(
 def _write(metric: Metric, format: Format, with_created: bool) -> Iterator[str]:
     """Yield the text of a metric, by its layout if it is a family that has one."""
     if isinstance(metric, FamilyMetric):
-        layout = metric.family.layout(format, with_created, metric.names)
-        if layout is not None:
-            return layout.write(metric.family.label_sets())
+        pieces = metric.write(format, with_created)
+        if pieces is not None:
+            return pieces
     return iter((format.write(metric),))
 
 

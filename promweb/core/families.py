@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 
 from .children import Child, Lock, NumberChild, ObservedChild
 from .rendering import FamilyMetric, Format, LabelValues, Layout, Shape, text_of, texts_of_counts
+from .storage import Storage
 
 __all__ = [
     "OVERFLOW",
@@ -67,6 +68,8 @@ class Family(Generic[ChildT]):
     client_class: ClassVar[type[Any]]
     child_class: ClassVar[type[Any]]
     bounds: Sequence[float] = ()
+    totals: tuple[DerivedCounterFamily, ...] = ()
+    """The counters that are derived from this family and kept in a storage."""
 
     shape: Shape
     """The samples of a label set, in order: name suffix, and the `le` label of a bucket."""
@@ -94,6 +97,7 @@ class Family(Generic[ChildT]):
         self.unit = definition.unit
         self.max_series = max_series
         self.on_fold: Callable[[str], None] | None = None
+        self.storage: Storage | None = None
         self.hidden_while_empty = False
         self.lock: Lock = threading.RLock()
         self.children: dict[LabelValues, ChildT] = {}
@@ -142,13 +146,24 @@ class Family(Generic[ChildT]):
             ):
                 child = self.children.get(candidate)
                 if child is None and len(self.children) < room:
-                    child = self.children[candidate] = self.child_class(self)
+                    child = self.children[candidate] = self._make_child(candidate)
                 if child is not None:
                     break
         assert child is not None, "only `everything` can take the last place"
         if self.on_fold is not None:
             self.on_fold(self.given_name)
         return child
+
+    def _make_child(self, values: LabelValues) -> ChildT:
+        if self.storage is None:
+            return self.child_class(self)  # type: ignore[no-any-return]
+        return self.storage.make_child(self, values)  # type: ignore[no-any-return]
+
+    def keep_in(self, storage: Storage) -> None:
+        """Keep the numbers in `storage` from now on; nothing has been recorded yet."""
+        self.storage = storage
+        for values in self.children:
+            self.children[values] = self._make_child(values)
 
     def clear(self) -> None:
         """Start from zero in a forked child, where another thread may have held the lock."""
@@ -206,10 +221,41 @@ class CounterFamily(Family[NumberChild]):
 
 
 class GaugeFamily(Family[NumberChild]):
+    """A gauge; `mode` says how the numbers of several processes become one.
+
+    The modes are prometheus_client's. The default sums up the processes that are alive: what a
+    killed process had in progress is over, and restarted workers add no series.
+    """
+
     client_class = Gauge
     child_class = NumberChild
 
     shape = (("", None),)
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labelnames: Iterable[str] = (),
+        *,
+        max_series: int = 1000,
+        multiprocess_mode: str = "livesum",
+        **options: Any,
+    ) -> None:
+        if multiprocess_mode.endswith("mostrecent"):
+            raise ValueError(
+                f"multiprocess_mode={multiprocess_mode!r} is for gauges that are set; "
+                "one that counts up and down can be livesum, sum, liveall, all, min or max"
+            )
+        self.mode = multiprocess_mode
+        super().__init__(
+            name,
+            documentation,
+            labelnames,
+            max_series=max_series,
+            multiprocess_mode=multiprocess_mode,
+            **options,
+        )
 
     def numbers(self, child: NumberChild) -> list[float]:
         return [child.value]
@@ -291,11 +337,26 @@ class DerivedCounterFamily(CounterFamily):
     ) -> None:
         self.source = source
         self._index = source.labelnames.index(summed_over)
-        super().__init__(name, documentation, self._without(source.labelnames))
+        super().__init__(
+            name,
+            documentation,
+            self._without(source.labelnames),
+            max_series=source.max_series,
+        )
 
     @property
     def schema(self) -> tuple[object, ...]:
         return (*super().schema, id(self.source))
+
+    def keep_in(self, storage: Storage) -> None:
+        """Be recorded after all: others read the storage, and do not know what is derived."""
+        super().keep_in(storage)
+        others = (total for total in self.source.totals if total.name != self.name)
+        self.source.totals = (*others, self)
+
+    def total(self, values: LabelValues) -> NumberChild:
+        """Return the child that counts what a label set of the source observes."""
+        return self.child(self._without(values))
 
     def label_sets(self) -> LabelSets[NumberChild]:
         totals: dict[LabelValues, NumberChild] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from .grouping import Grouping
 from .instruments import Instrument, Mark
 from .labels import LabelPlan
 from .site import Site
+from .storage import Storage
 from .version import __version__
 from .wrapping import Probe, wrap
 
@@ -144,12 +144,7 @@ class MetricsBase(ABC):
         self.version: str = __version__
         self.exemplar = exemplar
         self._patterns = options.read_patterns(excluded_paths)
-        self._catalog = Catalog.of(self.registry)
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            self._catalog.problems.warn(
-                "PROMETHEUS_MULTIPROC_DIR is set, but promweb's metrics are those of one process: "
-                "a scrape shows the worker that answers it. Give each worker a port of its own."
-            )
+        self._catalog = Catalog.of(self.registry, self._storage())
         self._exemplar_reader()
         # Wrong arguments are reported here, not when an app factory runs.
         DefaultMetrics.check(
@@ -464,6 +459,11 @@ class MetricsBase(ABC):
             site = app.extensions["promweb"] = Site(app, self.clock)
             self._attach(site)
         return site
+
+    @staticmethod
+    def _storage() -> Storage | None:
+        """Return where this process keeps numbers that others share; None if nowhere."""
+        return None
 
     @abstractmethod
     def _check_app(self, app: Any) -> None:

@@ -55,7 +55,13 @@ class FamilyMetric(Metric):
     def samples(self) -> list[Sample]:  # type: ignore[override]
         """The samples of all label sets, as of now."""
         rows = self.family.label_sets()
-        return list(_samples(self.family, rows, created_series_enabled(), self.names))
+        with_created = self.family.storage is None and created_series_enabled()
+        return list(_samples(self.family, rows, with_created, self.names))
+
+    def write(self, format: Format, with_created: bool) -> Iterator[str] | None:
+        """Return the text in pieces, by the family's layout; None if it has none."""
+        layout = self.family.layout(format, with_created, self.names)
+        return None if layout is None else layout.write(self.family.label_sets())
 
     def _restricted_metric(self, names: Iterable[str]) -> FamilyMetric | None:
         """Do what prometheus_client's private method of this name does, without the samples.
@@ -118,9 +124,17 @@ class Layout:
             Metric(f"{family.name}_created", family.documentation, "gauge")
         )
 
-    def write(self, rows: Iterable[tuple[LabelValues, Any]]) -> Iterator[str]:
-        """Yield the text of the family with these label sets, in pieces."""
-        texts_of, kept, lines, created = self._family.texts, self._kept, self._lines, self._created
+    def write(
+        self,
+        rows: Iterable[tuple[LabelValues, Any]],
+        texts_of: Callable[[Any], tuple[str, ...]] | None = None,
+    ) -> Iterator[str]:
+        """Yield the text of the family with these label sets, in pieces.
+
+        `texts_of` gives the texts of a child; unless given, the family does.
+        """
+        texts_of = texts_of or self._family.texts
+        kept, lines, created = self._kept, self._lines, self._created
         width = (len(self._pieces) - 1) // lines if lines else 0
         before, after = bool(self._before), bool(self._after)
         openmetrics = self._format.openmetrics
@@ -212,7 +226,10 @@ def texts_of_counts(buckets: list[int]) -> list[str]:
 
 
 def created_series_enabled() -> bool:
-    """Tell whether prometheus_client exposes `_created` series; it has a switch but no getter."""
+    """Tell whether prometheus_client exposes `_created` series; it has a switch but no getter.
+
+    Not for multiprocess mode, which has none: there a metric leaves its trace in a file.
+    """
     probe = Counter("promweb_probe", "Never registered.", registry=None)
     return len(next(iter(probe.collect())).samples) > 1
 

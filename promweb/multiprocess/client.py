@@ -1,0 +1,61 @@
+"""What the installed prometheus_client does in multiprocess mode; the only user of its insides.
+
+Its files have changed: before 0.15 a key had no help text, before 0.18 a number had no timestamp.
+Whoever reads files of the one kind as the other sees nonsense, so promweb writes what the
+installed version does.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+
+from prometheus_client import values
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+__all__ = ["HAS_TIMESTAMPS", "UNKNOWN_HELP", "is_shared", "key_of", "share_new_metrics"]
+
+HAS_TIMESTAMPS = "timestamp" in inspect.signature(MmapedDict.write_value).parameters
+"""Whether a number is followed by the time that it was set at."""
+
+_HAS_HELP = "help_text" in inspect.signature(mmap_key).parameters
+
+UNKNOWN_HELP = "Multiprocess metric"
+"""The help text of a metric whose key has none."""
+
+
+def key_of(
+    metric: str, sample: str, labelnames: Sequence[str], labelvalues: Sequence[str], help: str
+) -> bytes:
+    """Return what a number is stored under."""
+    arguments = [metric, sample, list(labelnames), list(labelvalues)]
+    if _HAS_HELP:
+        arguments.append(help)
+    return mmap_key(*arguments).encode()  # type: ignore[arg-type]
+
+
+def read_key(key: bytes) -> tuple[str, str, dict[str, str], str]:
+    """Return metric name, sample name, labels and help text; raise `ValueError` for nonsense."""
+    parts = json.loads(key)
+    if type(parts) is not list or len(parts) not in (3, 4):
+        raise ValueError("not a key")
+    metric, sample, labels, help = parts if len(parts) == 4 else (*parts, UNKNOWN_HELP)
+    strings = (metric, sample, help, *labels.values()) if type(labels) is dict else (None,)
+    if not all(type(string) is str for string in strings):
+        raise ValueError("not a key")
+    return metric, sample, labels, help
+
+
+def is_shared() -> bool:
+    """Tell whether prometheus_client's new metrics keep their numbers in files."""
+    return bool(getattr(values.ValueClass, "_multiprocess", False))
+
+
+def share_new_metrics() -> None:
+    """Have metrics of prometheus_client that are made from now on keep their numbers in files.
+
+    It decides that once, when it is imported.
+    """
+    if not is_shared():
+        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]

@@ -1,0 +1,210 @@
+"""Children that keep their numbers in the files of this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from ..core.children import NumberChild, ObservedChild
+from ..core.families import CounterFamily, Family, GaugeFamily, HistogramFamily
+from ..core.problems import logger
+from ..core.rendering import LabelValues, text_of
+from .client import key_of
+from .directory import Directory
+from .writing import OwnFile
+
+__all__ = ["FileStorage"]
+
+Place = tuple[Any, int]
+"""Where a number is: something with doubles, and the index in there."""
+
+
+class FileStorage:
+    """The files of this process in one directory. See `core.storage.Storage`.
+
+    Nothing here raises: where a file cannot be written, numbers are counted in memory, and a
+    message says so once.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._start()
+        self._skipped = CounterFamily(
+            "promweb_multiprocess_files_skipped_total",
+            "Files that were left out of a scrape because they could not be read.",
+            ("reason",),
+        )
+        self._skipped.keep_in(self)
+        self.directory = Directory(path, lambda reason: self._skipped.child((reason,)).inc())
+        _storages.add(self)
+
+    def _start(self) -> None:
+        self._lock = threading.RLock()
+        self._files: dict[str, OwnFile] = {}
+        self._failed = False
+
+    def make_child(self, family: Family[Any], values: LabelValues) -> Any:
+        if issubclass(family.child_class, ObservedChild):
+            return StoredObservations(family, self, values)
+        return StoredNumber(family, self, values)
+
+    def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
+        return self.directory.collect(names, breathe)
+
+    def place(
+        self, family: Family[Any], sample: str, values: LabelValues, le: str | None = None
+    ) -> Place:
+        """Return a place for a number that starts at zero."""
+        kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
+        labelnames = family.labelnames if le is None else (*family.labelnames, "le")
+        labelvalues = values if le is None else (*values, le)
+        key = key_of(family.name, sample, labelnames, labelvalues, family.documentation)
+        try:
+            with self._lock:
+                file = self._files.get(kind)
+                if file is None:
+                    file = self._files[kind] = OwnFile(self.path, kind)
+                return file.add(key)
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                logger.error(
+                    "promweb cannot write to %s: %s. What this process counts in new series is "
+                    "not seen by scrapes.",
+                    self.path,
+                    error,
+                )
+            return array("d", (0.0, 0.0)), 0
+
+    def leave_to_parent(self) -> None:
+        """Have nothing in a forked child; files are made when something is recorded."""
+        for file in self._files.values():
+            file.abandon()
+        self._start()
+        self.directory.forget()
+
+
+class StoredNumber(NumberChild):
+    """A counter's or a gauge's value, in a file."""
+
+    __slots__ = ("_index", "_storage", "_values", "_view")
+
+    def __init__(self, owner: Family[Any], storage: FileStorage, values: LabelValues) -> None:
+        self._storage = storage
+        self._values = values
+        super().__init__(owner)
+        self._find_place()
+
+    def clear(self) -> None:
+        self._view: Any = None
+        super().clear()
+
+    @property
+    def value(self) -> float:
+        """What this process counted."""
+        return 0.0 if self._view is None else self._view[self._index]
+
+    @value.setter
+    def value(self, value: float) -> None:
+        """There is nothing to clear."""
+
+    def inc(self, amount: float = 1.0) -> None:
+        with self.owner.lock:
+            if self._view is None:
+                self._find_place()
+            self._view[self._index] += amount
+
+    def dec(self, amount: float = 1.0) -> None:
+        self.inc(-amount)
+
+    def _find_place(self) -> None:
+        family: Any = self.owner
+        sample = family.name + family.shape[0][0]
+        self._view, self._index = self._storage.place(family, sample, self._values)
+
+
+class StoredObservations(ObservedChild):
+    """A histogram's or a summary's observations, in a file. None is pending: a process may be
+    killed at any time, and what it has answered is to be counted."""
+
+    __slots__ = ("_buckets_at", "_storage", "_sum_at", "_totals", "_values")
+
+    def __init__(self, owner: Family[Any], storage: FileStorage, values: LabelValues) -> None:
+        self._storage = storage
+        self._values = values
+        super().__init__(owner)
+        self._find_places()
+
+    def clear(self) -> None:
+        super().clear()
+        self.pending = _Through(self.observe)  # type: ignore[assignment]
+        self._buckets_at: list[Place] = []
+
+    def observe(self, amount: float) -> None:
+        """Record one observation; below zero (a clock may go backwards) it is zero."""
+        amount = max(amount, 0.0)
+        with self.owner.lock:
+            if not self._buckets_at:
+                self._find_places()
+            view, index = self._buckets_at[bisect_left(self.owner.bounds, amount)]
+            view[index] += 1.0
+            view, index = self._sum_at
+            view[index] += amount
+            for total in self._totals:
+                total.inc()
+
+    def fold(self) -> None:
+        """Nothing is ever pending."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.snapshot()[0])
+
+    def snapshot(self) -> tuple[list[int], float]:
+        with self.owner.lock:
+            if not self._buckets_at:
+                return [0] * len(self.owner.bounds), 0.0
+            view, index = self._sum_at
+            return [int(view[index]) for view, index in self._buckets_at], view[index]
+
+    def _find_places(self) -> None:
+        family: Any = self.owner
+        place, name, values = self._storage.place, family.name, self._values
+        if isinstance(family, HistogramFamily):
+            self._buckets_at = [
+                place(family, f"{name}_bucket", values, text_of(bound)) for bound in family.bounds
+            ]
+        else:
+            self._buckets_at = [place(family, f"{name}_count", values)]
+        self._sum_at = place(family, f"{name}_sum", values)
+        self._totals = [total.total(values) for total in family.totals]
+
+
+class _Through:
+    """What is put down here is recorded at once, so there is never anything to fold."""
+
+    __slots__ = ("append",)
+
+    def __init__(self, record: Callable[[float], None]) -> None:
+        self.append = record
+
+    def __len__(self) -> int:
+        return 0
+
+
+_storages: weakref.WeakSet[FileStorage] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for storage in _storages:
+        storage.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,0 +1,110 @@
+"""A process's own files: made whole, locked as long as it lives, written through a mapping.
+
+A number is written through an aligned view of doubles, in one store, so that nobody can see half
+of it. A file that is full grows and is mapped anew; who has a place in an older mapping keeps it,
+because all mappings of a file show the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from contextlib import suppress
+from typing import Any
+
+from . import naming
+from .client import HAS_TIMESTAMPS
+
+__all__ = ["HEADER", "STRIDE", "OwnFile", "entry"]
+
+HEADER = 8
+"""Bytes before the first entry: how many are used, and padding."""
+
+STRIDE = 16 if HAS_TIMESTAMPS else 8
+"""Bytes of a number, with its timestamp if it has one."""
+
+_FIRST_SIZE = 1 << 16
+_UNFINISHED = ".new"
+
+
+def entry(key: bytes, value: float = 0.0, timestamp: float = 0.0) -> bytes:
+    """Return a number as it is stored: length of the key, key, padding to 8 bytes, number."""
+    padded = key + b" " * (8 - (len(key) + 4) % 8)
+    numbers = (value, timestamp)[: STRIDE // 8]
+    return struct.pack(f"=i{len(padded)}s{len(numbers)}d", len(key), padded, *numbers)
+
+
+class OwnFile:
+    """A file that this process writes. Raises `OSError` where it cannot.
+
+    Who holds the lock of a file is alive. The lock belongs to a descriptor of its own: a mapping
+    duplicates its descriptor, and the lock would then live on in every forked child that has a
+    mapping left somewhere.
+    """
+
+    def __init__(self, directory: str, kind: str) -> None:
+        self.path, self._lock = _create(directory, naming.new_name(kind, os.getpid()))
+        self._size = _FIRST_SIZE
+        self._used = HEADER
+        try:
+            self._map()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def add(self, key: bytes) -> tuple[Any, int]:
+        """Add a number; return a view of doubles and where it is in there."""
+        data = entry(key)
+        end = self._used + len(data)
+        size = self._size
+        while end > size:
+            size *= 2
+        if size != self._size:
+            _reserve(self._lock, self._size, size)
+            self._size = size
+            self._map()
+        self._mapping[self._used : end] = data
+        # Only now: who reads up to here must find a whole entry.
+        self._ints[0] = self._used = end
+        return self._doubles, (end - STRIDE) // 8
+
+    def abandon(self) -> None:
+        """Let go of the lock in a forked child: the file is its parent's."""
+        os.close(self._lock)
+
+    def _map(self) -> None:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._mapping = mmap.mmap(descriptor, self._size)
+        finally:
+            os.close(descriptor)
+        view = memoryview(self._mapping)
+        self._ints, self._doubles = view.cast("i"), view.cast("d")
+
+
+def _create(directory: str, name: str) -> tuple[str, int]:
+    """Make a file that is locked before it has its name; return its path and the descriptor."""
+    path = os.path.join(directory, name)
+    unfinished = path + _UNFINISHED
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _reserve(descriptor, 0, _FIRST_SIZE)
+        os.pwrite(descriptor, struct.pack("=ii", HEADER, 0), 0)
+        os.rename(unfinished, path)
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+    return path, descriptor
+
+
+def _reserve(descriptor: int, start: int, end: int) -> None:
+    """Have the disk keep room: writing to a mapping that has none kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, start, end - start)
+    elif os.pwrite(descriptor, bytes(end - start), start) < end - start:
+        raise OSError("no room")
