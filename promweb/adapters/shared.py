@@ -13,14 +13,10 @@ from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
 from ..core.problems import logger
 from ..core.site import Site
-from ..core.storage import Storage
+from ..core.storage import Storage, shared_directory
 from ..server import MetricsServer, serve
 
 __all__ = ["WebMetrics", "announced_size", "find_exchange"]
-
-
-DIRECTORY_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
-"""What names the directory of multiprocess mode; prometheus_client deprecates the second."""
 
 
 class WebMetrics(MetricsBase):
@@ -28,7 +24,7 @@ class WebMetrics(MetricsBase):
 
     @staticmethod
     def _storage() -> Storage | None:
-        directory = next(filter(None, map(os.environ.get, DIRECTORY_VARIABLES)), None)
+        directory = shared_directory()
         if directory is None:
             return None
         from ..multiprocess.setup import storage_of  # only who needs it loads it

@@ -18,6 +18,10 @@ __all__ = ["Catalog"]
 
 FamilyT = TypeVar("FamilyT", bound=Family[Any])
 
+# Information is that of the workers that live, one series for all of them. prometheus_client before
+# 0.15 does not know the first mode, and nothing public says which there are.
+_INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
+
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
 
 
@@ -110,7 +114,7 @@ class Catalog:
             known = self._infos.get(name)
             try:
                 gauge = Gauge(
-                    name, documentation, labelnames, registry=registry, multiprocess_mode="max"
+                    name, documentation, labelnames, registry=registry, multiprocess_mode=_INFO_MODE
                 )
             except ValueError as error:
                 if known is None or known[1] != labelnames:

@@ -162,6 +162,7 @@ class Family(Generic[ChildT]):
     def keep_in(self, storage: Storage) -> None:
         """Keep the numbers in `storage` from now on; nothing has been recorded yet."""
         self.storage = storage
+        storage.accept(self)
         for values in self.children:
             self.children[values] = self._make_child(values)
 

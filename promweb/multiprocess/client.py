@@ -1,6 +1,6 @@
 """What the installed prometheus_client does in multiprocess mode; the only user of its insides.
 
-Its files have changed: before 0.15 a key had no help text, before 0.18 a number had no timestamp.
+Its files have changed: before 0.16 a key had no help text, before 0.18 a number had no timestamp.
 Whoever reads files of the one kind as the other sees nonsense, so promweb writes what the
 installed version does.
 """
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from prometheus_client import values
+from prometheus_client import REGISTRY, values
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-__all__ = ["HAS_TIMESTAMPS", "UNKNOWN_HELP", "is_shared", "key_of", "share_new_metrics"]
+__all__ = ["HAS_TIMESTAMPS", "UNKNOWN_HELP", "is_shared", "key_of", "read_key", "share_new_metrics"]
 
 HAS_TIMESTAMPS = "timestamp" in inspect.signature(MmapedDict.write_value).parameters
 """Whether a number is followed by the time that it was set at."""
@@ -25,14 +27,10 @@ UNKNOWN_HELP = "Multiprocess metric"
 """The help text of a metric whose key has none."""
 
 
-def key_of(
-    metric: str, sample: str, labelnames: Sequence[str], labelvalues: Sequence[str], help: str
-) -> bytes:
+def key_of(metric: str, sample: str, labels: Mapping[str, str], help: str) -> bytes:
     """Return what a number is stored under."""
-    arguments = [metric, sample, list(labelnames), list(labelvalues)]
-    if _HAS_HELP:
-        arguments.append(help)
-    return mmap_key(*arguments).encode()  # type: ignore[arg-type]
+    arguments: list[Any] = [metric, sample, list(labels), list(labels.values())]
+    return mmap_key(*arguments, *([help] if _HAS_HELP else [])).encode()
 
 
 def read_key(key: bytes) -> tuple[str, str, dict[str, str], str]:
@@ -52,10 +50,14 @@ def is_shared() -> bool:
     return bool(getattr(values.ValueClass, "_multiprocess", False))
 
 
-def share_new_metrics() -> None:
+def share_new_metrics() -> list[str]:
     """Have metrics of prometheus_client that are made from now on keep their numbers in files.
 
-    It decides that once, when it is imported.
+    It decides that once, when it is imported. Returns the metrics of its global registry that were
+    made before, whose numbers will not be seen.
     """
-    if not is_shared():
-        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    if is_shared():
+        return []
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    collectors = getattr(REGISTRY, "_collector_to_names", {})
+    return [metric._name for metric in collectors if isinstance(metric, MetricWrapperBase)]

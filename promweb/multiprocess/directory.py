@@ -1,22 +1,21 @@
 """What the files of a directory say: found, read and merged for each scrape.
 
-Files that cannot be read are set aside; everything else is served.
+Files that cannot be read are left out; everything else is served.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 
 from prometheus_client.metrics_core import Metric
 
 from ..core.problems import logger
-from . import naming
-from .folding import absorbed
+from . import locks, naming
+from .folding import File, Folder, absorbed, listing
 from .merging import MergedFamily, Plan, restricted
-from .naming import FileName
 from .reading import Corrupt, FileReader, Keys
 
 __all__ = ["Directory"]
@@ -24,31 +23,51 @@ __all__ = ["Directory"]
 _FORGOTTEN = 10_000
 """How many keys that nobody has any more are kept at most."""
 
+_ATTEMPTS = 5
+"""How often a scrape is begun anew because somebody folds, before it keeps them from it."""
 
-class _Found(NamedTuple):
-    """A file that was found in the directory."""
+_PATIENCE = 1.0
+"""Seconds that it waits for the one who is folding then."""
 
-    name: FileName
-    inode: int
-    size: int
+Families = list[tuple[MergedFamily, list[float]]]
 
 
 class Directory:
-    """A directory of files of numbers, and what was read of them before."""
+    """A directory of files of numbers, and what was read of them before.
 
-    def __init__(self, path: str, on_skip: Callable[[str], None]) -> None:
+    `on_skip` is called with a reason for each file that is left out; `limits` has `max_series` of
+    the metrics that promweb made.
+    """
+
+    def __init__(
+        self, path: str, on_skip: Callable[[str], None], limits: Mapping[str, int]
+    ) -> None:
         self.path = path
         self._on_skip = on_skip
-        self._logged: set[tuple[str, int]] = set()
+        self._limits = limits
+        self._logged: set[object] = set()
         self.forget()
 
     def forget(self) -> None:
         """Know nothing of the files; in a forked child, another thread may have had the lock."""
         self._lock = threading.Lock()
+        self._folder = Folder(self.path, self._limits)
         self._clear()
+
+    def fold(self) -> None:
+        """Fold what dead processes left; never raise."""
+        try:
+            self._folder.fold()
+        except OSError as error:
+            self._warn(
+                "fold",
+                f"promweb cannot fold what dead processes left in {self.path}: {error}. "
+                "Nothing is lost, but the files pile up.",
+            )
 
     def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
         """Yield the merged families, restricted to the sample names in `names`."""
+        self.fold()
         with self._lock:
             families = self._read(breathe)
         wanted = frozenset(names) if names else None
@@ -64,78 +83,62 @@ class Directory:
         self._files: dict[str, FileReader] = {}
         self._plans: dict[str, tuple[object, Plan]] = {}
 
-    def _read(self, breathe: Callable[[], None]) -> list[tuple[MergedFamily, list[float]]]:
-        """Return the families and their numbers, of a moment in which nothing was folded."""
-        while True:
-            before = self._folded()
-            kinds = self._update(before, breathe)
-            result: dict[str, tuple[MergedFamily, list[float]]] = {}
-            for kind, files in kinds.items():
-                plan = self._plan(kind, files)
-                numbers = plan.numbers()
-                breathe()
-                for family in plan.families:
-                    result.setdefault(family.name, (family, numbers))
-            if {name: inode for name, (inode, _) in self._folded().items()} == {
-                name: inode for name, (inode, _) in before.items()
-            }:
-                self._tidy()
-                return list(result.values())
+    def _read(self, breathe: Callable[[], None]) -> Families:
+        """Return the families and their numbers, of a moment in which nobody folded."""
+        with ExitStack() as stack:
+            try:
+                for attempt in range(_ATTEMPTS + 1):
+                    if attempt == _ATTEMPTS:
+                        path = os.path.join(self.path, naming.LOCK)
+                        stack.enter_context(locks.exclusive(path, _PATIENCE))
+                    before = self._folded()
+                    families = self._merge(before, breathe)
+                    if before.keys() == self._folded().keys():
+                        break
+            except OSError as error:
+                self._skip((self.path, 0), "unreadable", str(error))
+                return []
+        if len(self._keys) > _FORGOTTEN + 2 * sum(len(f.keys) for f in self._files.values()):
+            self._clear()
+        return families
 
-    def _folded(self) -> dict[str, tuple[int, frozenset[tuple[str, int]]]]:
-        """Return the folded files: inode, and the names and inodes of what is in it already."""
+    def _folded(self) -> dict[tuple[str, int], frozenset[tuple[str, int]]]:
+        """Return the folded files, and what each has in it."""
         found = {}
-        for file in self._list():
+        for file in listing(self.path)[0]:
             if file.name.is_folded:
                 reader = self._reader(file)
-                if reader is not None:
-                    found[file.name.name] = (file.inode, absorbed(reader))
+                found[file.identity] = frozenset() if reader is None else absorbed(reader)
         return found
 
-    def _update(
+    def _merge(
         self,
-        folded: dict[str, tuple[int, frozenset[tuple[str, int]]]],
+        folded: Mapping[tuple[str, int], frozenset[tuple[str, int]]],
         breathe: Callable[[], None],
-    ) -> dict[str, list[tuple[FileReader, str]]]:
-        """Return readers that are up to date, and whose process each file is, by kind."""
-        skipped = frozenset().union(*(names for _, names in folded.values()))
+    ) -> Families:
+        files, foreign = listing(self.path)
+        for identity in foreign:
+            self._skip(identity, "foreign")
+        done = frozenset[tuple[str, int]]().union(*folded.values())
         kinds: dict[str, list[tuple[FileReader, str]]] = {}
-        there = set()
-        for file in self._list():
-            name = file.name.name
-            there.add(name)
-            if (name, file.inode) in skipped:
-                continue
-            reader = self._reader(file)
+        for file in files:
+            reader = None if file.identity in done else self._reader(file)
             if reader is not None and reader.keys:
                 kinds.setdefault(file.name.kind, []).append((reader, file.name.owner))
             breathe()
-        for name in self._files.keys() - there:
+        for name in self._files.keys() - {file.name.name for file in files}:
             del self._files[name]
-        return kinds
+        families: dict[str, tuple[MergedFamily, list[float]]] = {}
+        for kind, readers in kinds.items():
+            plan = self._plan(kind, readers)
+            breathe()
+            numbers = plan.numbers()
+            for family in plan.families:
+                families.setdefault(family.name, (family, numbers))
+            breathe()
+        return list(families.values())
 
-    def _list(self) -> list[_Found]:
-        """Return the files there are, in an order that stays."""
-        found = []
-        try:
-            with os.scandir(self.path) as entries:
-                for entry in entries:
-                    if not entry.name.endswith(naming.SUFFIX):
-                        continue
-                    name = naming.parse(entry.name)
-                    try:
-                        status = entry.stat()
-                    except FileNotFoundError:
-                        continue
-                    if name is None:
-                        self._skip(entry.name, status.st_ino, "foreign")
-                    else:
-                        found.append(_Found(name, status.st_ino, status.st_size))
-        except OSError as error:
-            self._skip(self.path, 0, "unreadable", str(error))
-        return sorted(found)
-
-    def _reader(self, file: _Found) -> FileReader | None:
+    def _reader(self, file: File) -> FileReader | None:
         """Return a file's reader, None if it is gone or cannot be read."""
         name = file.name.name
         reader = self._files.get(name)
@@ -144,10 +147,11 @@ class Directory:
                 reader = self._files[name] = FileReader(os.path.join(self.path, name), self._keys)
             reader.update(file.size)
         except FileNotFoundError:
+            self._files.pop(name, None)
             return None
         except Corrupt as error:
             self._files.pop(name, None)
-            self._skip(name, file.inode, str(error))
+            self._skip(file.identity, str(error))
             return None
         return reader
 
@@ -161,21 +165,17 @@ class Directory:
         self._plans[kind] = (shape, plan)
         return plan
 
-    def _tidy(self) -> None:
-        """Forget everything if most keys that are known are nobody's any more."""
-        if len(self._keys) > _FORGOTTEN + 2 * sum(len(f.keys) for f in self._files.values()):
-            self._clear()
-
-    def _skip(self, name: str, inode: int, reason: str, detail: str = "") -> None:
-        """Count a file that was set aside, and say so once."""
+    def _skip(self, identity: tuple[str, int], reason: str, detail: str = "") -> None:
+        """Count a file that is left out, and say so once."""
         self._on_skip(reason)
-        if (name, inode) not in self._logged and len(self._logged) < 1000:
-            self._logged.add((name, inode))
-            logger.warning(
-                "promweb leaves out %s of %s, because it is %s. %s"
-                "This is logged once; promweb_multiprocess_files_skipped_total counts.",
-                name,
-                self.path,
-                reason,
-                detail,
-            )
+        self._warn(
+            identity,
+            f"promweb leaves out {os.path.join(self.path, identity[0])}, because it is {reason}. "
+            f"{detail and f'{detail}. '}This is logged once; "
+            "promweb_multiprocess_files_skipped_total counts every time.",
+        )
+
+    def _warn(self, key: object, message: str) -> None:
+        if key not in self._logged and len(self._logged) < 1000:
+            self._logged.add(key)
+            logger.warning(message)

@@ -47,10 +47,10 @@ class Plan:
         order = dict.fromkeys(chain.from_iterable(column for _, column in columns))
         self._keys = list(order)
         self._rows = [_Row(file, column, order, missing) for file, column in columns]
-        self.families = _families(self._type, self._keys)
+        self.families = _families(self._type, self._keys, may_lack=self._by_time)
 
-    def numbers(self) -> list[float]:
-        """Return the numbers of all keys, as they are now."""
+    def numbers(self) -> list[Any]:
+        """Return the numbers of all keys, as they are now; None is for no number."""
         if self._by_time:
             return _most_recent(
                 [row.read() for row in self._rows], [row.read(1) for row in self._rows]
@@ -90,19 +90,19 @@ def _columns(keys: Iterable[Key], positions: Iterable[int]) -> Iterator[dict[Key
     """Yield where a file has its keys; more than once if a key is there more than once."""
     pairs = list(zip(keys, positions, strict=True))
     while True:
-        column = dict(reversed(pairs))
+        column = dict(pairs)
         yield column
         if len(column) == len(pairs):
             return
         pairs = [(key, position) for key, position in pairs if column[key] != position]
 
 
-def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float]:
-    """Return the numbers that were set last; as in prometheus_client, NaN if none ever was."""
-    result = []
+def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float | None]:
+    """Return the numbers that were set last, None for one that never was."""
+    result: list[float | None] = []
     for numbers, set_at in zip(zip(*rows, strict=True), zip(*times, strict=True), strict=True):
         latest = max(set_at)
-        result.append(numbers[set_at.index(latest)] if latest > 0 else float("nan"))
+        result.append(numbers[set_at.index(latest)] if latest > 0 else None)
     return result
 
 
@@ -123,10 +123,12 @@ class MergedFamily:
     """The label sets of one metric name.
 
     `pattern` is a family of the core that writes such label sets fast; None where they are not
-    alike, which promweb's own always are.
+    alike, which promweb's own always are, or `may_lack` numbers.
     """
 
-    def __init__(self, type: str, name: str, help: str, label_sets: dict[Any, Any]) -> None:
+    def __init__(
+        self, type: str, name: str, help: str, label_sets: dict[Any, Any], may_lack: bool
+    ) -> None:
         self.name = name
         self.type = type
         self.help = help
@@ -135,9 +137,9 @@ class MergedFamily:
             for labels, slots in label_sets.items()
         ]
         self.labels = list(label_sets)
-        self.pattern = self._find_pattern()
+        self.pattern = None if may_lack else self._find_pattern()
 
-    def metric(self, numbers: Sequence[float]) -> Metric:
+    def metric(self, numbers: Sequence[Any]) -> Metric:
         """Return the family with these numbers."""
         if self.pattern is not None:
             return MergedMetric(self, numbers)
@@ -145,13 +147,15 @@ class MergedFamily:
         metric.samples = list(self.samples(numbers, None))
         return metric
 
-    def samples(self, numbers: Sequence[float], names: frozenset[str] | None) -> Iterator[Sample]:
+    def samples(self, numbers: Sequence[Any], names: frozenset[str] | None) -> Iterator[Sample]:
         """Yield samples, those of a histogram cumulated."""
         for labels, (_, child) in zip(self.labels, self.rows, strict=True):
             count: float | None = None
             pairs = dict(labels)
             for (name, le), slot in sorted(child.slots.items(), key=_by_bound):
                 number = numbers[slot]
+                if number is None:
+                    continue
                 if le is not None:
                     number = count = (count or 0.0) + number
                 if names is None or name in names:
@@ -243,7 +247,7 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
     return (le is None, le or 0.0)
 
 
-def _families(type: str, keys: Iterable[Key]) -> list[MergedFamily]:
+def _families(type: str, keys: Iterable[Key], *, may_lack: bool) -> list[MergedFamily]:
     """Return the families that keys belong to, with slots in the order of the keys."""
     metrics: dict[str, tuple[str, dict[Any, dict[Part, int]]]] = {}
     for slot, key in enumerate(keys):
@@ -256,7 +260,8 @@ def _families(type: str, keys: Iterable[Key]) -> list[MergedFamily]:
             slots = label_sets[key.labels] = {}
         slots[key.part] = slot
     return [
-        MergedFamily(type, name, help, label_sets) for name, (help, label_sets) in metrics.items()
+        MergedFamily(type, name, help, label_sets, may_lack)
+        for name, (help, label_sets) in metrics.items()
     ]
 
 

@@ -16,12 +16,31 @@ import re
 import secrets
 from typing import NamedTuple
 
-__all__ = ["FOLDED", "SUFFIX", "FileName", "parse"]
+__all__ = [
+    "FOLDED",
+    "LOCK",
+    "RUNS",
+    "SUFFIX",
+    "UNFINISHED",
+    "FileName",
+    "folded_name",
+    "new_name",
+    "parse",
+]
 
 SUFFIX = ".db"
 
 FOLDED = "folded"
 """What a file of dead processes has in place of a pid."""
+
+UNFINISHED = ".new"
+"""What follows the name of a file that is being made."""
+
+LOCK = "promweb.lock"
+"""The file that is locked by whoever folds."""
+
+RUNS = "promweb.runs"
+"""The file that says who used the directory since it was empty."""
 
 _OWN = "_promweb"
 

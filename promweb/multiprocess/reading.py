@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from .client import read_key
+from ..core.families import OVERFLOW
+from ..core.rendering import text_of
+from .client import key_of, read_key
 from .writing import HEADER, STRIDE
 
-__all__ = ["Corrupt", "FileReader", "Key", "Keys", "picker"]
+__all__ = ["Corrupt", "FileReader", "Key", "Keys", "Labels", "Numbers", "picker"]
 
 Labels = tuple[tuple[str, str], ...]
 Numbers = tuple[float, ...]
@@ -29,10 +31,10 @@ class Corrupt(Exception):
 class Key:
     """What a number stands for. There is one object for each, so identity is equality."""
 
-    __slots__ = ("help", "labels", "le", "metric", "part", "sample")
+    __slots__ = ("help", "labels", "le", "metric", "part", "raw", "sample")
 
     def __init__(
-        self, metric: str, sample: str, labels: Labels, le: float | None, help: str
+        self, metric: str, sample: str, labels: Labels, le: float | None, help: str, raw: bytes
     ) -> None:
         self.metric = metric
         self.sample = sample
@@ -40,6 +42,8 @@ class Key:
         """Names and values, sorted, without the `le` of a bucket."""
         self.le = le
         self.help = help
+        self.raw = raw
+        """How it was written first."""
         self.part = (sample, le)
         """Which of its label set's numbers it is."""
 
@@ -60,19 +64,29 @@ class Keys:
         metric, sample, labels, help = read_key(raw)
         bound = labels.pop("le") if "le" in labels and sample.endswith("_bucket") else None
         le = None if bound is None else float(bound)
-        key = self._read[raw] = self._one(metric, sample, tuple(sorted(labels.items())), le, help)
+        ordered = tuple(sorted(labels.items()))
+        key = self._read[raw] = self._one(metric, sample, ordered, le, help, raw)
         return key
 
     def of_process(self, key: Key, pid: str) -> Key:
         """Return the key of a number that is shown for each process."""
-        labels = {**dict(key.labels), "pid": pid}
-        return self._one(key.metric, key.sample, tuple(sorted(labels.items())), key.le, key.help)
+        labels = tuple(sorted({**dict(key.labels), "pid": pid}.items()))
+        return self._one(key.metric, key.sample, labels, key.le, key.help, key.raw)
 
-    def _one(self, metric: str, sample: str, labels: Labels, le: float | None, help: str) -> Key:
+    def overflow(self, key: Key) -> Key:
+        """Return the key of the same number of the label set that stands for too many."""
+        labels = tuple([(name, OVERFLOW) for name, _ in key.labels])
+        bound = {} if key.le is None else {"le": text_of(key.le)}
+        raw = key_of(key.metric, key.sample, {**dict(labels), **bound}, key.help)
+        return self._one(key.metric, key.sample, labels, key.le, key.help, raw)
+
+    def _one(
+        self, metric: str, sample: str, labels: Labels, le: float | None, help: str, raw: bytes
+    ) -> Key:
         identity = (metric, sample, labels, le)
         key = self._known.get(identity)
         if key is None:  # another help text does not make it another number
-            key = self._known[identity] = Key(metric, sample, labels, le, help)
+            key = self._known[identity] = Key(metric, sample, labels, le, help, raw)
         return key
 
 
@@ -89,8 +103,9 @@ class FileReader:
         self._map()
 
     @property
-    def inode(self) -> int:
-        return self._inode
+    def used(self) -> int:
+        """How many bytes the entries that were read take."""
+        return self._parsed
 
     def update(self, size: int) -> None:
         """Read the keys that are new; `size` is the file's."""
@@ -101,7 +116,10 @@ class FileReader:
         if used == self._parsed:
             return
         if used > len(self._mapping):
+            inode = self.inode
             self._map()
+            if inode != self.inode:
+                raise FileNotFoundError(self.path)
         if used > len(self._mapping):
             raise Corrupt("truncated")
         if used < self._parsed:
@@ -112,10 +130,6 @@ class FileReader:
             self._parse(used)
         except (ValueError, IndexError, RecursionError):
             raise Corrupt("garbage") from None
-
-    def numbers(self, positions: Callable[[Any], Numbers]) -> Numbers:
-        """Return the numbers as they are now; `positions` is a `picker`."""
-        return positions(self.doubles)
 
     def tail(self) -> bytes:
         """Return what follows the entries."""
@@ -158,7 +172,7 @@ class FileReader:
             raise Corrupt("unreadable") from None
         finally:
             os.close(descriptor)
-        self._inode = status.st_ino
+        self.inode = status.st_ino
         view = memoryview(self._mapping)
         self._ints, self.doubles = view.cast("i"), view.cast("d")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from threading import RLock, Thread
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -35,20 +35,28 @@ class FileStorage:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.limits: dict[str, int] = {}
+        """`max_series` of every metric that was kept here."""
         self._start()
+        self._is_forked = False
         self._skipped = CounterFamily(
             "promweb_multiprocess_files_skipped_total",
             "Files that were left out of a scrape because they could not be read.",
             ("reason",),
         )
         self._skipped.keep_in(self)
-        self.directory = Directory(path, lambda reason: self._skipped.child((reason,)).inc())
+        self.directory = Directory(
+            path, lambda reason: self._skipped.child((reason,)).inc(), self.limits
+        )
         _storages.add(self)
 
     def _start(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._files: dict[str, OwnFile] = {}
         self._failed = False
+
+    def accept(self, family: Family[Any]) -> None:
+        self.limits[family.name] = family.max_series
 
     def make_child(self, family: Family[Any], values: LabelValues) -> Any:
         if issubclass(family.child_class, ObservedChild):
@@ -63,13 +71,16 @@ class FileStorage:
     ) -> Place:
         """Return a place for a number that starts at zero."""
         kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
-        labelnames = family.labelnames if le is None else (*family.labelnames, "le")
-        labelvalues = values if le is None else (*values, le)
-        key = key_of(family.name, sample, labelnames, labelvalues, family.documentation)
+        labels = dict(zip(family.labelnames, values, strict=True))
+        if le is not None:
+            labels["le"] = le
+        key = key_of(family.name, sample, labels, family.documentation)
         try:
             with self._lock:
                 file = self._files.get(kind)
                 if file is None:
+                    if self._is_forked and not self._files:  # a new worker has its first request
+                        Thread(target=self.directory.fold, daemon=True).start()
                     file = self._files[kind] = OwnFile(self.path, kind)
                 return file.add(key)
         except OSError as error:
@@ -85,9 +96,8 @@ class FileStorage:
 
     def leave_to_parent(self) -> None:
         """Have nothing in a forked child; files are made when something is recorded."""
-        for file in self._files.values():
-            file.abandon()
         self._start()
+        self._is_forked = True
         self.directory.forget()
 
 

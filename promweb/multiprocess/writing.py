@@ -7,14 +7,13 @@ because all mappings of a file show the same.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
 from contextlib import suppress
 from typing import Any
 
-from . import naming
+from . import locks, naming
 from .client import HAS_TIMESTAMPS
 
 __all__ = ["HEADER", "STRIDE", "OwnFile", "entry"]
@@ -26,7 +25,6 @@ STRIDE = 16 if HAS_TIMESTAMPS else 8
 """Bytes of a number, with its timestamp if it has one."""
 
 _FIRST_SIZE = 1 << 16
-_UNFINISHED = ".new"
 
 
 def entry(key: bytes, value: float = 0.0, timestamp: float = 0.0) -> bytes:
@@ -51,7 +49,7 @@ class OwnFile:
         try:
             self._map()
         except BaseException:
-            os.close(self._lock)
+            locks.close(self._lock)
             raise
 
     def add(self, key: bytes) -> tuple[Any, int]:
@@ -70,10 +68,6 @@ class OwnFile:
         self._ints[0] = self._used = end
         return self._doubles, (end - STRIDE) // 8
 
-    def abandon(self) -> None:
-        """Let go of the lock in a forked child: the file is its parent's."""
-        os.close(self._lock)
-
     def _map(self) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -87,15 +81,14 @@ class OwnFile:
 def _create(directory: str, name: str) -> tuple[str, int]:
     """Make a file that is locked before it has its name; return its path and the descriptor."""
     path = os.path.join(directory, name)
-    unfinished = path + _UNFINISHED
-    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    unfinished = path + naming.UNFINISHED
+    descriptor = locks.open_locked(unfinished)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
         _reserve(descriptor, 0, _FIRST_SIZE)
         os.pwrite(descriptor, struct.pack("=ii", HEADER, 0), 0)
         os.rename(unfinished, path)
     except BaseException:
-        os.close(descriptor)
+        locks.close(descriptor)
         with suppress(OSError):
             os.unlink(unfinished)
         raise

@@ -1,0 +1,94 @@
+"""Locks on files: who holds one is alive, however it ends.
+
+The system lets go of a lock when the last copy of its descriptor is closed, also for a process
+that was killed. A forked child has copies of its parent's descriptors and closes them at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["close", "exclusive", "is_locked", "is_unsupported", "open_locked"]
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+_PAUSE = 0.005
+
+_held: set[int] = set()
+_lock = threading.RLock()
+"""No process is forked while a descriptor is opened or closed."""
+
+
+def open_locked(path: str) -> int:
+    """Make a file and lock it until this process ends; return a descriptor. Raise `OSError`."""
+    with _lock:
+        descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o644)
+        _held.add(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def close(descriptor: int) -> None:
+    """Let go of a lock."""
+    with _lock:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
+    """Hold a lock; False if another process or thread has it for longer than `wait` seconds."""
+    with _lock:
+        descriptor = os.open(path, _FLAGS, 0o644)
+        _held.add(descriptor)
+    try:
+        end = time.monotonic() + wait
+        while not (taken := _take(descriptor)) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        yield taken
+    finally:
+        close(descriptor)
+
+
+def is_locked(path: str) -> bool:
+    """Tell whether a living process holds the lock of a file. Raise `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return not _take(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_unsupported(error: OSError) -> bool:
+    """Tell whether an error means that the file system has no locks."""
+    return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        return False
+    return True
+
+
+def _close_all() -> None:
+    global _lock
+    _lock = threading.RLock()
+    while _held:
+        with suppress(OSError):
+            os.close(_held.pop())
+
+
+os.register_at_fork(
+    before=lambda: _lock.acquire(),
+    after_in_parent=lambda: _lock.release(),
+    after_in_child=_close_all,
+)

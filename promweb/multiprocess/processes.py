@@ -1,0 +1,149 @@
+"""Which files belong to living processes.
+
+promweb's files are locked by the process that writes them. prometheus_client's are not; whoever
+writes one has it mapped, which Linux tells. A pid alone says little: pids are used again, and
+some programs have other identifiers in their place. Without a `/proc` there is nothing better.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from . import locks
+from .naming import FileName
+
+__all__ = ["Living", "identify", "run_of"]
+
+_PROC = "/proc"
+
+_WRITTEN = re.compile(r"^\S+ rw-s .*?([^/\n]*/[^/\n]+\.db)$", re.MULTILINE)
+"""A line of what a process has mapped: a file that it writes, with the directory it is in."""
+
+_MARGIN = 2.0
+"""Seconds by which the clock may be set between the start of a process and its first file."""
+
+
+class Living:
+    """Tells the files of living processes from those of dead ones. When in doubt one is alive."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._name = os.path.basename(os.path.realpath(directory))
+        self._writers: dict[tuple[str, int], str] = {}
+        """The identity of the process that a file was once seen mapped by."""
+        self._mapped: dict[str, str] | None = None
+        """Which process writes which file, when somebody asked for all."""
+
+    def has(self, name: FileName, inode: int, changed: float) -> bool:
+        """Tell whether a living process writes a file; `changed` is its modification time."""
+        if name.is_own:
+            try:
+                # A daemon that closed all of its descriptors has lost its locks, not its mappings.
+                is_locked = locks.is_locked(os.path.join(self._directory, name.name))
+                return is_locked or bool(self._is_mapped_by(name.owner, name.name))
+            except OSError as error:
+                if not locks.is_unsupported(error):
+                    return True
+        writer = self._writers.get((name.name, inode))
+        if writer is not None and identify(writer.partition(":")[0]) == writer:
+            return True
+        pid: str | None = name.owner
+        if not self._is_mapped_by(name.owner, name.name):
+            pid = self._find_writer(name.name)
+        if pid is None:
+            return self._may_write(name.owner, name.name, changed)
+        self._writers[name.name, inode] = identify(pid)
+        return True
+
+    def look_again(self, there: Iterable[tuple[str, int]]) -> None:
+        """Forget what may have changed; `there` has names and inodes of the files there are."""
+        self._mapped = None
+        for file in self._writers.keys() - set(there):
+            del self._writers[file]
+
+    def _find_writer(self, name: str) -> str | None:
+        """Return the pid of any process that has mapped a file, having asked each one once."""
+        if self._mapped is None:
+            self._mapped = {}
+            for pid in _pids():
+                self._mapped.update(dict.fromkeys(_writes(pid) or (), pid))
+        return self._mapped.get(self._within(name))
+
+    def _is_mapped_by(self, pid: str, name: str) -> bool | None:
+        files = _writes(pid)
+        return None if files is None else self._within(name) in files
+
+    def _within(self, name: str) -> str:
+        return f"{self._name}/{name}"
+
+    def _may_write(self, owner: str, name: str, changed: float) -> bool:
+        """Tell whether a process that nothing is known of may write a file that has its pid."""
+        if not owner.isdigit():
+            return not os.path.exists(_PROC)
+        try:
+            os.kill(int(owner), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            pass
+        if self._is_mapped_by(owner, name) is False:
+            return False
+        ticks = _ticks(owner)
+        if ticks is None:
+            return True
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - age <= changed + _MARGIN  # else the pid was used again
+
+
+def identify(pid: int | str) -> str:
+    """Return what tells a process from all others, also from a later one with its pid."""
+    return f"{pid}:{_ticks(pid)}"
+
+
+def run_of(pid: int | str) -> str:
+    """Return what processes have in common that one server started: parent and process group.
+
+    `0-0` if that cannot be told.
+    """
+    fields = _stat(pid)
+    if fields is not None:
+        return f"{fields[1]}-{_ticks(fields[1])}-{fields[2]}"
+    try:
+        return f"0-{os.getpgid(int(pid))}"
+    except (OSError, ValueError):
+        return "0-0"
+
+
+def _writes(pid: str) -> frozenset[str] | None:
+    """Return the files that a process writes through mappings; None if that cannot be told."""
+    try:
+        with open(f"{_PROC}/{pid}/maps", errors="replace") as maps:
+            return frozenset(_WRITTEN.findall(maps.read()))
+    except OSError as error:
+        is_secret = isinstance(error, PermissionError) or not os.path.exists(_PROC)
+        return None if is_secret else frozenset()
+
+
+def _pids() -> list[str]:
+    with suppress(OSError):
+        return [name for name in os.listdir(_PROC) if name.isdigit()]
+    return []
+
+
+def _ticks(pid: int | str) -> int | None:
+    """Return when a process started, in clock ticks since the system did."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
+
+
+def _stat(pid: int | str) -> list[str] | None:
+    """Return state, parent, process group and so on; None where there is no such process."""
+    try:
+        with open(f"{_PROC}/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return None
