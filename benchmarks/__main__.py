@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 
-from . import footprint, others, requests, scrapes
+from . import footprint, others, requests, scrapes, workers
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
         scrapes.event_loop_lag(effort, lines, count)
         for lines, count in ((10_000, 200), (100_000, 30))
     ),
+    "workers": lambda effort: workers.reading(effort, lines=10_000, seconds=8),
     "memory": lambda effort: [footprint.memory(effort)],
     "new": lambda effort: [requests.new_label_set(effort)],
     "import": lambda effort: footprint.import_time(effort),

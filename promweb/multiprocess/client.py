@@ -23,6 +23,8 @@ HAS_TIMESTAMPS = "timestamp" in inspect.signature(MmapedDict.write_value).parame
 
 _HAS_HELP = "help_text" in inspect.signature(mmap_key).parameters
 
+_decode = json.JSONDecoder().raw_decode
+
 UNKNOWN_HELP = "Multiprocess metric"
 """The help text of a metric whose key has none."""
 
@@ -35,14 +37,16 @@ def key_of(metric: str, sample: str, labels: Mapping[str, str], help: str) -> by
 
 def read_key(key: bytes) -> tuple[str, str, dict[str, str], str]:
     """Return metric name, sample name, labels and help text; raise `ValueError` for nonsense."""
-    parts = json.loads(key)
-    if type(parts) is not list or len(parts) not in (3, 4):
+    text = key.decode()
+    parts, end = _decode(text)
+    try:
+        metric, sample, labels, *help = parts
+        "".join((metric, sample, *help, *labels.values()))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"not a key: {error}") from None
+    if end != len(text) or len(help) > 1:
         raise ValueError("not a key")
-    metric, sample, labels, help = parts if len(parts) == 4 else (*parts, UNKNOWN_HELP)
-    strings = (metric, sample, help, *labels.values()) if type(labels) is dict else (None,)
-    if not all(type(string) is str for string in strings):
-        raise ValueError("not a key")
-    return metric, sample, labels, help
+    return metric, sample, labels, *(help or (UNKNOWN_HELP,))
 
 
 def is_shared() -> bool:

@@ -68,7 +68,8 @@ class _Row:
     ) -> None:
         self._file = file
         self._missing: tuple[float, ...] = ()
-        self._positions = [column[key] for key in order if key in column]
+        found = list(map(column.get, order))
+        self._positions = [position for position in found if position is not None]
         self._spread: Callable[[Numbers], Numbers] | None = None
         if len(self._positions) < len(order):
             last = len(self._positions)
@@ -86,15 +87,15 @@ class _Row:
         return numbers if self._spread is None else self._spread(numbers + self._missing)
 
 
-def _columns(keys: Iterable[Key], positions: Iterable[int]) -> Iterator[dict[Key, int]]:
+def _columns(keys: Sequence[Key], positions: Sequence[int]) -> Iterator[dict[Key, int]]:
     """Yield where a file has its keys; more than once if a key is there more than once."""
-    pairs = list(zip(keys, positions, strict=True))
     while True:
-        column = dict(pairs)
+        column = dict(zip(keys, positions, strict=True))
         yield column
-        if len(column) == len(pairs):
+        if len(column) == len(keys):
             return
-        pairs = [(key, position) for key, position in pairs if column[key] != position]
+        left = [(k, p) for k, p in zip(keys, positions, strict=True) if column[k] != p]
+        keys, positions = [key for key, _ in left], [position for _, position in left]
 
 
 def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float | None]:

@@ -50,9 +50,9 @@ def storage_of(directory: str) -> FileStorage:
     with locking.definitions:
         storage = _storages.get(path)
         if storage is None:
+            _prepare(path)
             if not os.environ.get(DIRECTORY_VARIABLE):
                 os.environ[DIRECTORY_VARIABLE] = path
-            _prepare(path)
             storage = _storages[path] = FileStorage(path)
             late = client.share_new_metrics()
             if late:

@@ -44,10 +44,9 @@ class OwnFile:
 
     def __init__(self, directory: str, kind: str) -> None:
         self.path, self._lock = _create(directory, naming.new_name(kind, os.getpid()))
-        self._size = _FIRST_SIZE
         self._used = HEADER
         try:
-            self._map()
+            self._map(_FIRST_SIZE)
         except BaseException:
             locks.close(self._lock)
             raise
@@ -61,19 +60,19 @@ class OwnFile:
             size *= 2
         if size != self._size:
             _reserve(self._lock, self._size, size)
-            self._size = size
-            self._map()
+            self._map(size)
         self._mapping[self._used : end] = data
         # Only now: who reads up to here must find a whole entry.
         self._ints[0] = self._used = end
         return self._doubles, (end - STRIDE) // 8
 
-    def _map(self) -> None:
+    def _map(self, size: int) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            self._mapping = mmap.mmap(descriptor, self._size)
+            self._mapping = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
+        self._size = size
         view = memoryview(self._mapping)
         self._ints, self._doubles = view.cast("i"), view.cast("d")
 
