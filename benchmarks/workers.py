@@ -29,6 +29,9 @@ WORKERS = 16
 
 PEER = "prometheus_client"
 
+_LINES_OF_A_ROUTE = LINES_OF_A_ROUTE - 2
+"""Nobody knows when the series of several workers were created."""
+
 
 class Worker:
     """The files of one worker, with an order of routes of its own."""
@@ -42,7 +45,7 @@ class Worker:
         for family in families:
             family.max_series = 10**6
             family.keep_in(storage)
-        self.routes = [f"/shop/{i % 7}/item/{i}" for i in range(lines // LINES_OF_A_ROUTE)]
+        self.routes = [f"/shop/{i % 7}/item/{i}" for i in range(lines // _LINES_OF_A_ROUTE + 1)]
         random.Random(number).shuffle(self.routes)
 
     def serve(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,23 @@ def leg(request: pytest.FixtureRequest) -> Leg:
 
 
 @pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def unshared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a prometheus_client that was imported without the variable."""
+    for variable in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        monkeypatch.setenv(variable, "")  # so that what a test sets is gone after it
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
+    yield
+    _kept.append(values.ValueClass)
+
+
+_kept: list[object] = []
+"""prometheus_client does not close its files."""
+
+
+@pytest.fixture
+def shared(tmp_path: Path, unshared: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Turn multiprocess mode on for this test; return the directory."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.delenv("prometheus_multiproc_dir", raising=False)
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
     return tmp_path

@@ -377,6 +377,30 @@ def test_label_sets_that_are_not_alike_are_served(tmp_path: Path) -> None:
     assert value(found, "time_bucket", le="1.0") == 0
 
 
+def test_other_buckets_that_are_written_as_long_are_told_apart(tmp_path: Path) -> None:
+    for buckets in (0.25, 1), (0.35, 1), (0.25, 1):
+        family = HistogramFamily("time", "", ("item",), buckets=buckets)
+        family.keep_in(FileStorage(str(tmp_path)))
+        for item in "ab":
+            family.child((item,)).observe(0.3)
+    found = read(tmp_path)
+    assert found == workers.samples(workers.client_text(tmp_path))
+    assert value(found, "time_bucket", item="a", le="0.25") == 0
+    assert value(found, "time_bucket", item="a", le="0.35") == 1
+    assert value(found, "time_bucket", item="b", le="1.0") == 3
+
+
+def test_label_names_before_and_after_le(tmp_path: Path) -> None:
+    for _ in range(2):
+        family = HistogramFamily("time", "", ("code", "path"), buckets=(1, 2))
+        family.keep_in(FileStorage(str(tmp_path)))
+        for path in "abc":
+            family.child(("200", path)).observe(2)
+    found = read(tmp_path)
+    assert found == workers.samples(workers.client_text(tmp_path))
+    assert value(found, "time_bucket", code="200", path="b", le="2.0") == 2
+
+
 def test_another_help_text_is_the_same_metric(tmp_path: Path) -> None:
     for help in "old", "new":
         family = CounterFamily("sold", help)

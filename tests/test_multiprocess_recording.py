@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
 from . import workers
 from .legs import Leg
@@ -244,13 +244,6 @@ def test_two_applications_of_one_process_share_the_directory(leg: Leg, shared: P
     assert workers.samples(leg.get(first, "/metrics").text) == workers.samples(
         workers.client_text(shared)
     )
-
-
-@pytest.fixture
-def unshared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a prometheus_client that was imported without the variable."""
-    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
-    return
 
 
 def test_the_variable_may_be_set_after_the_import(

@@ -24,11 +24,8 @@ from .workers import value
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a process that has not enabled anything."""
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    monkeypatch.delenv("prometheus_multiproc_dir", raising=False)
-    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
     monkeypatch.setattr(setup, "_storages", {})
 
 
@@ -187,11 +184,13 @@ def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) 
     assert value(found, "sold_total", item="tea") == 2
 
 
-def test_workers_that_start_at_the_same_time_keep_each_other(tmp_path: Path) -> None:
+def test_workers_that_start_at_the_same_time_keep_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each has counted with prometheus_client before it knows of promweb."""
     leave_something(tmp_path)
     start, ready = os.pipe(), os.pipe()
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
 
     def worker() -> None:
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]

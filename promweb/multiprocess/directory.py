@@ -98,7 +98,7 @@ class Directory:
             except OSError as error:
                 self._skip((self.path, 0), "unreadable", str(error))
                 return []
-        if len(self._keys) > _FORGOTTEN + 2 * sum(len(f.keys) for f in self._files.values()):
+        if len(self._keys) > _FORGOTTEN + 2 * sum(f.count for f in self._files.values()):
             self._clear()
         return families
 
@@ -123,7 +123,7 @@ class Directory:
         kinds: dict[str, list[tuple[FileReader, str]]] = {}
         for file in files:
             reader = None if file.identity in done else self._reader(file)
-            if reader is not None and reader.keys:
+            if reader is not None and reader.blocks:
                 kinds.setdefault(file.name.kind, []).append((reader, file.name.owner))
             breathe()
         for name in self._files.keys() - {file.name.name for file in files}:
@@ -157,7 +157,7 @@ class Directory:
 
     def _plan(self, kind: str, files: list[tuple[FileReader, str]]) -> Plan:
         """Return the plan for these files, the last one if no key is new."""
-        shape = [(reader, len(reader.keys)) for reader, _ in files]
+        shape = [(reader, len(reader.blocks)) for reader, _ in files]
         known = self._plans.get(kind)
         if known is not None and known[0] == shape:
             return known[1]

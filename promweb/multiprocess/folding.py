@@ -237,7 +237,7 @@ class _Sums:
     def add(self, reader: FileReader, *, bounded: bool = True) -> None:
         """Add a file's numbers; unless `bounded`, each label set stays what it is."""
         numbers, doubles = self._numbers, reader.doubles
-        for key, position in zip(reader.keys, reader.positions, strict=True):
+        for key, position in reader.entries():
             label_sets = self._label_sets.setdefault(key.metric, set())
             if bounded and key.labels not in label_sets:
                 limit = self._limits.get(key.metric, UNKNOWN_MAX_SERIES)

@@ -8,7 +8,7 @@ single calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 
 from ..core.families import AnyFamily, CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from ..core.rendering import FamilyMetric, Format, text_of, texts_of_counts
-from .reading import FileReader, Key, Keys, Numbers, picker
+from .reading import Block, FileReader, Key, Keys, Numbers, Shape, picker
 
 __all__ = ["Plan"]
 
@@ -30,6 +30,10 @@ _COMBINE: dict[str, tuple[Callable[[Any], Any], float]] = {
 """How numbers of several files become one, and what stands for a missing one; else summed up."""
 
 
+Column = dict[Block, int]
+"""Where a file has which block, in doubles."""
+
+
 class Plan:
     """How to read the files of one kind that have the keys which they had when this was made."""
 
@@ -38,16 +42,21 @@ class Plan:
         mode = mode.removeprefix("live")
         self._by_time = mode == "mostrecent"
         self._combine, missing = _COMBINE.get(mode, (sum, 0.0))
-        columns = []
+        sources = []
         for file, owner in files:
-            own = file.keys
+            blocks = file.blocks
             if mode == "all":
-                own = [keys.of_process(key, owner) for key in own]
-            columns += [(file, column) for column in _columns(own, file.positions)]
-        order = dict.fromkeys(chain.from_iterable(column for _, column in columns))
-        self._keys = list(order)
+                blocks = [_of_process(block, owner, keys) for block in blocks]
+            sources.append((file, blocks, file.bases))
+        if _overlap(chain.from_iterable(blocks for _, blocks, _ in sources)):
+            singles: dict[Key, Block] = {}
+            sources = [(file, *_split(blocks, bases, singles)) for file, blocks, bases in sources]
+        order = dict.fromkeys(chain.from_iterable(blocks for _, blocks, _ in sources))
+        columns = [
+            (file, column) for file, blocks, bases in sources for column in _columns(blocks, bases)
+        ]
         self._rows = [_Row(file, column, order, missing) for file, column in columns]
-        self.families = _families(self._type, self._keys, may_lack=self._by_time)
+        self.families = _families(self._type, order, may_lack=self._by_time)
 
     def numbers(self) -> list[Any]:
         """Return the numbers of all keys, as they are now; None is for no number."""
@@ -64,19 +73,27 @@ class _Row:
     """One file's numbers in the common order."""
 
     def __init__(
-        self, file: FileReader, column: dict[Key, int], order: Collection[Key], missing: float
+        self, file: FileReader, column: Column, order: Collection[Block], missing: float
     ) -> None:
         self._file = file
-        self._missing: tuple[float, ...] = ()
-        found = list(map(column.get, order))
-        self._positions = [position for position in found if position is not None]
+        self._missing = (missing,)
         self._spread: Callable[[Numbers], Numbers] | None = None
-        if len(self._positions) < len(order):
+        bases = list(map(column.get, order))
+        blocks = [
+            (block, base) for block, base in zip(order, bases, strict=True) if base is not None
+        ]
+        self._positions = [base + word for block, base in blocks for word in block.shape.words]
+        self._pick = picker(self._positions)
+        if None in bases:
             last = len(self._positions)
             index = iter(range(last))
-            self._missing = (missing,)
-            self._spread = picker([next(index) if key in column else last for key in order])
-        self._pick = picker(self._positions)
+            self._spread = picker(
+                [
+                    last if base is None else next(index)
+                    for block, base in zip(order, bases, strict=True)
+                    for _ in block.keys
+                ]
+            )
 
     def read(self, offset: int = 0) -> Numbers:
         """Return the numbers, or what is `offset` doubles behind each."""
@@ -87,15 +104,44 @@ class _Row:
         return numbers if self._spread is None else self._spread(numbers + self._missing)
 
 
-def _columns(keys: Sequence[Key], positions: Sequence[int]) -> Iterator[dict[Key, int]]:
-    """Yield where a file has its keys; more than once if a key is there more than once."""
+def _columns(blocks: Sequence[Block], bases: Sequence[int]) -> Iterator[Column]:
+    """Yield where a file has its blocks; more than once if one is there more than once."""
     while True:
-        column = dict(zip(keys, positions, strict=True))
+        column = dict(zip(blocks, bases, strict=True))
         yield column
-        if len(column) == len(keys):
+        if len(column) == len(blocks):
             return
-        left = [(k, p) for k, p in zip(keys, positions, strict=True) if column[k] != p]
-        keys, positions = [key for key, _ in left], [position for _, position in left]
+        left = [(b, at) for b, at in zip(blocks, bases, strict=True) if column[b] != at]
+        blocks, bases = [block for block, _ in left], [at for _, at in left]
+
+
+def _overlap(blocks: Iterable[Block]) -> bool:
+    """Tell whether a key is in several blocks: files are not alike, or one was only begun."""
+    keys = [key for block in dict.fromkeys(blocks) for key in block.keys]
+    return len(set(keys)) < len(keys)
+
+
+def _split(
+    blocks: Sequence[Block], bases: Sequence[int], singles: dict[Key, Block]
+) -> tuple[list[Block], list[int]]:
+    """Return blocks of one key each; `singles` has those that were made before."""
+    keys, positions = [], []
+    for block, base in zip(blocks, bases, strict=True):
+        for key, word in zip(block.keys, block.shape.words, strict=True):
+            single = singles.get(key)
+            if single is None:
+                single = singles[key] = Block((key,), (), _SINGLE)
+            keys.append(single)
+            positions.append(base + word - _SINGLE.words[0])
+    return keys, positions
+
+
+def _of_process(block: Block, pid: str, keys: Keys) -> Block:
+    """Return a block whose keys are those of one process."""
+    return Block(tuple([keys.of_process(key, pid) for key in block.keys]), (), block.shape)
+
+
+_SINGLE = Shape([0])
 
 
 def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float | None]:
@@ -248,18 +294,18 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
     return (le is None, le or 0.0)
 
 
-def _families(type: str, keys: Iterable[Key], *, may_lack: bool) -> list[MergedFamily]:
-    """Return the families that keys belong to, with slots in the order of the keys."""
+def _families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:
+    """Return the families that blocks belong to, with slots in the order of the blocks."""
     metrics: dict[str, tuple[str, dict[Any, dict[Part, int]]]] = {}
-    for slot, key in enumerate(keys):
-        metric = metrics.get(key.metric)
+    slot = 0
+    for block in blocks:
+        first = block.keys[0]
+        metric = metrics.get(first.metric)
         if metric is None:
-            metric = metrics[key.metric] = (key.help, {})
-        label_sets = metric[1]
-        slots = label_sets.get(key.labels)
-        if slots is None:
-            slots = label_sets[key.labels] = {}
-        slots[key.part] = slot
+            metric = metrics[first.metric] = (first.help, {})
+        slots = metric[1].setdefault(first.labels, {})
+        slots.update(zip([key.part for key in block.keys], count(slot), strict=False))
+        slot += len(block.keys)
     return [
         MergedFamily(type, name, help, label_sets, may_lack)
         for name, (help, label_sets) in metrics.items()

@@ -6,7 +6,7 @@ import os
 import weakref
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import RLock, Thread
 from typing import Any
 
@@ -22,8 +22,8 @@ from .writing import OwnFile
 
 __all__ = ["FileStorage"]
 
-Place = tuple[Any, int]
-"""Where a number is: something with doubles, and the index in there."""
+Places = tuple[Any, list[int]]
+"""Where numbers are: something with doubles, and the indexes in there."""
 
 
 class FileStorage:
@@ -66,15 +66,21 @@ class FileStorage:
     def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
         return self.directory.collect(names, breathe)
 
-    def place(
-        self, family: Family[Any], sample: str, values: LabelValues, le: str | None = None
-    ) -> Place:
-        """Return a place for a number that starts at zero."""
+    def places(
+        self, family: Family[Any], values: LabelValues, parts: Iterable[tuple[str, str | None]]
+    ) -> Places:
+        """Return places for numbers of a label set; `parts` has name suffixes and buckets."""
         kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
         labels = dict(zip(family.labelnames, values, strict=True))
-        if le is not None:
-            labels["le"] = le
-        key = key_of(family.name, sample, labels, family.documentation)
+        keys = [
+            key_of(
+                family.name,
+                family.name + suffix,
+                labels if le is None else {**labels, "le": le},
+                family.documentation,
+            )
+            for suffix, le in parts
+        ]
         try:
             with self._lock:
                 file = self._files.get(kind)
@@ -82,7 +88,7 @@ class FileStorage:
                     if self._is_forked and not self._files:  # a new worker has its first request
                         Thread(target=self.directory.fold, daemon=True).start()
                     file = self._files[kind] = OwnFile(self.path, kind)
-                return file.add(key)
+                return file.add(keys)
         except OSError as error:
             if not self._failed:
                 self._failed = True
@@ -92,7 +98,7 @@ class FileStorage:
                     self.path,
                     error,
                 )
-            return array("d", (0.0, 0.0)), 0
+            return array("d", bytes(8 * len(keys))), [*range(len(keys))]
 
     def leave_to_parent(self) -> None:
         """Have nothing in a forked child; files are made when something is recorded."""
@@ -136,15 +142,14 @@ class StoredNumber(NumberChild):
 
     def _find_place(self) -> None:
         family: Any = self.owner
-        sample = family.name + family.shape[0][0]
-        self._view, self._index = self._storage.place(family, sample, self._values)
+        self._view, (self._index,) = self._storage.places(family, self._values, family.shape)
 
 
 class StoredObservations(ObservedChild):
     """A histogram's or a summary's observations, in a file. None is pending: a process may be
     killed at any time, and what it has answered is to be counted."""
 
-    __slots__ = ("_buckets_at", "_storage", "_sum_at", "_totals", "_values")
+    __slots__ = ("_places", "_storage", "_totals", "_values", "_view")
 
     def __init__(self, owner: Family[Any], storage: FileStorage, values: LabelValues) -> None:
         self._storage = storage
@@ -155,18 +160,17 @@ class StoredObservations(ObservedChild):
     def clear(self) -> None:
         super().clear()
         self.pending = _Through(self.observe)  # type: ignore[assignment]
-        self._buckets_at: list[Place] = []
+        self._view: Any = None
 
     def observe(self, amount: float) -> None:
         """Record one observation; below zero (a clock may go backwards) it is zero."""
         amount = max(amount, 0.0)
         with self.owner.lock:
-            if not self._buckets_at:
+            if self._view is None:
                 self._find_places()
-            view, index = self._buckets_at[bisect_left(self.owner.bounds, amount)]
-            view[index] += 1.0
-            view, index = self._sum_at
-            view[index] += amount
+            view, places = self._view, self._places
+            view[places[bisect_left(self.owner.bounds, amount)]] += 1.0
+            view[places[-1]] += amount
             for total in self._totals:
                 total.inc()
 
@@ -179,22 +183,19 @@ class StoredObservations(ObservedChild):
 
     def snapshot(self) -> tuple[list[int], float]:
         with self.owner.lock:
-            if not self._buckets_at:
+            if self._view is None:
                 return [0] * len(self.owner.bounds), 0.0
-            view, index = self._sum_at
-            return [int(view[index]) for view, index in self._buckets_at], view[index]
+            *buckets, total = [self._view[place] for place in self._places]
+            return [int(count) for count in buckets], total
 
     def _find_places(self) -> None:
         family: Any = self.owner
-        place, name, values = self._storage.place, family.name, self._values
+        parts: list[tuple[str, str | None]] = [("_count", None)]
         if isinstance(family, HistogramFamily):
-            self._buckets_at = [
-                place(family, f"{name}_bucket", values, text_of(bound)) for bound in family.bounds
-            ]
-        else:
-            self._buckets_at = [place(family, f"{name}_count", values)]
-        self._sum_at = place(family, f"{name}_sum", values)
-        self._totals = [total.total(values) for total in family.totals]
+            parts = [("_bucket", text_of(bound)) for bound in family.bounds]
+        parts.append(("_sum", None))
+        self._totals = [total.total(self._values) for total in family.totals]
+        self._view, self._places = self._storage.places(family, self._values, parts)
 
 
 class _Through:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -51,20 +52,25 @@ class OwnFile:
             locks.close(self._lock)
             raise
 
-    def add(self, key: bytes) -> tuple[Any, int]:
-        """Add a number; return a view of doubles and where it is in there."""
-        data = entry(key)
-        end = self._used + len(data)
+    def add(self, keys: Iterable[bytes]) -> tuple[Any, list[int]]:
+        """Add numbers, all at once; return a view of doubles and where they are in there."""
+        end = self._used
+        places = []
+        entries = []
+        for key in keys:
+            entries.append(entry(key))
+            end += len(entries[-1])
+            places.append((end - STRIDE) // 8)
         size = self._size
         while end > size:
             size *= 2
         if size != self._size:
             _reserve(self._lock, self._size, size)
             self._map(size)
-        self._mapping[self._used : end] = data
-        # Only now: who reads up to here must find a whole entry.
+        self._mapping[self._used : end] = b"".join(entries)
+        # Only now: who reads up to here must find whole entries.
         self._ints[0] = self._used = end
-        return self._doubles, (end - STRIDE) // 8
+        return self._doubles, places
 
     def _map(self, size: int) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
