@@ -169,16 +169,18 @@ def test_a_forked_child_starts_from_zero_with_files_of_its_own(tmp_path: Path) -
 
 def test_a_child_of_a_dead_worker_does_not_keep_it_alive(tmp_path: Path) -> None:
     """It has copies of its parent's descriptors and mappings."""
-    go_on = os.pipe()
+    ready, go_on = os.pipe(), os.pipe()
 
     def parent() -> None:
         Shop(tmp_path).sell("tea")
 
         def child() -> None:
             os.close(go_on[1])
+            os.write(ready[1], b"x")
             os.read(go_on[0], 1)
 
         workers.start(child)
+        os.read(ready[0], 1)
 
     workers.run(parent)
     try:

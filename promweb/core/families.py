@@ -136,7 +136,7 @@ class Family(Generic[ChildT]):
             if child is not None:
                 return child
             if len(self.children) < self.max_series - reserve or not values:
-                made: ChildT = self.child_class(self)
+                made: ChildT = self._make_child(values)
                 self.children[values] = made
                 return made
             everything = (OVERFLOW,) * len(values)

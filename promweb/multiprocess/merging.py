@@ -159,6 +159,7 @@ class MergedChild:
     __slots__ = ("pick", "slots", "written")
 
     created = 0.0
+    exemplars = None
 
     def __init__(self, slots: dict[Part, int]) -> None:
         self.slots = slots

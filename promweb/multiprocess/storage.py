@@ -6,7 +6,7 @@ import os
 import weakref
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import RLock, Thread
 from typing import Any
 
@@ -119,17 +119,17 @@ class StoredNumber(NumberChild):
         self._find_place()
 
     def clear(self) -> None:
-        self._view: Any = None
         super().clear()
+        self.pending = _Through(self.inc)  # type: ignore[assignment]
+        self._view: Any = None
+
+    def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
+        """Files have no place for exemplars."""
 
     @property
     def value(self) -> float:
         """What this process counted."""
         return 0.0 if self._view is None else self._view[self._index]
-
-    @value.setter
-    def value(self, value: float) -> None:
-        """There is nothing to clear."""
 
     def inc(self, amount: float = 1.0) -> None:
         with self.owner.lock:
@@ -174,8 +174,8 @@ class StoredObservations(ObservedChild):
             for total in self._totals:
                 total.inc()
 
-    def fold(self) -> None:
-        """Nothing is ever pending."""
+    def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
+        """Files have no place for exemplars."""
 
     @property
     def total(self) -> int:
