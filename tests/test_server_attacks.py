@@ -198,10 +198,11 @@ def test_client_that_drips_is_cut_off(start: Any, app: App, tls: Any, secure: bo
     """It sends something all the time, so no time-out of a single read ends it."""
     server = start(ssl=tls if secure else None)
     request = b"\x16\x03\x01\x40\x00" if secure else b"GET /metrics HTTP/1.1\r\nX: "
-    with connect(server, request) as client:
+    with connect(server) as client:
         client.settimeout(0.02)
         deadline = time.monotonic() + DEADLINE
         with suppress(ConnectionError):
+            client.sendall(request)
             while time.monotonic() < deadline:
                 client.sendall(b"x")
                 with suppress(TimeoutError):
@@ -211,10 +212,14 @@ def test_client_that_drips_is_cut_off(start: Any, app: App, tls: Any, secure: bo
     assert app.environs == []
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("secure", [False, True])
 def test_client_that_does_not_read_is_cut_off(
-    start: Any, app: App, tls: Any, trusting: ssl.SSLContext, secure: bool
+    start: Any,
+    app: App,
+    tls: Any,
+    trusting: ssl.SSLContext,
+    secure: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = start(ssl=tls if secure else None)
     app.body = bytes(30_000_000)
@@ -224,18 +229,23 @@ def test_client_that_does_not_read_is_cut_off(
             client = stack.enter_context(trusting.wrap_socket(plain, server_hostname=HOST))
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         eventually(lambda: app.environs)
-        eventually(lambda: threads() == 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(connections, "TIMEOUT", 0.2)
+            eventually(lambda: threads() == 0)
         app.body = b"fine\n"
         assert scrape(server, trusting if secure else None) == 200
 
 
-@pytest.mark.usefixtures("impatient")
-def test_scrape_may_take_longer_than_clients_may(start: Any, app: App) -> None:
+def test_scrape_may_take_longer_than_clients_may(
+    start: Any, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = start()
     slow = Background(server)
     eventually(lambda: app.environs)
-    with connect(server) as client:  # comes later, and is cut off
-        assert read(client) == b""
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "TIMEOUT", 0.2)
+        with connect(server) as client:  # comes later, and is cut off
+            assert read(client) == b""
     app.go_on.set()
     assert slow.end() == 200
 
