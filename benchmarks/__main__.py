@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 
-from . import footprint, others, requests, scrapes, workers
+from . import budget, footprint, others, requests, scrapes, workers
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -36,6 +36,7 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
         (make(effort) for make in (others.options, others.streams, others.threads, others.tail)),
         others.growth(effort),
     ),
+    "budget": budget.budget,
 }
 """The tables by name; each one is made when it is asked for."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import socket
 import struct
 import threading
@@ -12,10 +14,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pytest
+
 DEADLINE = 10.0
 """Seconds after which a test gives up on something that should have happened."""
 
 T = TypeVar("T")
+
+
+def program(name: str) -> str:
+    """Return the path of a program; without it skip, or fail where CI installs it."""
+    path = shutil.which(name)
+    if path is None:
+        message = f"{name} is not installed (Debian's package prometheus has it)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
 
 
 @dataclass

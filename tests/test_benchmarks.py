@@ -8,6 +8,8 @@ from benchmarks import e2e
 from benchmarks.__main__ import TABLES, main
 from benchmarks.harness import BARE, NULL, Effort, Table, Variant, compare
 
+from .servers import program
+
 QUICK = Effort(quick=True)
 
 
@@ -32,6 +34,30 @@ def test_a_table_of_scrapes_has_promweb_warm_and_cold_beside_prometheus_client()
     assert [name.partition(",")[0] for name in rows(table)] == ["prometheus_client"] + [
         "promweb"
     ] * 3
+
+
+def test_the_budget_multiplies_what_it_measured() -> None:
+    program("prometheus")
+    scrapes, memory, paper = map(rows, TABLES["budget"](QUICK))
+    assert {name: cells[1] for name, cells in scrapes.items() if name.startswith("defaults")} == {
+        "defaults": "18",
+        "defaults, without _created": "17",
+        "defaults, five buckets": "9",
+        "defaults, a summary": "3",
+        "defaults, request_size, response_size, response_start": "66",
+    }
+    own = int(scrapes["a process without requests"][1])
+    assert [cells[1] for cells in paper.values()] == [
+        f"{own + int(label_sets) * 18:,}" for label_sets in paper
+    ]
+    assert list(memory) == ["2 targets", "4 targets", "each further series"]
+
+
+def test_the_budget_without_prometheus_has_the_scrapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    scrapes, memory = TABLES["budget"](QUICK)
+    assert "defaults" in rows(scrapes)
+    assert "not installed" in str(memory)
 
 
 def test_goals_are_held_or_missed_and_a_peer_that_is_not_there_is_said() -> None:
