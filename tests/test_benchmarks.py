@@ -60,6 +60,14 @@ def test_the_budget_without_prometheus_has_the_scrapes(monkeypatch: pytest.Monke
     assert "not installed" in str(memory)
 
 
+def test_the_tables_of_workers_have_promweb_warm_and_cold_beside_prometheus_client() -> None:
+    tables = list(TABLES["workers"](QUICK))
+    assert len(tables) == 2
+    for table in tables:
+        names = [name.partition(" ")[0].partition(",")[0] for name in rows(table)]
+        assert names == ["prometheus_client's", "promweb", "promweb"]
+
+
 def test_goals_are_held_or_missed_and_a_peer_that_is_not_there_is_said() -> None:
     table = Table("a table")
     table.row("promweb", "1 µs")

@@ -15,8 +15,10 @@ from prometheus_client.metrics_core import Metric
 from ..core.problems import logger
 from . import locks, naming
 from .folding import File, Folder, absorbed, listing
-from .merging import MergedFamily, Plan, restricted
-from .reading import Corrupt, FileReader, Keys
+from .keys import Keys
+from .merging import MergedFamily, restricted
+from .plans import Plan
+from .reading import Corrupt, FileReader
 
 __all__ = ["Directory"]
 
@@ -51,11 +53,14 @@ class Directory:
     def forget(self) -> None:
         """Know nothing of the files; in a forked child, another thread may have had the lock."""
         self._lock = threading.Lock()
+        self._folding = threading.Lock()
         self._folder = Folder(self.path, self._limits)
         self._clear()
 
     def fold(self) -> None:
-        """Fold what dead processes left; never raise."""
+        """Fold what dead processes left, unless another thread does; never raise."""
+        if not self._folding.acquire(blocking=False):
+            return
         try:
             self._folder.fold()
         except OSError as error:
@@ -64,6 +69,8 @@ class Directory:
                 f"promweb cannot fold what dead processes left in {self.path}: {error}. "
                 "Nothing is lost, but the files pile up.",
             )
+        finally:
+            self._folding.release()
 
     def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
         """Yield the merged families, restricted to the sample names in `names`."""

@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 from . import locks, naming
 from .client import HAS_TIMESTAMPS
+from .keys import Key, Keys, Labels
 from .naming import FileName
 from .processes import Living, run_of
-from .reading import Corrupt, FileReader, Key, Keys, Labels
+from .reading import Corrupt, FileReader
 from .writing import HEADER, entry
 
 __all__ = ["UNKNOWN_MAX_SERIES", "File", "Folder", "absorbed", "listing"]

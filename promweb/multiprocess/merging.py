@@ -1,14 +1,9 @@
-"""The numbers of many files as one: a plan is made when keys change, and filled at each scrape.
-
-All files of one kind (see `naming`) have a common order of keys. A plan knows where each file has
-the numbers in that order, so that thousands of them are fetched, put in order and summed up by
-single calls.
-"""
+"""Label sets that many files have, as metrics: written fast where they are alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -16,141 +11,10 @@ from prometheus_client.samples import Sample
 
 from ..core.families import AnyFamily, CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from ..core.rendering import FamilyMetric, Format, text_of, texts_of_counts
-from .reading import Block, FileReader, Key, Keys, Numbers, Shape, picker
+from .keys import Block, Part
+from .reading import picker
 
-__all__ = ["Plan"]
-
-Part = tuple[str, float | None]
-"""Which number of a label set: the sample's name, and the bound of a bucket."""
-
-_COMBINE: dict[str, tuple[Callable[[Any], Any], float]] = {
-    "min": (min, float("inf")),
-    "max": (max, float("-inf")),
-}
-"""How numbers of several files become one, and what stands for a missing one; else summed up."""
-
-
-Column = dict[Block, int]
-"""Where a file has which block, in doubles."""
-
-
-class Plan:
-    """How to read the files of one kind that have the keys which they had when this was made."""
-
-    def __init__(self, kind: str, files: Sequence[tuple[FileReader, str]], keys: Keys) -> None:
-        self._type, _, mode = kind.partition("_")
-        mode = mode.removeprefix("live")
-        self._by_time = mode == "mostrecent"
-        self._combine, missing = _COMBINE.get(mode, (sum, 0.0))
-        sources = []
-        for file, owner in files:
-            blocks = file.blocks
-            if mode == "all":
-                blocks = [_of_process(block, owner, keys) for block in blocks]
-            sources.append((file, blocks, file.bases))
-        if _overlap(chain.from_iterable(blocks for _, blocks, _ in sources)):
-            singles: dict[Key, Block] = {}
-            sources = [(file, *_split(blocks, bases, singles)) for file, blocks, bases in sources]
-        order = dict.fromkeys(chain.from_iterable(blocks for _, blocks, _ in sources))
-        columns = [
-            (file, column) for file, blocks, bases in sources for column in _columns(blocks, bases)
-        ]
-        self._rows = [_Row(file, column, order, missing) for file, column in columns]
-        self.families = _families(self._type, order, may_lack=self._by_time)
-
-    def numbers(self) -> list[Any]:
-        """Return the numbers of all keys, as they are now; None is for no number."""
-        if self._by_time:
-            return _most_recent(
-                [row.read() for row in self._rows], [row.read(1) for row in self._rows]
-            )
-        if len(self._rows) == 1:
-            return list(self._rows[0].read())
-        return list(map(self._combine, zip(*[row.read() for row in self._rows], strict=True)))
-
-
-class _Row:
-    """One file's numbers in the common order."""
-
-    def __init__(
-        self, file: FileReader, column: Column, order: Collection[Block], missing: float
-    ) -> None:
-        self._file = file
-        self._missing = (missing,)
-        self._spread: Callable[[Numbers], Numbers] | None = None
-        bases = list(map(column.get, order))
-        blocks = [
-            (block, base) for block, base in zip(order, bases, strict=True) if base is not None
-        ]
-        self._positions = [base + word for block, base in blocks for word in block.shape.words]
-        self._pick = picker(self._positions)
-        if None in bases:
-            last = len(self._positions)
-            index = iter(range(last))
-            self._spread = picker(
-                [
-                    last if base is None else next(index)
-                    for block, base in zip(order, bases, strict=True)
-                    for _ in block.keys
-                ]
-            )
-
-    def read(self, offset: int = 0) -> Numbers:
-        """Return the numbers, or what is `offset` doubles behind each."""
-        pick = self._pick
-        if offset:
-            pick = picker([position + offset for position in self._positions])
-        numbers = pick(self._file.doubles)
-        return numbers if self._spread is None else self._spread(numbers + self._missing)
-
-
-def _columns(blocks: Sequence[Block], bases: Sequence[int]) -> Iterator[Column]:
-    """Yield where a file has its blocks; more than once if one is there more than once."""
-    while True:
-        column = dict(zip(blocks, bases, strict=True))
-        yield column
-        if len(column) == len(blocks):
-            return
-        left = [(b, at) for b, at in zip(blocks, bases, strict=True) if column[b] != at]
-        blocks, bases = [block for block, _ in left], [at for _, at in left]
-
-
-def _overlap(blocks: Iterable[Block]) -> bool:
-    """Tell whether a key is in several blocks: files are not alike, or one was only begun."""
-    keys = [key for block in dict.fromkeys(blocks) for key in block.keys]
-    return len(set(keys)) < len(keys)
-
-
-def _split(
-    blocks: Sequence[Block], bases: Sequence[int], singles: dict[Key, Block]
-) -> tuple[list[Block], list[int]]:
-    """Return blocks of one key each; `singles` has those that were made before."""
-    keys, positions = [], []
-    for block, base in zip(blocks, bases, strict=True):
-        for key, word in zip(block.keys, block.shape.words, strict=True):
-            single = singles.get(key)
-            if single is None:
-                single = singles[key] = Block((key,), (), _SINGLE)
-            keys.append(single)
-            positions.append(base + word - _SINGLE.words[0])
-    return keys, positions
-
-
-def _of_process(block: Block, pid: str, keys: Keys) -> Block:
-    """Return a block whose keys are those of one process."""
-    return Block(tuple([keys.of_process(key, pid) for key in block.keys]), (), block.shape)
-
-
-_SINGLE = Shape([0])
-
-
-def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float | None]:
-    """Return the numbers that were set last, None for one that never was."""
-    result: list[float | None] = []
-    for numbers, set_at in zip(zip(*rows, strict=True), zip(*times, strict=True), strict=True):
-        latest = max(set_at)
-        result.append(numbers[set_at.index(latest)] if latest > 0 else None)
-    return result
+__all__ = ["MergedFamily", "families", "restricted"]
 
 
 class MergedChild:
@@ -295,7 +159,17 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
     return (le is None, le or 0.0)
 
 
-def _families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:
+def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
+    """Return a metric with the samples of these names only, None if there are none."""
+    if isinstance(metric, MergedMetric):
+        return metric._restricted_metric(names)
+    kept = [sample for sample in metric.samples if sample.name in names]
+    result = Metric(metric.name, metric.documentation, metric.type)
+    result.samples = kept
+    return result if kept else None
+
+
+def families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:
     """Return the families that blocks belong to, with slots in the order of the blocks."""
     metrics: dict[str, tuple[str, dict[Any, dict[Part, int]]]] = {}
     slot = 0
@@ -311,13 +185,3 @@ def _families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[Mer
         MergedFamily(type, name, help, label_sets, may_lack)
         for name, (help, label_sets) in metrics.items()
     ]
-
-
-def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
-    """Return a metric with the samples of these names only, None if there are none."""
-    if isinstance(metric, MergedMetric):
-        return metric._restricted_metric(names)
-    kept = [sample for sample in metric.samples if sample.name in names]
-    result = Metric(metric.name, metric.documentation, metric.type)
-    result.samples = kept
-    return result if kept else None

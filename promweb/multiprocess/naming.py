@@ -45,7 +45,8 @@ RUNS = "promweb.runs"
 _OWN = "_promweb"
 
 _NAME = re.compile(
-    r"(?P<kind>counter|histogram|summary|gauge_[a-z]+)_(?P<owner>[^_]+?)\.db"
+    r"(?P<kind>counter|histogram|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
+    r"_(?P<owner>.+?)\.db"
     r"(?P<own>_promweb(-[0-9a-f]+)?\.db)?"
 )
 

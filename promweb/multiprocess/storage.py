@@ -83,12 +83,12 @@ class FileStorage:
         ]
         try:
             with self._lock:
-                file = self._files.get(kind)
-                if file is None:
-                    if self._is_forked and not self._files:  # a new worker has its first request
-                        Thread(target=self.directory.fold, daemon=True).start()
-                    file = self._files[kind] = OwnFile(self.path, kind)
-                return file.add(keys)
+                # A signal handler that records in the middle of this has another file.
+                file = self._files.pop(kind, None) or self._new_file(kind)
+                try:
+                    return file.add(keys)
+                finally:
+                    self._files[kind] = file
         except OSError as error:
             if not self._failed:
                 self._failed = True
@@ -99,6 +99,12 @@ class FileStorage:
                     error,
                 )
             return array("d", bytes(8 * len(keys))), [*range(len(keys))]
+
+    def _new_file(self, kind: str) -> OwnFile:
+        if self._is_forked:  # a new worker has its first request
+            self._is_forked = False
+            Thread(target=self.directory.fold, daemon=True).start()
+        return OwnFile(self.path, kind)
 
     def leave_to_parent(self) -> None:
         """Have nothing in a forked child; files are made when something is recorded."""
