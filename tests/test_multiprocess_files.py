@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from promweb.core.catalog import Catalog
+from promweb.core.exposition import render
 from promweb.core.families import CounterFamily, GaugeFamily, HistogramFamily
-from promweb.multiprocess import locks, writing
+from promweb.multiprocess import client, locks, writing
+from promweb.multiprocess.keys import Keys
+from promweb.multiprocess.reading import FileReader
 from promweb.multiprocess.storage import FileStorage
 
 from . import workers
@@ -237,6 +241,11 @@ def overwrite(offset: int, data: bytes) -> Callable[[Path], None]:
     return write
 
 
+def be_a_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
 def be_a_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -264,7 +273,11 @@ BROKEN = {
         overwrite(12, b'["a", "b", {"c": 1}, "d"]'.ljust(40)),
     ),
     "no labels": ("garbage", overwrite(12, b'["a", "b", "c", "d"]'.ljust(40))),
+    "too much JSON": ("garbage", overwrite(12, b'["a", "b", {}, "c", "d"]'.ljust(40))),
+    "JSON and more": ("garbage", overwrite(12, b'["a", "b", {}, "c"] and'.ljust(40))),
+    "no name": ("garbage", overwrite(12, b'["", "b", {}, "c"]'.ljust(44))),
     "no UTF-8": ("garbage", overwrite(13, b"\xff\xfe")),
+    "a link": ("unreadable", be_a_link),
     "a pipe": ("foreign", be_a_pipe),
     "a directory": ("foreign", be_a_directory),
 }
@@ -294,7 +307,7 @@ def test_a_broken_file_is_left_out_counted_and_logged_once(
         assert good.storage._skipped.child((reason,)).value == scrapes  # type: ignore[union-attr]
         found.pop((SKIPPED, reason), None)
         assert found == {("sold_total", "tea"): 3}
-        assert broken.exists()
+        assert os.path.lexists(broken)
     assert caplog.text.count(name) == 1
     assert f"because it is {reason}" in caplog.text
 
@@ -392,6 +405,97 @@ def test_label_sets_that_are_not_alike_are_served(tmp_path: Path) -> None:
     assert value(found, "time_bucket", le="2.0", a="x") == 1
     assert value(found, "time_bucket", le="3.0", b="x") == 1
     assert value(found, "time_bucket", le="1.0") == 0
+
+
+def test_the_filter_of_names_sees_label_sets_that_are_not_alike(tmp_path: Path) -> None:
+    for labels in ("a",), ("b",):
+        family = CounterFamily("sold", "", labels)
+        family.keep_in(FileStorage(str(tmp_path)))
+        family.child(("x",)).inc()
+    directory = FileStorage(str(tmp_path)).directory
+    for name, count in ("sold_total", 2), ("sold", 0):
+        metrics = list(directory.collect([name], lambda: None))
+        assert sum(len(metric.samples) for metric in metrics) == count
+
+
+def test_what_has_no_layout_is_written_by_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path)
+    shop.sell("tea")
+    registry = CollectorRegistry()
+    Catalog.of(registry, shop.storage)
+    fast = [render(registry), render(registry, names=["time_count", "time_sum"])]
+    monkeypatch.setattr(HistogramFamily, "layout", lambda *_: None)
+    slow = [render(registry), render(registry, names=["time_count", "time_sum"])]
+    for one, other in zip(fast, slow, strict=True):
+        assert sorted(one[0].splitlines()) == sorted(other[0].splitlines())
+
+
+def write_raw(path: Path, *keys: tuple[str, str, dict[str, str]]) -> None:
+    """Write numbers that no library would, each a 3."""
+    entries = b"".join(writing.entry(client.key_of(*key, "help"), 3.0) for key in keys)
+    path.write_bytes(struct.pack("ii", 8 + len(entries), 0) + entries + bytes(64))
+
+
+def test_odd_metrics_are_served(tmp_path: Path) -> None:
+    """Names and labels that promweb's families would not have."""
+    pid = os.getpid()
+    write_raw(tmp_path / f"counter_{pid}.db", ("odd_total", "odd_total", {"a": "1"}))
+    write_raw(
+        tmp_path / f"summary_{pid}.db",
+        ("length", "length_count", {"quantile": "x"}),
+        ("length", "length_sum", {"quantile": "x"}),
+    )
+    write_raw(
+        tmp_path / f"histogram_{pid}.db", ("h", "h_bucket", {"le": "5.0"}), ("h", "h_sum", {})
+    )
+    found = read(tmp_path)
+    assert found == workers.samples(workers.client_text(tmp_path))
+    assert value(found, "odd_total", a="1") == 3
+
+
+def test_negative_buckets(shared: Path) -> None:
+    registry = CollectorRegistry()
+    histogram = Histogram("depth", "", registry=registry, buckets=(-1, 1))
+    for amount in -2, 0, 5:
+        histogram.observe(amount)
+    found = read(shared)
+    assert found == workers.samples(workers.client_text(shared))
+    assert value(found, "depth_sum") == 3
+
+
+def test_a_file_that_was_replaced_between_two_looks(tmp_path: Path) -> None:
+    counter = make_counter(tmp_path)
+    counter.child(("0",)).inc()
+    (path,) = tmp_path.glob("counter*")
+    reader = FileReader(str(path), Keys())
+    reader.update(path.stat().st_size)
+    for number in range(3000):
+        counter.child((f"{number}",)).inc()
+    size = path.stat().st_size
+    path.rename(tmp_path / "other")
+    path.write_bytes(bytes(size))
+    with pytest.raises(FileNotFoundError):
+        reader.update(size)
+
+
+def test_a_file_that_is_just_being_made_has_nothing(tmp_path: Path) -> None:
+    (tmp_path / f"counter_{os.getpid()}.db").write_bytes(bytes(4096))
+    assert read(tmp_path) == {}
+
+
+def test_a_file_that_cannot_be_mapped_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_counter(tmp_path).child(("tea",)).inc()
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("no memory")
+
+    monkeypatch.setattr("mmap.mmap", fail)
+    assert read(tmp_path) == {}
+    assert "unreadable" in caplog.text
 
 
 def test_other_buckets_that_are_written_as_long_are_told_apart(tmp_path: Path) -> None:
@@ -523,12 +627,19 @@ def test_a_file_that_cannot_be_mapped_leaves_nothing_behind(
     assert not locks.is_locked(str(path))
 
 
-def test_room_is_made_without_fallocate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_made_without_fallocate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.delattr(os, "posix_fallocate")
     counter = make_counter(tmp_path)
     for number in range(3000):
         counter.child((f"{number}",)).inc()
     assert len(read(tmp_path)) == 3000
+    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    for number in range(9000):
+        counter.child((f"{number}",)).inc()
+    assert "no room" in caplog.text
+    assert len(read(tmp_path)) < 9000
 
 
 def test_which_files_the_installed_prometheus_client_has() -> None:

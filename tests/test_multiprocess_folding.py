@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import json
 import os
 import signal
+import struct
 import sys
 import threading
 import time
@@ -17,9 +20,11 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
 from promweb.core.families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
-from promweb.multiprocess import folding, mark_process_dead, naming, processes
+from promweb.multiprocess import folding, locks, mark_process_dead, naming, processes
 from promweb.multiprocess.client import HAS_TIMESTAMPS
-from promweb.multiprocess.folding import Folder
+from promweb.multiprocess.folding import Folder, absorbed
+from promweb.multiprocess.keys import Keys
+from promweb.multiprocess.reading import FileReader
 from promweb.multiprocess.storage import FileStorage
 
 from . import workers
@@ -128,27 +133,20 @@ def test_five_hundred_dead_workers_take_no_more_room_than_a_few(tmp_path: Path) 
         found = list(os.scandir(tmp_path))
         return len(found), sum(entry.stat().st_size for entry in found)
 
-    def lives(item: str) -> None:
-        # Without a fork each, which would take most of the time of this test.
-        shop = Shop(tmp_path)
-        shop.sell("tea", item)
-        descriptors.extend(file._lock for file in shop.storage._files.values())
-
-    descriptors: list[int] = []
     sizes = []
     for batch in range(5):
-
+        # A fork for each would take most of the time of this test.
         def work(batch: int = batch) -> None:
             for number in range(100):
-                lives(f"{batch}-{number}")
+                sell(tmp_path, "tea", f"{batch}-{number}")()
 
         workers.kill_after(work)
         before = sums(read(tmp_path))
         assert sums(read(tmp_path, fold=True)) == before
         sizes.append(size())
-    assert value(before, "orders_total", item="tea") == 500
+    assert value(before, "sold_total", item="tea") == 500
     assert len({count for count, _ in sizes}) == 1
-    assert sizes[-1][1] < 500 * 5 * 600
+    assert sizes[-1][1] < 500 * 2 * 100 + 10_000
 
 
 def test_label_sets_of_dead_workers_are_bounded(tmp_path: Path) -> None:
@@ -262,6 +260,141 @@ def test_a_folding_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) -> 
         assert sums(read(directory, fold=True)) == expected, stop_at
         assert files(directory) == {"counter.folded"}
     assert len(seen) >= 5  # nothing done, new file, in place, one removed, both
+
+
+class Killed(BaseException):
+    """What happens to one who folds."""
+
+
+def fold_until(where: Any, step: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fold until a function is called."""
+
+    def die(*args: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, step, die)
+        with pytest.raises(Killed):
+            Folder(str(directory), {}).fold()
+
+
+def test_what_was_folded_is_left_out_until_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dead(tmp_path)
+    expected = sums(read(tmp_path))
+    fold_until(Folder, "_remove", tmp_path, monkeypatch)
+    assert "counter.own" in files(tmp_path)
+    assert sums(read(tmp_path)) == expected
+    assert sums(read(tmp_path, fold=True)) == expected
+    assert files(tmp_path) == FOLDED
+
+
+def test_a_name_that_was_folded_may_be_used_again(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who folded was killed after it removed the file and before it cleared the name."""
+    workers.run(sell(shared, "tea"))
+    fold_until(folding, "_clear_names", shared, monkeypatch)
+    folded = shared / naming.folded_name("counter")
+    reader = FileReader(str(folded), Keys())
+    reader.update(folded.stat().st_size)
+    assert len(absorbed(reader)) == 1
+
+    client_metrics()
+    mine = shared / f"counter_{os.getpid()}.db"
+    content = folded.read_bytes()
+    names = json.dumps([[mine.name, mine.stat().st_ino]]).encode()
+    folded.write_bytes(content[: reader.used] + struct.pack("=q", len(names)) + names.ljust(200))
+    directory = FileStorage(str(shared)).directory
+    for _ in range(2):
+        list(directory.collect(None, lambda: None))
+    assert mine.exists()
+    found = read(shared)
+    assert value(found, "hits_total") == 2
+    assert value(found, "sold_total", item="tea") == 1
+
+
+def test_a_folded_file_whose_names_are_broken_names_nothing(tmp_path: Path) -> None:
+    make_dead(tmp_path)
+    Folder(str(tmp_path), {}).fold()
+    expected = sums(read(tmp_path))
+    folded = tmp_path / naming.folded_name("counter")
+    reader = FileReader(str(folded), Keys())
+    reader.update(folded.stat().st_size)
+    content = folded.read_bytes()[: reader.used]
+    for tail in b"", struct.pack("=q", 8) + b"nonsense", struct.pack("=q", 4) + b"[5] ....":
+        folded.write_bytes(content + tail)
+        assert sums(read(tmp_path)) == expected
+
+
+def test_one_thread_of_a_process_folds(tmp_path: Path) -> None:
+    make_dead(tmp_path)
+    directory = FileStorage(str(tmp_path)).directory
+    with directory._folding:
+        directory.fold()
+        assert "counter.own" in files(tmp_path)
+    directory.fold()
+    assert files(tmp_path) == FOLDED
+
+
+def test_a_scrape_that_never_ends_because_of_foldings_keeps_them_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dead(tmp_path)
+    directory = FileStorage(str(tmp_path)).directory
+    inodes = itertools.count()
+    taken = []
+    merge = directory._merge
+
+    def see(*args: Any) -> Any:
+        with locks.exclusive(str(tmp_path / naming.LOCK)) as free:
+            taken.append(not free)
+        return merge(*args)
+
+    monkeypatch.setattr(directory, "_folded", lambda: {("x", next(inodes)): frozenset()})
+    monkeypatch.setattr(directory, "_merge", see)
+    assert len(list(directory.collect(None, lambda: None))) == 5
+    assert taken == [False] * 5 + [True]
+
+
+def test_who_waits_for_the_lock_gets_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with locks.exclusive(path) as taken, locks.exclusive(path, wait=0.02) as again:
+        assert (taken, again) == (True, False)
+    with locks.exclusive(path) as taken:
+        assert taken
+
+
+def without_locks(*args: object) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers are written and served; nobody folds."""
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    shop = Shop(tmp_path)
+    shop.sell("tea")
+    workers.run(lambda: Shop(tmp_path).sell("tea"))
+    assert value(read(tmp_path, fold=True), "orders_total", item="tea") == 2
+    assert "counter.own" in files(tmp_path)
+    assert not Folder(str(tmp_path), {}).clean("another run")
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        locks.open_locked(str(tmp_path / "file"))
+    with (
+        pytest.raises(OSError, match="Input/output"),
+        locks.exclusive(str(tmp_path / "lock")),
+    ):
+        pass
 
 
 def test_scrapes_see_no_counter_go_down_while_others_fold(tmp_path: Path) -> None:
@@ -416,6 +549,31 @@ def test_other_identifiers_than_pids_are_no_dead_workers(
     read(shared, fold=True)
     assert "counter.client" in files(shared)
     assert "counter.folded" not in files(shared)
+
+
+def test_identifiers_that_are_no_numbers(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = workers.run(client_metrics)
+    named = shared / "counter_worker_1.db"
+    (shared / f"counter_{pid}.db").rename(named)
+    monkeypatch.setattr(processes, "_PROC", str(shared / "proc"))
+    read(shared, fold=True)
+    assert named.exists()
+    monkeypatch.undo()
+    assert value(read(shared, fold=True), "hits_total") == 2
+    assert not named.exists()
+
+
+def test_a_process_of_somebody_else_lives(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(processes, "_writes", lambda pid: None)
+    monkeypatch.setattr(processes, "_ticks", lambda pid: None)
+    monkeypatch.setattr(os, "kill", kill)
+    file = shared / "counter_1.db"
+    file.write_bytes(bytes(64))
+    Folder(str(shared), {}).fold()
+    assert file.exists()
 
 
 def test_without_proc_a_pid_has_to_do(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

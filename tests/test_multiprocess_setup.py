@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, values
 
 from promweb import multiprocess
 from promweb.core.families import CounterFamily
-from promweb.multiprocess import enable, naming, processes, setup
+from promweb.multiprocess import enable, locks, naming, processes, setup
 from promweb.multiprocess.storage import FileStorage
 
 from . import workers
@@ -91,6 +91,23 @@ def test_temporary_directories_of_runs_that_are_over_are_removed(temporary: Path
     new = Path(enable())
     assert old != new
     assert sorted(temporary.iterdir()) == sorted([new, temporary / "promweb-others"])
+
+
+def test_a_run_of_somebody_else_is_not_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killpg(group: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    assert not setup._is_over(1)
+
+
+def test_who_starts_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has the lock, stopped maybe: what a former run left stays then."""
+    leave_something(tmp_path)
+    monkeypatch.setattr(setup, "_PATIENCE", 0.01)
+    with locks.exclusive(str(tmp_path / naming.LOCK)):
+        sell(tmp_path, item="tea")
+    assert value(read(tmp_path), "sold_total", item="old") == 1
 
 
 @pytest.mark.parametrize("how", ["link", "open"])

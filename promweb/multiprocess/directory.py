@@ -62,7 +62,7 @@ class Directory:
         if not self._folding.acquire(blocking=False):
             return
         try:
-            self._folder.fold()
+            self._folder.fold(unfinished=self._is_unfinished)
         except OSError as error:
             self._warn(
                 "fold",
@@ -86,6 +86,7 @@ class Directory:
                 yield metric
 
     def _clear(self) -> None:
+        self._is_unfinished = False
         self._keys = Keys()
         self._files: dict[str, FileReader] = {}
         self._plans: dict[str, tuple[object, Plan]] = {}
@@ -127,6 +128,7 @@ class Directory:
         for identity in foreign:
             self._skip(identity, "foreign")
         done = frozenset[tuple[str, int]]().union(*folded.values())
+        self._is_unfinished = bool(done)
         kinds: dict[str, list[tuple[FileReader, str]]] = {}
         for file in files:
             reader = None if file.identity in done else self._reader(file)

@@ -67,7 +67,7 @@ def listing(directory: str) -> tuple[list[File], list[tuple[str, int]]]:
             if not found.name.endswith(naming.SUFFIX):
                 continue
             with suppress(FileNotFoundError):
-                status = found.stat()
+                status = found.stat(follow_symlinks=False)
                 name = naming.parse(found.name)
                 if name is None:
                     foreign.append((found.name, status.st_ino))
@@ -99,11 +99,14 @@ class Folder:
         self._unreadable: set[tuple[str, int]] = set()
         """Dead files that cannot be read stay where they are; trying once is enough."""
 
-    def fold(self, wait: float = 0.0) -> None:
-        """Fold what dead processes left, unless somebody else does so for `wait` seconds."""
-        if not self._dead(listing(self._directory)[0]):
+    def fold(self, *, unfinished: bool = False) -> None:
+        """Fold what dead processes left, unless somebody else does so.
+
+        `unfinished` says that a folded file names something.
+        """
+        if not unfinished and not self._dead(listing(self._directory)[0]):
             return
-        with locks.exclusive(os.path.join(self._directory, naming.LOCK), wait) as taken:
+        with locks.exclusive(os.path.join(self._directory, naming.LOCK)) as taken:
             if not taken:
                 return
             self._remove_unfinished()
@@ -194,7 +197,9 @@ class Folder:
         names = frozenset() if reader is None else absorbed(reader)
         if reader is not None and names:
             files, _ = listing(self._directory)
-            self._remove(file for file in files if file.identity in names)
+            self._living.look_again(file.identity for file in files)
+            # A living process may have the name, and even the inode, of one that was removed.
+            self._remove(f for f in files if f.identity in names and not self._lives(f))
             _clear_names(reader.path, reader.used)
 
     def _read(self, file: File, keys: Keys) -> FileReader | None:

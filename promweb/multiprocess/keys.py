@@ -6,6 +6,8 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 
+from prometheus_client.metrics_core import Metric
+
 from ..core.families import OVERFLOW
 from ..core.rendering import text_of
 from .client import key_of, read_key
@@ -96,6 +98,8 @@ class Keys:
             bound = labels.pop("le") if "le" in labels and sample.endswith("_bucket") else None
             le = None if bound is None else float(bound)
             ordered = tuple(sorted(labels.items()))
+            if metric not in self.last:
+                Metric(metric, help, "unknown")  # raises for what is no name
             key = self._read[raw] = self._one(metric, sample, ordered, le, help, raw)
         return key
 

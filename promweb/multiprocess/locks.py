@@ -29,7 +29,12 @@ def open_locked(path: str) -> int:
     with _lock:
         descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o644)
         _held.add(descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        if not is_unsupported(error):
+            close(descriptor)
+            raise
     return descriptor
 
 
@@ -42,13 +47,16 @@ def close(descriptor: int) -> None:
 
 @contextmanager
 def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
-    """Hold a lock; False if another process or thread has it for longer than `wait` seconds."""
+    """Hold a lock; False if another process or thread has it for longer than `wait` seconds.
+
+    Also where the file system has no locks. Raises `OSError`.
+    """
     with _lock:
         descriptor = os.open(path, _FLAGS, 0o644)
         _held.add(descriptor)
     try:
         end = time.monotonic() + wait
-        while not (taken := _take(descriptor)) and time.monotonic() < end:
+        while not (taken := _take(descriptor, unsupported=False)) and time.monotonic() < end:
             time.sleep(_PAUSE)
         yield taken
     finally:
@@ -69,13 +77,16 @@ def is_unsupported(error: OSError) -> bool:
     return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def _take(descriptor: int) -> bool:
+def _take(descriptor: int, unsupported: bool | None = None) -> bool:
+    """Try to have a lock alone; `unsupported` is the answer where there are none, None to raise."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
+    except BlockingIOError:
         return False
+    except OSError as error:
+        if unsupported is None or not is_unsupported(error):
+            raise
+        return unsupported
     return True
 
 

@@ -105,7 +105,7 @@ class MergedFamily:
             else:
                 pattern = _PATTERNS[self.type](self.name, self.help, labelnames)
                 parts = [(self.name + suffix, None) for suffix, _ in pattern.shape]
-        except (KeyError, ValueError):
+        except ValueError:
             return None
         if pattern.name != self.name:
             return None

@@ -20,6 +20,9 @@ __all__ = ["Corrupt", "FileReader", "Numbers", "picker"]
 
 Numbers = tuple[float, ...]
 
+# Something else than a file might block, or be somewhere else.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+
 
 class Corrupt(Exception):
     """A file cannot be read; the first argument says why, in a word."""
@@ -126,8 +129,7 @@ class FileReader:
 
     def _map(self) -> None:
         try:
-            # Something else than a file might block.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(self.path, _FLAGS)
         except FileNotFoundError:
             raise
         except OSError:
