@@ -28,7 +28,10 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
         scrapes.event_loop_lag(effort, lines, count)
         for lines, count in ((10_000, 200), (100_000, 30))
     ),
-    "workers": lambda effort: workers.reading(effort, lines=10_000, seconds=8),
+    "workers": lambda effort: chain(
+        workers.reading(effort, lines=10_000, seconds=8),
+        [workers.dead_workers(effort, lines=1_000, seconds=3)],
+    ),
     "memory": lambda effort: [footprint.memory(effort)],
     "new": lambda effort: [requests.new_label_set(effort)],
     "import": lambda effort: footprint.import_time(effort),

@@ -1,4 +1,4 @@
-"""Table 11: how fast the files of many workers are read."""
+"""Tables 11 and 12: how fast the files of many workers are read, living and dead ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from promweb.core.families import CounterFamily, Family, HistogramFamily
 from promweb.core.storage import DIRECTORY_VARIABLE
 from promweb.multiprocess.storage import FileStorage
 
-from .harness import Effort, Samples, Table, without_collector
+from .harness import Effort, Samples, Table, Variant, compare, without_collector
 from .scrapes import DURATIONS, LINES_OF_A_ROUTE
 
-__all__ = ["reading"]
+__all__ = ["dead_workers", "reading"]
 
 WORKERS = 16
+
+_LIVING = 4
 
 PEER = "prometheus_client"
 
@@ -99,6 +101,49 @@ def reading(effort: Effort, lines: int, seconds: float) -> Iterator[Table]:
                     table.goal_at_least(f"{PEER}'s speed", times[len(times) // 2], least)
             table.notes.append(f"{len(samples[PEER])} rounds.")
             yield table
+
+
+def dead_workers(effort: Effort, lines: int, seconds: float) -> Table:
+    """Compare scrapes of living workers with those after many others have died."""
+    dead = effort.count(500)
+    table = Table(
+        f"12. {_LIVING} living workers with {effort.count(lines):,} lines each, a scrape",
+        ("variant", "median", "directory", "ratio", "goal", ""),
+    )
+    with _directory() as alone, _directory() as directory:
+        scrapes = {}
+        for path in alone, directory:
+            for number in range(_LIVING):
+                Worker(path, effort.count(lines), number).serve(DURATIONS[0])
+            scrapes[path] = _ours(path)[1]
+        # Each has all of its files; a process for each would only take longer to start.
+        for _ in range(10):
+            pid = os.fork()
+            if not pid:
+                for number in range(dead // 10):
+                    Worker(directory, 20 * _LINES_OF_A_ROUTE, number).serve(DURATIONS[0])
+                os._exit(0)
+            os.waitpid(pid, 0)
+        start = perf_counter()
+        scrapes[directory]()
+        table.notes.append(f"The first scrape took {(perf_counter() - start) * 1e3:.0f} ms.")
+        names = {alone: "nobody died", directory: f"{dead} others died"}
+        variants = [Variant(name, _repeat(scrapes[path])) for path, name in names.items()]
+        samples = compare(variants, batch=1, seconds=effort.seconds(seconds))
+        for path, name in names.items():
+            size = sum(entry.stat().st_size for entry in os.scandir(path))
+            table.row(name, f"{samples.median(name) * 1e3:.2f} ms", f"{size / 1e6:.1f} MB")
+        ratios = [b / a for a, b in zip(*samples.values(), strict=True)]
+        table.goal("of the time", sorted(ratios)[len(ratios) // 2], 1.5)
+    return table
+
+
+def _repeat(scrape: Callable[[], object]) -> Callable[[int], None]:
+    def run(count: int) -> None:
+        for _ in range(count):
+            scrape()
+
+    return run
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def test_the_budget_without_prometheus_has_the_scrapes(monkeypatch: pytest.Monke
 
 
 def test_the_tables_of_workers_have_promweb_warm_and_cold_beside_prometheus_client() -> None:
-    tables = list(TABLES["workers"](QUICK))
+    *tables, dead = TABLES["workers"](QUICK)
+    assert list(rows(dead)) == ["nobody died", "10 others died"]
     assert len(tables) == 2
     for table in tables:
         names = [name.partition(" ")[0].partition(",")[0] for name in rows(table)]

@@ -508,6 +508,17 @@ def test_a_living_process_of_prometheus_client_is_left_alone(shared: Path) -> No
     assert {name.rpartition(".")[2] for name in files(shared)} == {"client"}
 
 
+def test_a_living_process_whose_file_is_gone_is_forgotten(shared: Path) -> None:
+    client_metrics()
+    folder = Folder(str(shared), {})
+    folder.fold()
+    assert len(folder._living._writers) == 7
+    for path in shared.glob("gauge*"):
+        path.unlink()
+    folder.fold()
+    assert len(folder._living._writers) == 2
+
+
 def test_a_pid_that_is_used_again_is_no_living_worker(shared: Path) -> None:
     """The process lives and has the pid, but not the file."""
     pid = workers.run(client_metrics)
