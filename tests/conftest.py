@@ -36,5 +36,7 @@ _kept: list[object] = []
 def shared(tmp_path: Path, unshared: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Turn multiprocess mode on for this test; return the directory."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    # prometheus_client, which many tests compare with, has none in multiprocess mode.
+    monkeypatch.setenv("PROMWEB_PROCESS_METRICS", "0")
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
     return tmp_path

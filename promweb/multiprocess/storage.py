@@ -18,6 +18,7 @@ from ..core.problems import logger
 from ..core.rendering import LabelValues, text_of
 from .client import key_of
 from .directory import Directory
+from .workers import Workers
 from .writing import OwnFile
 
 __all__ = ["FileStorage"]
@@ -35,6 +36,7 @@ class FileStorage:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.workers = Workers(path)
         self.limits: dict[str, int] = {}
         """`max_series` of every metric that was kept here."""
         self._start()
@@ -64,7 +66,7 @@ class FileStorage:
         return StoredNumber(family, self, values)
 
     def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
-        return self.directory.collect(names, breathe)
+        return self.workers.add_to(self.directory.collect(names, breathe), names)
 
     def places(
         self, family: Family[Any], values: LabelValues, parts: Iterable[tuple[str, str | None]]
@@ -101,6 +103,7 @@ class FileStorage:
             return array("d", bytes(8 * len(keys))), [*range(len(keys))]
 
     def _new_file(self, kind: str) -> OwnFile:
+        self.workers.announce()
         if self._is_forked:  # a new worker has its first request
             self._is_forked = False
             Thread(target=self.directory.fold, daemon=True).start()
@@ -111,6 +114,7 @@ class FileStorage:
         self._start()
         self._is_forked = True
         self.directory.forget()
+        self.workers.leave_to_parent()
 
 
 class StoredNumber(NumberChild):
