@@ -65,6 +65,7 @@ class PrometheusMetrics(WebMetrics):
     def _metrics_view(self) -> Callable[..., Any]:
         def prometheus_metrics(promweb_host: str = "") -> flask.Response:
             request = flask.request
+            self._see_environ(request.environ)
             scrape = exposition.answer(
                 self.registry,
                 request.headers.get("Accept"),

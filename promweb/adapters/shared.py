@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from typing import Any
 
+from ..core.catalog import Catalog
 from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
 from ..core.problems import logger
 from ..core.site import Site
 from ..core.storage import Storage, shared_directory
 from ..server import MetricsServer, serve
+from ..serving import SEVERAL, is_one_of_several, problems
 
 __all__ = ["WebMetrics", "announced_size", "find_exchange"]
 
@@ -30,6 +32,19 @@ class WebMetrics(MetricsBase):
         from ..multiprocess.setup import storage_of  # only who needs it loads it
 
         return storage_of(directory)
+
+    def init_app(self, app: Any) -> None:
+        super().init_app(app)
+        for problem in problems(
+            directory=shared_directory() if Catalog.is_shared(self.registry) else None,
+            serves=self.path is not None,
+        ):
+            self._catalog.problems.warn(problem)
+
+    def _see_environ(self, environ: Mapping[str, Any]) -> None:
+        """Look at how the server says that it serves, when it asks for the metrics."""
+        if is_one_of_several(environ) and not Catalog.is_shared(self.registry):
+            self._catalog.problems.warn(SEVERAL)
 
     def start_http_server(
         self,
