@@ -74,7 +74,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._headers = {**_HEADERS, **(headers or {})}
-        self._timeout = timeout
+        self.timeout = timeout
         self._clock = clock
         self._opener = OpenerDirector()
         for handler in (
@@ -96,9 +96,9 @@ class Client:
         return parse(text, content_type)
 
     def _fetch(self, url: str) -> tuple[str, bytes]:
-        deadline = self._clock() + self._timeout
+        deadline = self._clock() + self.timeout
         try:
-            with self._opener.open(Request(url, headers=self._headers), timeout=self._timeout) as r:
+            with self._opener.open(Request(url, headers=self._headers), timeout=self.timeout) as r:
                 body = b"".join(self._pieces(r, deadline))
                 return r.headers.get("Content-Type", ""), body
         except HTTPError as error:
@@ -142,7 +142,7 @@ class Client:
             raise ScrapeError("the answer is cut short")
 
     def _too_slow(self) -> str:
-        return f"no complete answer within {self._timeout:g} s"
+        return f"no complete answer within {self.timeout:g} s"
 
 
 def metrics_url(given: str) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +11,7 @@ from typing import Any
 
 import click
 
+from .connecting import with_client
 from .report import report
 from .scrape import Client, ScrapeError, metrics_url
 from .snapshot import Snapshot
@@ -23,7 +21,6 @@ __all__ = ["command"]
 
 _WIDEST = 10_000
 """Columns of a line that goes to a file."""
-_HEADER = re.compile(r"([!#$%&'*+.^`|~\w-]+): *([\x20-\x7e\xa0-\xff]*)", re.ASCII)
 
 
 def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
@@ -36,34 +33,6 @@ def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ..
     if len(set(urls)) < len(urls):
         raise click.BadParameter("the same URL twice would count twice")
     return urls
-
-
-def _headers(
-    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, str]:
-    headers = {}
-    for one in given:
-        found = _HEADER.fullmatch(one)
-        if not found:
-            # Without the value, which may be a secret.
-            raise click.BadParameter(f"{one.partition(':')[0]!r} is not of the form 'Name: value'")
-        headers[found[1]] = found[2]
-    return headers
-
-
-def _user(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
-    if given is None or ":" in given:
-        return given
-    return f"{given}:{click.prompt(f'Password of {given}', hide_input=True, err=True)}"
-
-
-def _context(
-    _ctx: click.Context, _parameter: click.Parameter, given: str | None
-) -> ssl.SSLContext | None:
-    try:
-        return ssl.create_default_context(cafile=given) if given else None
-    except OSError as error:
-        raise click.BadParameter(f"{given!r} has no certificates in PEM form") from error
 
 
 @click.command(name="top", short_help="A live look at services in a terminal.")
@@ -90,13 +59,6 @@ def _context(
     help="Seconds that rates, shares and quantiles are of.",
 )
 @click.option(
-    "--timeout",
-    type=click.FloatRange(0.1),
-    default=5.0,
-    show_default=True,
-    help="Seconds to wait for an answer.",
-)
-@click.option(
     "--sort",
     "order",
     type=click.Choice(list(ORDERS)),
@@ -106,40 +68,17 @@ def _context(
 )
 @click.option("--prefix", help="What the families' names start with, where a scrape has several.")
 @click.option("--group", help="The label that has the route, where it cannot be told.")
-@click.option(
-    "--header",
-    "headers",
-    metavar="'NAME: VALUE'",
-    multiple=True,
-    callback=_headers,
-    help="Send a header, for example 'Authorization: Bearer TOKEN'.",
-)
-@click.option(
-    "--user",
-    metavar="NAME[:PASSWORD]",
-    callback=_user,
-    help="Send basic authentication; without a password, ask for it.",
-)
-@click.option(
-    "--cacert",
-    "context",
-    type=click.Path(exists=True, dir_okay=False),
-    callback=_context,
-    help="Trust the certificates of this file, not those of the system.",
-)
+@with_client
 def command(
     urls: list[str],
     once: bool,
     form: str | None,
     interval: float,
     window: float,
-    timeout: float,
     order: str,
     prefix: str | None,
     group: str | None,
-    headers: dict[str, str],
-    user: str | None,
-    context: ssl.SSLContext | None,
+    client: Client,
 ) -> None:
     """Show rates, errors and latencies of services, summed, and by route.
 
@@ -149,10 +88,6 @@ def command(
     """
     if form is not None and not once:
         raise click.UsageError("--format says what --once prints; give --once, too")
-    if user is not None:
-        token = base64.b64encode(user.encode()).decode()
-        headers = {**headers, "Authorization": f"Basic {token}"}
-    client = Client(headers=headers, context=context, timeout=timeout)
 
     def read(url: str) -> Snapshot | str:
         try:

@@ -1,0 +1,1 @@
+"""Checks of how promweb is used: of an environment, an application, a running service."""
