@@ -249,6 +249,7 @@ class _Raising:
             exchange = current.get()
             if isinstance(exchange, _Exchange):
                 exchange.failed = not self._is_handled(error)
+                exchange.see_exception()
             raise
 
     def _is_handled(self, error: Exception) -> bool:

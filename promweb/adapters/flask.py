@@ -100,6 +100,7 @@ def _attach(site: Site) -> None:
     wrapped_wsgi_app: WSGIApp = app.wsgi_app
     wrapped_full_dispatch_request = app.full_dispatch_request
     wrapped_handle_exception = app.handle_exception
+    wrapped_handle_user_exception = app.handle_user_exception
     visit: Callable[[], Any] = current.get
     clock, set_visit, reset_visit, new = site.clock, current.set, current.reset, Exchange.__new__
     get_request = flask.request._get_current_object  # type: ignore[attr-defined]
@@ -153,6 +154,13 @@ def _attach(site: Site) -> None:
             exchange.status, exchange.response = response.status_code, response
         return response
 
+    def handle_user_exception(*args: Any) -> Any:
+        """See an exception before anybody answers it."""
+        exchange = visit()
+        if exchange is not None:
+            exchange.see_exception()
+        return wrapped_handle_user_exception(*args)
+
     def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
         exchange = find_exchange(site, get_request)
@@ -178,6 +186,7 @@ def _attach(site: Site) -> None:
 
     app.wsgi_app = wsgi_app
     app.full_dispatch_request = full_dispatch_request
+    app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
     flask.got_request_exception.connect(see_exception, app)
     site.receivers.append(see_exception)  # the signal would keep it, and so the app, for ever

@@ -113,6 +113,7 @@ def _attach(site: Site) -> None:
     app = site.app
     wrapped_full_dispatch_request = app.full_dispatch_request
     wrapped_handle_exception = app.handle_exception
+    wrapped_handle_user_exception = app.handle_user_exception
     wrapped_full_dispatch_websocket = app.full_dispatch_websocket
     get_request = quart.request._get_current_object  # type: ignore[attr-defined]
     visit, whole_body = current.get, quart.Response.data_body_class
@@ -140,6 +141,14 @@ def _attach(site: Site) -> None:
         exchange.whole = type(response.response) is whole_body
         return response
 
+    def handle_user_exception(*args: Any) -> Awaitable[Any]:
+        """See an exception before anybody answers it."""
+        exchange = visit()
+        if exchange is not None:
+            exchange.see_exception()
+        handled: Awaitable[Any] = wrapped_handle_user_exception(*args)
+        return handled
+
     async def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
         exchange = find_exchange(site, get_request)
@@ -166,5 +175,6 @@ def _attach(site: Site) -> None:
 
     app.asgi_app = measured(site, app.asgi_app)
     app.full_dispatch_request = full_dispatch_request
+    app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
     app.full_dispatch_websocket = full_dispatch_websocket

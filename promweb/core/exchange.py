@@ -10,6 +10,7 @@ An adapter calls these three and knows nothing of metrics.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -55,6 +56,11 @@ class Visit:
     """True once `exclude_all_metrics` said so: every metric skips this visit."""
     entered: Sequence[NumberChild] = ()
     """What counts this visit as in progress."""
+    raised: type[BaseException] | None = None
+    """The class of the last exception of this visit, also of one that was answered.
+
+    The exception itself would keep the frames that it went through.
+    """
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -78,6 +84,10 @@ class Visit:
         self.excluded = True
         self.special = True
         self.leave()
+
+    def see_exception(self) -> None:
+        """Note the class of the exception that is being handled."""
+        self.raised = sys.exc_info()[0]
 
     def leave(self) -> None:
         """Be in progress no more."""
@@ -152,9 +162,10 @@ class Exchange(Visit):
             child.inc()
 
     def fail(self) -> None:
-        """Note an exception that nobody handled."""
+        """Note an exception that nobody handled; it is being handled by promweb now."""
         self.failed = True
         self.special = True
+        self.see_exception()
 
     def respond(self, status: int, response: object = None) -> None:
         """Take the final response and resolve every label; the request context is still there.

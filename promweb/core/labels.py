@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ __all__ = [
     "EXCEPTION",
     "RAISED",
     "LabelPlan",
+    "OutcomeLabel",
     "check_label_name",
     "is_coroutine_function",
     "takes_argument",
@@ -34,6 +37,18 @@ _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 RAISED = object()
 """The outcome of a call that raised: there is no return value to show to a label callable."""
+
+
+class OutcomeLabel(ABC):
+    """A label callable of one argument that has a value for a function that raised as well."""
+
+    @abstractmethod
+    def __call__(self, outcome: object) -> str:
+        """Return the value for a final response or a return value."""
+
+    @abstractmethod
+    def raised(self, error: type[BaseException]) -> str:
+        """Return the value for a function, no view, that raised an exception of a class."""
 
 
 class _Call(NamedTuple):
@@ -101,6 +116,11 @@ class LabelPlan:
             where = f"metric {metric!r}, label {label!r}"
             one_argument = takes_argument(value, where)
             call = _Call(index, label, value, one_argument, is_coroutine_function(value))
+            if isinstance(value, OutcomeLabel) and not response:
+                raise ValueError(
+                    f"{where}: a gauge is set before there is an outcome, which {value!r} needs; "
+                    "use a counter, a histogram or a summary"
+                )
             if call.one_argument and not response:
                 raise ValueError(
                     f"{where}: a gauge is set before there is a response, so its label callables "
@@ -152,7 +172,10 @@ class LabelPlan:
 
     def _value(self, call: _Call, outcome: object) -> str:
         if call.one_argument and outcome is RAISED:
-            return EXCEPTION
+            error = sys.exc_info()[0]
+            if error is None or not isinstance(call.function, OutcomeLabel):
+                return EXCEPTION
+            return call.function.raised(error)
         try:
             if call.coroutine:
                 raise RuntimeError("a coroutine function labels a function that cannot await it")

@@ -23,6 +23,7 @@ from promweb import (
     RESTfulPrometheusMetrics,
     __version__,
 )
+from promweb.labels import exception_type, from_cookie, from_header, from_view_arg
 from promweb.security import all_of, allow_networks, basic_auth, bearer_token
 from promweb.server import MetricsServer
 from promweb.testing import assert_metric_delta, isolated_registry, snapshot
@@ -98,6 +99,16 @@ counted = metrics.counter(
         "code": status,
         "area": Area.SHOP,
         "shard": 3,
+    },
+)
+bounded = metrics.counter(
+    "bounded",
+    "Calls.",
+    labels={
+        "client": from_header("X-Client", allowed={"app", "web"}, default="web"),
+        "tier": from_cookie("tier", allowed=Area),
+        "shop": from_view_arg("shop"),
+        "error": exception_type(),
     },
 )
 labelled = metrics.counter("labelled", "Calls.", labels=shared)

@@ -6,6 +6,7 @@ import flask
 import quart
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
+from promweb.labels import from_header
 from promweb.testing import assert_metric_delta, snapshot
 
 metrics = PrometheusMetrics(flask.Flask(__name__))
@@ -22,6 +23,8 @@ metrics.counter("calls", "Calls.", labels=["status"])  # type: ignore[arg-type]
 metrics.counter("calls", "Calls.", labels={1: "one"})  # type: ignore[dict-item]
 metrics.start_http_server("9100")  # type: ignore[arg-type]
 metrics.start_http_server(9100, ssl=("cert.pem", "key.pem"))  # type: ignore[arg-type]
+
+from_header("X-Client", ["app"])  # type: ignore[call-arg]
 
 # A decorator without its parentheses, and one on what is not called.
 metrics.do_not_track(lambda: "")  # type: ignore[call-arg]

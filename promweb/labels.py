@@ -1,0 +1,112 @@
+"""Label values that come from the request and cannot become too many.
+
+    labels={"client": from_header("X-Client", allowed=["app", "web"]), "error": exception_type()}
+
+They go wherever a label callable does: in `labels` of every decorator and in `default_labels`, on
+Flask and on Quart. They read the request that promweb measures, without the framework's proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .core.exchange import current
+from .core.labels import OutcomeLabel
+
+__all__ = ["exception_type", "from_cookie", "from_header", "from_view_arg"]
+
+_OTHER = "<other>"
+
+
+def from_header(
+    name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
+) -> Callable[[], str]:
+    """Return a label callable for a header of the request, whose name's case does not matter.
+
+    A value that is not `allowed`, a missing header, and a call outside of a request give `default`.
+    Without `allowed`, only `max_series` bounds what clients send.
+    """
+    return _reader("from_header", name, allowed, default, lambda request: request.headers.get(name))
+
+
+def from_cookie(
+    name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
+) -> Callable[[], str]:
+    """Return a label callable for a cookie of the request; the rest is as for `from_header`."""
+    return _reader("from_cookie", name, allowed, default, lambda request: request.cookies.get(name))
+
+
+def from_view_arg(
+    name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
+) -> Callable[[], str]:
+    """Return a label callable for a variable part of the URL, `name` in the route `/shop/<name>`.
+
+    The value is written as text before it is looked up. A request whose route has no such part
+    gives `default`; the rest is as for `from_header`.
+    """
+    return _reader(
+        "from_view_arg", name, allowed, default, lambda request: (request.view_args or {}).get(name)
+    )
+
+
+def exception_type() -> Callable[[object], str]:
+    """Return a label callable for the class of the exception that was raised, "" for none.
+
+    For a view and for the default metrics that is the last one that the request raised before its
+    response was there, also one that an error handler answered, and `NotFound` and the like of
+    `abort()`. For another function it is the one that left that function. A gauge cannot have it.
+    """
+    return _ExceptionType()
+
+
+class _ExceptionType(OutcomeLabel):
+    def __call__(self, outcome: object) -> str:
+        visit: Any = current.get()
+        # The response of the request is the outcome of its view, and of no other function.
+        response = getattr(visit, "response", None)  # a websocket connection has none
+        if response is None or response is not outcome or visit.raised is None:
+            return ""
+        return self.raised(visit.raised)
+
+    def raised(self, error: type[BaseException]) -> str:
+        return error.__name__
+
+    def __repr__(self) -> str:
+        return "exception_type()"
+
+
+def _reader(
+    what: str,
+    name: str,
+    allowed: Iterable[object] | None,
+    default: str,
+    read: Callable[[Any], object],
+) -> Callable[[], str]:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{what}({name!r}): the name must be text")
+    if not isinstance(default, str):
+        raise TypeError(f"{what}({name!r}): default={default!r} must be text")
+    values = None if allowed is None else _values(f"{what}({name!r})", allowed)
+
+    def value() -> str:
+        visit = current.get()
+        if visit is None or visit.request is None:
+            return default
+        found = read(visit.request)
+        if found is None:
+            return default
+        text = found if type(found) is str else str(found)
+        return text if values is None or text in values else default
+
+    value.__qualname__ = value.__name__ = what
+    return value
+
+
+def _values(where: str, allowed: Iterable[object]) -> frozenset[str]:
+    if isinstance(allowed, (str, bytes)) or not isinstance(allowed, Iterable):
+        raise TypeError(f"{where}: allowed={allowed!r} must be a list or a set of values")
+    values = frozenset(map(str, allowed))
+    if not values:
+        raise ValueError(f"{where}: allowed is empty, so every value would be the default")
+    return values
