@@ -22,6 +22,7 @@ import trustme
 from prometheus_client import CollectorRegistry
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
+from promweb.core.conventions import LABELS
 
 from .programs.differences import DIFFERENCES
 
@@ -162,10 +163,21 @@ def test_readme_names_the_oldest_versions() -> None:
 def test_readme_names_every_default_family() -> None:
     names = set(re.findall(r"^\| `(flask_\w+)`", README, re.MULTILINE))
     prefixes = {name.removeprefix("flask_") for name in names}
-    core = "".join(path.read_text() for path in (ROOT / "promweb/core").glob("*.py"))
+    core = "".join(
+        path.read_text()
+        for path in (ROOT / "promweb/core").glob("*.py")
+        if path.name != "conventions.py"
+    )
     defined = set(re.findall(r'f"\{(?:self\._)?prefix\}(\w+)"', core))
     defined |= set(re.findall(r'"(http_\w+)"', core))
     assert prefixes == defined
+
+
+def test_readme_names_every_family_and_label_of_the_conventions() -> None:
+    section = README.partition("### OpenTelemetry's names")[2].partition("\n## ")[0]
+    source = (ROOT / "promweb/core/conventions.py").read_text()
+    defined = {*re.findall(r'"(http_server_\w+)"', source), *LABELS}
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == defined
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -592,6 +592,7 @@ ARGUMENTS = {
     "response_size": True,
     "response_start": True,
     "websockets": False,
+    "status_classes": True,
 }
 
 
@@ -630,6 +631,7 @@ def test_defaults_read_back(app: flask.Flask, monkeypatch: pytest.MonkeyPatch) -
         "response_size": False,
         "response_start": False,
         "websockets": True,
+        "status_classes": False,
     }
 
 

@@ -354,3 +354,51 @@ def test_excluded_paths_that_match_no_route(leg: Leg) -> None:
 def test_excluded_paths_that_are_no_regular_expression(leg: Leg) -> None:
     with pytest.raises(ValueError, match="excluded_paths"):
         leg.make_metrics(leg.make_app(), excluded_paths=["("])
+
+
+# --- status_classes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        *[(200, "2xx"), (204, "2xx"), (302, "3xx"), (404, "4xx"), (499, "4xx"), (503, "5xx")],
+        *[(700, "<other>"), (999, "<other>")],
+    ],
+)
+def test_status_classes(leg: Leg, status: int, expected: str) -> None:
+    app = leg.make_app()
+    leg.make_metrics(app, status_classes=True, response_size=True)
+    app.add_url_rule("/", "view", leg.view(lambda: ("tea", status)))
+    for _ in range(2):
+        assert leg.get(app, "/").status == status
+    found = {"method": "GET", "status": expected}
+    assert leg.label_sets("flask_http_request_total") == [found]
+    assert leg.value("flask_http_request_total", **found) == 2
+    size = "flask_http_response_size_bytes_count"
+    assert leg.value(size, **found, path="/") == 2
+
+
+def test_status_classes_of_different_statuses_are_one(leg: Leg) -> None:
+    app = leg.make_app()
+    leg.make_metrics(app, status_classes=True)
+    app.add_url_rule("/<int:status>", "view", leg.view(lambda status: ("tea", status)))
+    app.add_url_rule("/fail", "fail", leg.view(lambda: 1 / 0))
+    for path in ("/200", "/201", "/200", "/201", "/fail", "/no/such/page"):
+        leg.get(app, path)
+    total = "flask_http_request_total"
+    statuses = [found["status"] for found in leg.label_sets(total)]
+    assert sorted(statuses) == ["2xx", "4xx", "5xx"]
+    assert leg.value(total, method="GET", status="2xx") == 4
+    exceptions = "flask_http_request_exceptions_total"
+    assert leg.value(exceptions, method="GET", status="5xx") == 1
+
+
+def test_what_status_classes_remember_is_bounded(leg: Leg) -> None:
+    app = leg.make_app()
+    leg.make_metrics(app, status_classes=True, group_by="url_rule")
+    app.add_url_rule("/<int:status>", "view", leg.view(lambda status: ("tea", status)))
+    for status in range(600, 620):
+        leg.get(app, f"/{status}")
+    (recorder,) = app.extensions["promweb"].recorders
+    assert recorder._ready == {}

@@ -62,6 +62,11 @@ class PrometheusMetrics(WebMetrics):
     def _attach(self, site: Site) -> None:
         _attach(site)
 
+    @staticmethod
+    def _protocol(request: Any) -> str:
+        protocol: str = request.environ.get("SERVER_PROTOCOL", "")
+        return protocol
+
     def _metrics_view(self) -> Callable[..., Any]:
         def prometheus_metrics(promweb_host: str = "") -> flask.Response:
             request = flask.request

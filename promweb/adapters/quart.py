@@ -77,6 +77,11 @@ class AsyncPrometheusMetrics(WebMetrics):
     def _attach(self, site: Site) -> None:
         _attach(site)
 
+    @staticmethod
+    def _protocol(request: Any) -> str:
+        protocol: str = request.http_version
+        return protocol
+
     def _metrics_view(self) -> Callable[..., Any]:
         scrapes: SharedWork[exposition.Scrape] = SharedWork()
 

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from .catalog import Catalog
-from .children import PENDING_LIMIT, ObservedChild
+from .children import PENDING_LIMIT, NumberChild, ObservedChild
 from .exchange import Exchange
 from .exemplars import ExemplarReader
 from .families import (
@@ -22,15 +22,17 @@ from .families import (
 )
 from .grouping import UNIQUE_GROUPS, UNMATCHED, Grouping
 from .labels import ERROR, LabelPlan
-from .site import METHODS, OTHER, Recorder
+from .site import METHODS, OTHER, Recorder, standard_method
 from .version import __version__
 from .websockets import WebsocketMetrics
 
-__all__ = ["DefaultMetrics"]
-
+__all__ = ["SIZE_BUCKETS", "DefaultMetrics", "check_buckets"]
 
 SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
 """Upper bounds for sizes, in bytes: 64 B to 64 MiB."""
+
+_STATUSES = range(100, 600)
+"""The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 
 class DefaultMetrics:
@@ -39,6 +41,8 @@ class DefaultMetrics:
     Families that the registry has already are shared. Raises `ValueError` when a name is taken by
     something else, or when a default label has the name of a label that is there anyway.
     """
+
+    needs_scheme = False
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class DefaultMetrics:
         response_size: bool,
         response_start: bool,
         websockets: bool,
+        status_classes: bool = False,
         exemplar: ExemplarReader | None = None,
     ) -> None:
         catalog = Catalog.of(registry)
@@ -65,6 +70,7 @@ class DefaultMetrics:
         self.exemplar = exemplar
         self._group_name = grouping.name
         self._read_group = grouping.attribute
+        self._status = _status_class if status_classes else str
         self._ready: dict[tuple[str, str, int], Any] = {}
         self.check(prefix, grouping, buckets, default_labels)
         duration_name = f"{prefix}http_request_duration_seconds"
@@ -184,14 +190,7 @@ class DefaultMetrics:
             HistogramFamily("duration", "", default_labels)
         except ValueError as error:
             raise ValueError(f"default_labels: {error}") from error
-        if buckets is not None:
-            try:
-                HistogramFamily("duration", "", buckets=buckets)
-            except (TypeError, ValueError) as error:
-                kind = TypeError if isinstance(error, TypeError) else ValueError
-                raise kind(
-                    f"buckets={buckets!r} of {prefix}http_request_duration_seconds: {error}"
-                ) from error
+        check_buckets(buckets, f"{prefix}http_request_duration_seconds")
 
     def adopt(self, other: Recorder) -> None:
         """Record what another recorder of the same duration family would."""
@@ -273,7 +272,7 @@ class DefaultMetrics:
             values = self.plan.fold if self.plan.constant else exchange.values(self)
             group = values[0] if self._read_group is None else self._group(request)
             method = request.method if request.method in METHODS else OTHER
-            status = str(exchange.status)
+            status = self._status(exchange.status)
             defaults, folded = values[self._skip :], self.plan.fold[self._skip :]
             labels = (method, group, status, *defaults)
             folded_labels = (method, OVERFLOW, status, *folded)
@@ -292,11 +291,18 @@ class DefaultMetrics:
             ready: ObservedChild | tuple[ObservedChild | None, ...] = child
             if self._measures_more:
                 ready = (child, *self._observe_more(exchange, seconds, labels, folded_labels))
-            # What is kept is bounded by the family: clients invent paths and methods.
-            if method == request.method and self.duration.children.get(labels) is child:
+            # What is kept is bounded: clients invent paths and methods, and maybe statuses, of
+            # which a class has many.
+            kept = method == request.method and exchange.status in _STATUSES
+            if kept and self.duration.children.get(labels) is child:
                 self._ready[method, group, exchange.status] = ready
         except Exception:
             self.problems.failed("record a request")
+
+    def occupied(self, request: Any) -> NumberChild:
+        """Return the child of `in_progress` that counts a request."""
+        assert self.in_progress is not None
+        return self.in_progress.child((standard_method(request.method),))
 
     def _observe_more(
         self, exchange: Exchange, seconds: float, labels: LabelValues, folded: LabelValues
@@ -321,3 +327,19 @@ class DefaultMetrics:
         except Exception:
             self.problems.label_error(self.duration.name, self._group_name)
             return ERROR
+
+
+def check_buckets(buckets: Iterable[float | str] | None, name: str) -> None:
+    """Raise for buckets that the duration histogram of a name cannot have."""
+    if buckets is None:
+        return
+    try:
+        HistogramFamily("duration", "", buckets=buckets)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"buckets={buckets!r} of {name}: {error}") from error
+
+
+def _status_class(status: int) -> str:
+    """Return `4xx` for 404; `<other>` for what is no status of HTTP."""
+    return f"{status // 100}xx" if status in _STATUSES else OTHER

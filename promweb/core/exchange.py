@@ -153,10 +153,9 @@ class Exchange(Visit):
         if not site.constant:
             self.special = True
             self._context = copy_context()
-        method = self.request.method
-        entered = site.gauges.get(method)
+        entered = site.gauges.get(self.request.method)
         if entered is None:
-            entered = site.find_gauges(method, self.request.path)
+            entered = site.find_gauges(self.request)
         self.entered = entered
         for child in entered:
             child.inc()

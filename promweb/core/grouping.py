@@ -31,12 +31,19 @@ class Grouping:
     """How `group_by` names and computes the group.
 
     An attribute is read from the request by `attribute`; a function runs in the request context
-    and is therefore a label callable, `call`, like any other.
+    and is therefore a label callable, `call`, like any other. `label` is the name where that is
+    not for `group_by` to say, and `unmatched` the group of what no route matched.
     """
 
-    __slots__ = ("attribute", "call", "name")
+    __slots__ = ("attribute", "call", "name", "unmatched")
 
-    def __init__(self, group_by: str | Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        group_by: str | Callable[[Any], object],
+        label: str | None = None,
+        unmatched: str = UNMATCHED,
+    ) -> None:
+        self.unmatched = unmatched
         name = group_by if isinstance(group_by, str) else getattr(group_by, "__name__", None)
         where = f"group_by={group_by!r}"
         if not isinstance(group_by, str) and not callable(group_by):
@@ -48,7 +55,7 @@ class Grouping:
                 f"{where}: invalid label {name!r}: the name of the function becomes the label's "
                 "name; define it with `def`, as in `def tenant(request): ...`"
             )
-        self.name = check_label_name(name, where)
+        self.name = check_label_name(label or name, where)
         if self.name in ("method", "status"):
             raise ValueError(f"{where}: the default metrics have a label {name!r} already")
         self.attribute: Callable[[Any], str] | None = None

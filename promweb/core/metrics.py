@@ -11,15 +11,14 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import exposition, options
+from . import exposition, names, options
 from .catalog import Catalog
-from .defaults import DefaultMetrics
 from .exchange import Visit
 from .exemplars import ExemplarReader, exemplar_reader
 from .families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
-from .grouping import Grouping
 from .instruments import Instrument, Mark
 from .labels import LabelPlan
+from .names import NO_PREFIX
 from .site import Site
 from .storage import Storage
 from .version import __version__
@@ -29,10 +28,6 @@ __all__ = ["NO_PREFIX", "MetricsBase"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
-
-NO_PREFIX = "#no_prefix"
-"""Pass it as `defaults_prefix` to give the default metrics no prefix."""
-
 
 LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
 """What the value of a label may be. Anything may, as a constant; the callables tell type checkers
@@ -78,6 +73,10 @@ class MetricsBase(ABC):
       a function returns, or the trace and span of OpenTelemetry's current span if it is sampled.
       That is what None means where a tracer provider is set up when `init_app` or a decorator is
       called; True means it in any case, False never.
+    * `naming`: whose names the default metrics have: `promweb` for those of this library, or
+      `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
+    * `status_classes`: True has `2xx`, `4xx` and so on in the label `status` of the default
+      metrics.
 
     Raises `ValueError` or `TypeError` for what cannot work, naming the argument and the remedy.
     """
@@ -113,6 +112,8 @@ class MetricsBase(ABC):
         response_start: bool = False,
         websockets: bool = True,
         exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None,
+        naming: names.Naming = "promweb",
+        status_classes: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -143,15 +144,14 @@ class MetricsBase(ABC):
         self.websockets = websockets
         self.version: str = __version__
         self.exemplar = exemplar
+        self.naming: names.Naming = names.read_naming(naming)
+        self.status_classes = status_classes
         self._patterns = options.read_patterns(excluded_paths)
         self._catalog = Catalog.of(self.registry, self._storage())
         self._exemplar_reader()
         # Wrong arguments are reported here, not when an app factory runs.
-        DefaultMetrics.check(
-            _prefix(self.defaults_prefix),
-            Grouping(self.group_by),
-            self.buckets,
-            self.default_labels,
+        self._check_defaults(
+            self.buckets, self.group_by, self.default_latency_as_histogram, self.defaults_prefix
         )
         if app is not None:
             self.init_app(app)
@@ -191,24 +191,51 @@ class MetricsBase(ABC):
         """Record the default metrics for an application (this object's, or the current one)."""
         site = self._site(self._app(app))
         prefix = prefix or self.defaults_prefix
-        recorder = DefaultMetrics(
-            self.registry,
-            prefix=_prefix(prefix),
-            grouping=Grouping(options.read_group_by(group_by, group_by_endpoint)),
-            buckets=buckets,
-            histogram=latency_as_histogram,
-            default_labels=self.default_labels,
-            excludes=self._excludes if self._patterns else None,
-            max_series=self.max_series,
-            coroutines=self._coroutines,
-            in_progress=self.in_progress,
-            request_size=self.request_size,
-            response_size=self.response_size,
-            response_start=self.response_start,
-            websockets=self.websockets,
-            exemplar=self._exemplar_reader(),
+        group_by = options.read_group_by(group_by, group_by_endpoint)
+        self._check_defaults(buckets, group_by, latency_as_histogram, prefix)
+        site.add(
+            names.make_recorder(
+                self.naming,
+                self.registry,
+                prefix=prefix,
+                group_by=group_by,
+                buckets=buckets,
+                histogram=latency_as_histogram,
+                default_labels=self.default_labels,
+                excludes=self._excludes if self._patterns else None,
+                max_series=self.max_series,
+                coroutines=self._coroutines,
+                in_progress=self.in_progress,
+                request_size=self.request_size,
+                response_size=self.response_size,
+                response_start=self.response_start,
+                websockets=self.websockets,
+                status_classes=self.status_classes,
+                exemplar=self._exemplar_reader(),
+            )
         )
-        site.add(recorder)
+
+    def _check_defaults(
+        self,
+        buckets: Sequence[float | str] | None,
+        group_by: str | Callable[[Any], object],
+        histogram: bool,
+        prefix: str,
+    ) -> None:
+        """Raise for arguments that no default metrics can be made of; warn of an odd prefix."""
+        odd = names.prefix_problem(prefix)
+        if odd:
+            self._catalog.problems.warn(odd)
+        names.check_defaults(
+            self.naming,
+            prefix=prefix,
+            group_by=group_by,
+            buckets=buckets,
+            histogram=histogram,
+            default_labels=self.default_labels,
+            response_start=self.response_start,
+            status_classes=self.status_classes,
+        )
 
     def register_endpoint(self, path: str, app: Any = None) -> None:
         """Serve the metrics at `path` of an application (this object's, or the current one).
@@ -456,7 +483,7 @@ class MetricsBase(ABC):
         self._check_app(app)
         site: Site | None = app.extensions.get("promweb")
         if site is None:
-            site = app.extensions["promweb"] = Site(app, self.clock)
+            site = app.extensions["promweb"] = Site(app, self.clock, self._protocol)
             self._attach(site)
         return site
 
@@ -477,6 +504,11 @@ class MetricsBase(ABC):
     def _attach(self, site: Site) -> None:
         """Have the application's requests become exchanges of `site`."""
 
+    @staticmethod
+    @abstractmethod
+    def _protocol(request: Any) -> str:
+        """Return the protocol of a request, as the framework spells it."""
+
     @abstractmethod
     def _metrics_view(self) -> Callable[..., Any]:
         """Return a view that answers a scrape of the registry."""
@@ -484,10 +516,6 @@ class MetricsBase(ABC):
     @abstractmethod
     def _dashboard_view(self) -> Callable[..., Any]:
         """Return a view that answers with the live page, its files, or a scrape."""
-
-
-def _prefix(defaults_prefix: str) -> str:
-    return "" if defaults_prefix == NO_PREFIX else f"{defaults_prefix}_"
 
 
 def _decorator(what: str, probe: Probe) -> Decorator:

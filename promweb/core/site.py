@@ -44,6 +44,8 @@ class Recorder(Protocol):
     duration: HistogramFamily | SummaryFamily
     excludes: Callable[[str], bool] | None
     in_progress: GaugeFamily | None
+    needs_scheme: bool
+    """Whether the scheme of a request is a label of `in_progress`, next to its method."""
     measures_sizes: bool
     measures_body: bool
     websockets: WebsocketMetrics | None
@@ -54,6 +56,9 @@ class Recorder(Protocol):
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Record any request that has ended; never raise."""
 
+    def occupied(self, request: Any) -> NumberChild:
+        """Return the child of `in_progress` that counts a request."""
+
     def adopt(self, other: Recorder) -> None:
         """Record what another recorder of the same duration family would."""
 
@@ -62,11 +67,15 @@ class Site:
     """One application: who records its requests, and which functions are its views.
 
     `app` is a Flask or a Quart application: both name `view_functions` and `response_class` alike.
+    `protocol` reads the protocol of a request as the framework spells it: `HTTP/1.1` or `1.1`.
     """
 
-    def __init__(self, app: Any, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, app: Any, clock: Callable[[], float], protocol: Callable[[Any], str]
+    ) -> None:
         self.app = app
         self.clock = clock
+        self.protocol = protocol
         self.recorders: tuple[Recorder, ...] = ()
         self.record: Callable[[Exchange, float], None] = _record_nothing
         """Has every recorder record a request of which nothing is special."""
@@ -117,17 +126,17 @@ class Site:
         self.decorators.extend(decorators)
         self._watch()
 
-    def find_gauges(self, method: str, path: str) -> tuple[NumberChild, ...]:
+    def find_gauges(self, request: Any) -> tuple[NumberChild, ...]:
         """Return what counts a request as in progress; keep it, if that may be, in `gauges`."""
-        label, found, excluding = standard_method(method), [], False
+        found, kept = [], request.method in METHODS  # clients invent methods
         for recorder in self.recorders:
             if recorder.in_progress is not None:
-                excluding = excluding or recorder.excludes is not None
-                if recorder.excludes is None or not recorder.excludes(path):
-                    found.append(recorder.in_progress.child((label,)))
+                kept = kept and recorder.excludes is None and not recorder.needs_scheme
+                if recorder.excludes is None or not recorder.excludes(request.path):
+                    found.append(recorder.occupied(request))
         children = tuple(found)
-        if label == method and not excluding:  # what is kept is bounded: clients invent methods
-            self.gauges[method] = children
+        if kept:
+            self.gauges[request.method] = children
         return children
 
     def _watch(self) -> None:

@@ -18,7 +18,7 @@ from .catalog import Catalog
 from .children import NumberChild
 from .exchange import Visit
 from .families import OVERFLOW, CounterFamily, GaugeFamily, HistogramFamily
-from .grouping import UNMATCHED, Grouping
+from .grouping import Grouping
 from .labels import ERROR, LabelPlan
 from .site import Site
 
@@ -61,7 +61,7 @@ class WebsocketMetrics:
         if read is None:
             return (await self._plan.resolve_async(None))[0]
         try:
-            return UNMATCHED if websocket.url_rule is None else read(websocket)
+            return self.grouping.unmatched if websocket.url_rule is None else read(websocket)
         except Exception:
             self._problems.label_error(self._duration_name, self.grouping.name)
             return ERROR

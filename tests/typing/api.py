@@ -53,7 +53,9 @@ metrics = PrometheusMetrics(
     registry=CollectorRegistry(),
     max_series=500,
     in_progress=True,
+    status_classes=True,
 )
+PrometheusMetrics(None, naming="otel")
 later = PrometheusMetrics.for_app_factory(group_by=area)
 assert_type(later, PrometheusMetrics)
 assert_type(RESTfulPrometheusMetrics.for_app_factory(), RESTfulPrometheusMetrics)

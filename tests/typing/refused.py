@@ -16,6 +16,7 @@ async_metrics = AsyncPrometheusMetrics(quart.Quart(__name__))
 PrometheusMetrics()  # type: ignore[call-arg]
 PrometheusMetrics(None, prefix="shop")  # type: ignore[call-arg]
 PrometheusMetrics(None, group_by=lambda: "shop")  # type: ignore[arg-type, misc]
+PrometheusMetrics(None, naming="opentelemetry")  # type: ignore[arg-type]
 PrometheusMetrics(None, max_series="many")  # type: ignore[arg-type]
 PrometheusMetrics(None, default_labels=["service"])  # type: ignore[arg-type]
 metrics.counter("calls")  # type: ignore[call-arg]
