@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from promweb.cli.group import cli
+from promweb.cli.group import _COMMANDS, cli
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -28,6 +28,22 @@ def test_the_group_is_found(command: list[str]) -> None:
     assert "Prometheus metrics of Flask and Quart applications" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_the_commands(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "promweb", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == sorted(_COMMANDS)
+    assert all(len(line.split()) > 1 for line in listed)
+
+
+def test_an_unknown_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "promweb", "tpo"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'tpo'" in done.stderr
+
+
 def test_without_click_it_says_what_to_install() -> None:
     program = "import sys; sys.modules['click'] = None; from promweb.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -42,4 +58,4 @@ def test_the_group_has_the_commands_that_it_says() -> None:
     assert {"dashboard", "rules"} <= {line.split()[0] for line in done.stdout.splitlines() if line}
     done = CliRunner().invoke(cli, ["dashbord"])
     assert done.exit_code == 2
-    assert "No such command 'dashbord'" in done.stderr
+    assert "No such command 'dashbord'" in done.output

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
+import types
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import flask
@@ -11,7 +16,9 @@ import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from promweb import NO_PREFIX, PrometheusMetrics
+from promweb import NO_PREFIX, PrometheusMetrics, __version__
+
+from .legs import Leg
 
 KINDS = ("counter", "gauge", "histogram", "summary")
 
@@ -265,9 +272,134 @@ def test_decorating_a_class_that_is_no_view(metrics: PrometheusMetrics, kind: st
     assert_mentions(text, kind, "Service", "Decorate its methods", *map(repr, arguments[:1]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "do_not_track", "exclude_all_metrics"])
 def test_decorator_without_parentheses(metrics: PrometheusMetrics, kind: str) -> None:
-    assert_mentions(message(TypeError, lambda: getattr(metrics, kind)(none)), kind)
+    arguments = "('name', 'description')" if kind in KINDS else "()"
+    for decorate in (getattr(metrics, kind), *([] if kind in KINDS else [metrics_class(kind)])):
+        text = message(TypeError, lambda: decorate(none))  # noqa: B023
+        assert_mentions(text, kind, "'none'", f"write @metrics.{kind}{arguments} above")
+
+
+def metrics_class(kind: str) -> Any:
+    return getattr(PrometheusMetrics, kind)
+
+
+def test_decorators_show_their_arguments(metrics: PrometheusMetrics) -> None:
+    for kind in KINDS:
+        assert list(inspect.signature(getattr(metrics, kind)).parameters)[:3] == [
+            "name",
+            "description",
+            "labels",
+        ]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'description'"):
+        metrics.counter("jobs")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [None, 3, b"jobs"], ids=repr)
+def test_metric_name_that_is_no_text(metrics: PrometheusMetrics, kind: str, name: Any) -> None:
+    text = message(TypeError, lambda: getattr(metrics, kind)(name, "Jobs."))
+    assert_mentions(text, f"{kind} {name!r}", "must be text")
+
+
+def test_total_twice(metrics: PrometheusMetrics, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        metrics.counter("jobs_total_total", "Jobs.")
+    metrics.counter("runs_total", "Runs.")
+    metrics.gauge("x_total_total", "X.")
+    assert [record.getMessage() for record in caplog.records] == [
+        "counter 'jobs_total_total' ends with _total twice; write 'jobs_total'"
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_registering_a_decorator_that_was_not_made(app: flask.Flask, kind: str) -> None:
+    metrics = PrometheusMetrics(app, registry=CollectorRegistry())
+    text = message(TypeError, lambda: metrics.register_default(getattr(metrics, kind)))
+    assert_mentions(text, f"{kind} itself", f"register_default(metrics.{kind}('name'")
+
+
+# --- decorators above the route -----------------------------------------------------------------
+
+
+def above(leg: Leg, decorate: Callable[[Any], Any]) -> Any:
+    """Return an application whose route has the function without the decorator around it."""
+    app = leg.make_app()
+
+    @decorate
+    @app.route("/")
+    @leg.view
+    def index() -> str:
+        return "ok"
+
+    # As it is where the two decorators are in a module.
+    index.__wrapped__.__module__ = __name__
+    index.__wrapped__.__name__ = "index_of_a_module"
+    globals()["index_of_a_module"] = index
+    return app
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "do_not_track", "exclude_all_metrics"])
+def test_a_decorator_above_the_route(leg: Leg, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = leg.make_metrics(None)
+    what = f"{kind} 'jobs'" if kind in KINDS else f"{kind}()"
+    app = above(leg, getattr(metrics, kind)(*(("jobs", "Jobs.") if kind in KINDS else ())))
+    metrics.init_app(app)
+    for _ in range(2):
+        assert leg.get(app, "/").text == "ok"
+    (record,) = (record for record in caplog.records if record.name == "promweb")
+    assert_mentions(
+        record.getMessage(),
+        f"{what} is above the route of {__name__}.index_of_a_module",
+        "endpoint 'index' has the function without it",
+        "Put it below the route decorator",
+    )
+
+
+def test_decorators_at_their_place_are_not_told(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor what is decorated for something else than the route, nor a view class."""
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    count = metrics.counter("jobs", "Jobs.")
+
+    def view() -> str:
+        return "ok"
+
+    plain = leg.view(view)
+    app.add_url_rule("/", "below", metrics.do_not_track()(count(plain)))
+    app.add_url_rule("/plain", "plain", plain)
+    helper = count(plain)  # alive, but not what the name stands for
+    streamed = count(generate)
+    metrics.register_default(metrics.counter("every", "Every."))
+
+    @count
+    class Page(import_module(f"{leg.web.__name__}.views").View):  # type: ignore[misc]
+        def dispatch_request(self) -> str:
+            return "ok"
+
+    app.add_url_rule("/page", view_func=Page.as_view("page"))
+    for path in ("/", "/plain", "/page"):
+        assert leg.get(app, path).text == "ok"
+    assert [record for record in caplog.records if record.name == "promweb"] == []
+    assert helper is not streamed
+
+
+def generate() -> Any:
+    yield "ok"
+
+
+def test_views_that_cannot_be_looked_at(
+    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = leg.make_app()
+    leg.make_metrics(app)
+    app.add_url_rule("/", "view", leg.view(lambda: "ok"))
+    monkeypatch.setattr("promweb.core.mistakes.misplaced", lambda views: 1 / 0)
+    for _ in range(2):
+        assert leg.get(app, "/").text == "ok"
+    assert leg.value("flask_http_request_total", method="GET", status="200") == 2
+    messages = [record.getMessage() for record in caplog.records if record.name == "promweb"]
+    assert messages == ["promweb could not look at the views; requests are not affected."]
 
 
 @pytest.mark.parametrize("thing", [None, "counter", 3], ids=repr)
@@ -418,16 +550,138 @@ def test_default_buckets_that_cannot_work(
     assert_mentions(text, "uckets", "flask_http_request_duration_seconds")
 
 
+@pytest.mark.parametrize("path", ["metrics", "metrics/live"])
+def test_path_without_a_slash(app: flask.Flask, path: str) -> None:
+    metrics = PrometheusMetrics(app, registry=CollectorRegistry())
+    for give in (
+        lambda: factory(path=path),
+        lambda: metrics.register_endpoint(path),
+        lambda: metrics.register_dashboard(path),
+        lambda: metrics.start_http_server(0, endpoint=path),
+    ):
+        assert_mentions(message(ValueError, give), f"path={path!r}", f"write '/{path}'")
+
+
+def test_path_that_is_no_text() -> None:
+    text = message(TypeError, lambda: factory(path=9100))
+    assert_mentions(text, "path=9100", "'/metrics'", "None")
+
+
+def test_registry_that_is_none() -> None:
+    for wrong in ("default", CollectorRegistry, prometheus_client):
+        text = message(TypeError, lambda: PrometheusMetrics(None, registry=wrong))  # type: ignore[arg-type]  # noqa: B023
+        assert_mentions(text, "registry=", repr(wrong), "registry=CollectorRegistry()")
+
+
+def test_metrics_decorator_that_is_none(app: flask.Flask) -> None:
+    text = message(TypeError, lambda: factory(metrics_decorator="login"))
+    assert_mentions(text, "metrics_decorator='login'", "must be a decorator")
+    text = message(
+        TypeError,
+        lambda: PrometheusMetrics(
+            app, registry=CollectorRegistry(), metrics_decorator=lambda view: None
+        ),
+    )
+    assert_mentions(text, "metrics_decorator=", "returned None")
+
+
+@pytest.mark.parametrize("prefix", [3, ["flask"], True], ids=repr)
+def test_prefix_that_is_no_text(prefix: Any) -> None:
+    text = message(TypeError, lambda: factory(defaults_prefix=prefix))
+    assert_mentions(text, f"defaults_prefix={prefix!r}", "must be text", "NO_PREFIX")
+
+
+def test_prefix_with_an_underscore_at_its_end(
+    app: flask.Flask, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It works, because those who had it before have dashboards with such names."""
+    PrometheusMetrics(app, registry=registry, defaults_prefix="shop_")
+    assert registry.get_sample_value("shop__exporter_info", {"version": __version__}) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "defaults_prefix='shop_' ends with an underscore, and another one follows: the names begin "
+        "with 'shop__'. Write 'shop' if that is not wanted."
+    ]
+
+
+def test_attaching_after_the_first_request(leg: Leg) -> None:
+    app = leg.make_app()
+    app.add_url_rule("/", "view", leg.view(lambda: "ok"))
+    leg.get(app, "/")
+    metrics = leg.make_metrics(None)
+    if leg.name.startswith("flask"):
+        text = message(RuntimeError, lambda: metrics.init_app(app))
+        assert_mentions(text, "path='/metrics'", "served a request", "before", "path=None")
+        leg.make_metrics(app, path=None)
+    else:
+        metrics.init_app(app)
+    leg.get(app, "/")
+    assert leg.value("flask_http_request_total", method="GET", status="200") == 1
+
+
 @pytest.mark.parametrize("create", [lambda **kw: PrometheusMetrics(None, **kw), factory])
 def test_unknown_constructor_keyword(create: Callable[..., object]) -> None:
     text = message(TypeError, lambda: create(exclude_paths="/x"))
     assert_mentions(text, "exclude_paths")
 
 
-@pytest.mark.parametrize("wrong", [object(), "app", flask.Blueprint("b", __name__)], ids=repr)
-def test_something_that_is_no_flask_application(wrong: Any) -> None:
-    text = message(TypeError, lambda: PrometheusMetrics(wrong, registry=CollectorRegistry()))
-    assert_mentions(text, "Flask application", type(wrong).__name__, "AsyncPrometheusMetrics")
+def test_something_that_is_no_application() -> None:
+    text = message(TypeError, lambda: PrometheusMetrics(object(), registry=CollectorRegistry()))
+    assert_mentions(text, "Flask application", "object", "for Quart use AsyncPrometheusMetrics")
+
+
+def make_shop() -> flask.Flask:
+    return flask.Flask("shop")
+
+
+def of(module: str, name: str) -> object:
+    """Return an object of a class with a name and a module."""
+    return type(name, (), {"__module__": module})()
+
+
+MISTAKEN_APPS = [
+    (None, ["not None", "for_app_factory()", "init_app(app)"]),
+    (types.ModuleType("shop"), ["the module 'shop'", "shop.app"]),
+    (sys.modules[__name__], [f"the module {__name__!r}", f"{__name__}.SHOP"]),
+    (flask.Flask, ["the class Flask", "(__name__)"]),
+    (make_shop, ["the function 'make_shop'", "call it"]),
+    (make_shop().wsgi_app, ["the method 'wsgi_app'", "the application itself"]),
+    ("shop:app", ["the text 'shop:app'", "the object itself"]),
+    (flask.Blueprint("b", __name__), ["Blueprint", "the application that it is registered with"]),
+    (of("fastapi.applications", "FastAPI"), ["FastAPI of fastapi", "measures Flask and Quart"]),
+    (of("starlette.applications", "Starlette"), ["Starlette of starlette"]),
+    (of("django.core.handlers.wsgi", "WSGIHandler"), ["WSGIHandler of django"]),
+    (of("connexion.apps.flask", "FlaskApp"), ["FlaskApp", "use ConnexionPrometheusMetrics"]),
+    (flask.current_app, ["LocalProxy outside", "the application itself"]),
+]
+SHOP = make_shop()
+
+
+@pytest.mark.parametrize(("wrong", "parts"), MISTAKEN_APPS, ids=lambda value: type(value).__name__)
+def test_something_else_in_place_of_an_application(leg: Leg, wrong: Any, parts: list[str]) -> None:
+    metrics = leg.make_metrics(None)
+    text = message(TypeError, lambda: metrics.init_app(wrong))
+    framework = "Flask" if leg.name.startswith("flask") else "Quart"
+    if isinstance(wrong, types.ModuleType) and framework == "Quart":
+        parts = parts[:1]
+    assert_mentions(text, f"measures a {framework} application, not", *parts)
+
+
+def test_a_proxy_of_the_application_is_the_application(leg: Leg) -> None:
+    app = leg.make_app()
+
+    async def attach() -> None:
+        async with app.app_context():
+            leg.make_metrics(leg.web.current_app)
+
+    if leg.name.startswith("flask"):
+        with app.app_context():
+            leg.make_metrics(leg.web.current_app)
+    else:
+        asyncio.run(attach())
+    assert app.extensions["promweb"].app is app
+    app.add_url_rule("/", "view", leg.view(lambda: "ok"))
+    leg.get(app, "/")
+    assert leg.value("flask_http_request_total", method="GET", status="200") == 1
 
 
 def test_quart_application_for_flask() -> None:

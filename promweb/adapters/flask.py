@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from ..core import exposition
 from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
+from ..core.mistakes import explain_app
 from ..core.site import Site
 from .shared import WebMetrics, announced_size, find_exchange
 
@@ -41,8 +42,8 @@ class PrometheusMetrics(WebMetrics):
     def _check_app(self, app: Any) -> None:
         if not isinstance(app, flask.Flask):
             raise TypeError(
-                f"PrometheusMetrics measures a Flask application, not {type(app).__name__}; "
-                "for Quart use AsyncPrometheusMetrics"
+                "PrometheusMetrics measures a Flask application, not "
+                + explain_app(app, "Flask", "for Quart use AsyncPrometheusMetrics")
             )
         converter = app.url_map.converters["int"]
         if CONNEXION not in app.extensions and converter.__module__.startswith("connexion."):

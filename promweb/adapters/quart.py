@@ -18,6 +18,7 @@ import quart
 from ..core import exposition
 from ..core.exchange import current
 from ..core.metrics import MetricsBase
+from ..core.mistakes import explain_app
 from ..core.site import Site
 from ..core.websockets import Connection
 from . import wsgi
@@ -63,7 +64,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         if not isinstance(app, quart.Quart):
             raise TypeError(
                 "AsyncPrometheusMetrics measures a Quart application, not "
-                f"{type(app).__name__}; for Flask use PrometheusMetrics"
+                + explain_app(app, "Quart", "for Flask use PrometheusMetrics")
             )
 
     def _current_app(self) -> Any:

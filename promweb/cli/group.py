@@ -33,8 +33,14 @@ class _LazyGroup(click.Group):
 
 
 @click.group(
-    name="promweb", cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}
+    name="promweb",
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,  # else click exits with 2 where no command was given
 )
 @click.version_option(__version__, prog_name="promweb")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Prometheus metrics of Flask and Quart applications: looks, checks and files."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())

@@ -145,6 +145,8 @@ class Exchange(Visit):
     def reach(self) -> None:
         """Reach the application's own dispatch, if the site `watches`; the view has not run."""
         site, rule = self.site, self.request.url_rule
+        if not site.checked:
+            site.check()
         if rule is not None:
             if rule.endpoint in site.endpoints:
                 return

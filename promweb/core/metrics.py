@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import exposition, names, options
+from . import exposition, mistakes, names, options
 from .catalog import Catalog
 from .exchange import Visit
 from .exemplars import ExemplarReader, exemplar_reader
@@ -118,7 +117,7 @@ class MetricsBase(ABC):
         group_by_endpoint: bool | None = None,
     ) -> None:
         self.app = app
-        self.path = path
+        self.path: str | None = options.read_path(path)
         self._export_defaults = export_defaults
         self.defaults_prefix: str = defaults_prefix or "flask"
         self.group_by: str | Callable[[Any], object] = options.read_group_by(
@@ -132,10 +131,10 @@ class MetricsBase(ABC):
         self.response_converter = response_converter
         self.excluded_paths = excluded_paths
         self.exclude_user_defaults = exclude_user_defaults
-        self.metrics_decorator = metrics_decorator
-        self.registry: CollectorRegistry = (
-            prometheus_client.REGISTRY if registry is None else registry
+        self.metrics_decorator: Callable[[Any], Any] | None = options.read_decorator(
+            metrics_decorator
         )
+        self.registry: CollectorRegistry = options.read_registry(registry)
         self.max_series: int = options.read_max_series(max_series)
         self.in_progress = in_progress
         self.request_size = request_size
@@ -258,6 +257,7 @@ class MetricsBase(ABC):
         self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
     ) -> None:
         """Add a protected route that no metric sees."""
+        options.read_path(path)
         app = self._app(app)
         site = self._site(app)
         served = site.served.get(path)
@@ -275,7 +275,14 @@ class MetricsBase(ABC):
             endpoint += "_"
         # Without a host, a rule matches nothing where the application matches hosts.
         host = {"host": "<promweb_host>"} if app.url_map.host_matching else {}
-        app.add_url_rule(path, endpoint, view, **host)
+        try:
+            app.add_url_rule(path, endpoint, view, **host)
+        except AssertionError as error:  # what Flask raises once it has served a request
+            raise RuntimeError(
+                f"path={path!r}: the application has served a request and takes no more routes. "
+                "Make the metrics object, or call init_app, before; or pass path=None and serve "
+                "the metrics with start_http_server(port)"
+            ) from error
         site.served[path] = what, self.registry
         site.endpoints.add(endpoint)
 
@@ -290,8 +297,14 @@ class MetricsBase(ABC):
                     "register_default takes decorators, as in "
                     f"register_default(metrics.counter(...)), not {decorator!r}"
                 )
+            if isinstance(getattr(decorator, "__self__", None), MetricsBase):
+                raise TypeError(
+                    f"register_default got {decorator.__name__} itself; call it, as in "
+                    f"register_default(metrics.{decorator.__name__}('name', 'description'))"
+                )
         self._site(self._app(app)).add_decorators(metric_wrappers)
 
+    @mistakes.called_first("counter('name', 'description')")
     def counter(
         self,
         name: str,
@@ -317,6 +330,7 @@ class MetricsBase(ABC):
             kwargs,
         )
 
+    @mistakes.called_first("gauge('name', 'description')")
     def gauge(
         self,
         name: str,
@@ -340,6 +354,7 @@ class MetricsBase(ABC):
             kwargs,
         )
 
+    @mistakes.called_first("histogram('name', 'description')")
     def histogram(
         self,
         name: str,
@@ -363,6 +378,7 @@ class MetricsBase(ABC):
             kwargs,
         )
 
+    @mistakes.called_first("summary('name', 'description')")
     def summary(
         self,
         name: str,
@@ -386,11 +402,13 @@ class MetricsBase(ABC):
         )
 
     @staticmethod
+    @mistakes.called_first("do_not_track()")
     def do_not_track() -> Decorator:
         """Return a decorator that leaves a view's requests out of the default metrics."""
         return _marking("do_not_track()", Visit.do_not_track)
 
     @staticmethod
+    @mistakes.called_first("exclude_all_metrics()")
     def exclude_all_metrics() -> Decorator:
         """Return a decorator that leaves a view's requests out of every metric."""
         return _marking("exclude_all_metrics()", Visit.exclude_all)
@@ -437,6 +455,9 @@ class MetricsBase(ABC):
         initial_value: bool,
         kwargs: dict[str, Any],
     ) -> Decorator:
+        odd = options.name_problem(name, method)
+        if odd:
+            self._catalog.problems.warn(odd)
         plan = LabelPlan(
             name,
             labels,
@@ -466,7 +487,15 @@ class MetricsBase(ABC):
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""
-        return view if self.metrics_decorator is None else self.metrics_decorator(view)
+        if self.metrics_decorator is None:
+            return view
+        protected: Callable[..., Any] = self.metrics_decorator(view)
+        if not callable(protected):
+            raise TypeError(
+                f"metrics_decorator={self.metrics_decorator!r} returned {protected!r}: a decorator "
+                "returns the function that is to be called instead"
+            )
+        return protected
 
     def _excludes(self, path: str) -> bool:
         """Tell whether `excluded_paths` leave out this path."""
@@ -481,6 +510,8 @@ class MetricsBase(ABC):
     def _site(self, app: Any) -> Site:
         """Return what promweb knows of an application, attaching to it when it is new."""
         self._check_app(app)
+        # Of a proxy like current_app the application is measured, and outlives the proxy's context.
+        app = getattr(app, "_get_current_object", lambda: app)()
         site: Site | None = app.extensions.get("promweb")
         if site is None:
             site = app.extensions["promweb"] = Site(app, self.clock, self._protocol)
@@ -520,7 +551,9 @@ class MetricsBase(ABC):
 
 def _decorator(what: str, probe: Probe) -> Decorator:
     def decorator(function: F, /) -> F:
-        return wrap(function, probe, what)
+        decorated = wrap(function, probe, what)
+        mistakes.remember(decorated, what)
+        return decorated
 
     return decorator
 

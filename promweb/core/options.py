@@ -8,9 +8,21 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import prometheus_client
+from prometheus_client import CollectorRegistry
+
 from .labels import check_label_name
 
-__all__ = ["read_default_labels", "read_group_by", "read_max_series", "read_patterns"]
+__all__ = [
+    "name_problem",
+    "read_decorator",
+    "read_default_labels",
+    "read_group_by",
+    "read_max_series",
+    "read_path",
+    "read_patterns",
+    "read_registry",
+]
 
 
 def read_group_by(
@@ -70,3 +82,42 @@ def read_patterns(excluded_paths: str | Iterable[str] | None) -> list[re.Pattern
                 f"excluded_paths: {pattern!r} is not a regular expression: {error}"
             ) from error
     return patterns
+
+
+def name_problem(name: str, kind: str) -> str:
+    """Return what is odd about the name of a metric, nothing if nothing is; raise if no text."""
+    if not isinstance(name, str):
+        raise TypeError(f"{kind} {name!r}: the name of a metric must be text")
+    if kind != "counter" or not name.endswith("_total_total"):
+        return ""
+    return f"counter {name!r} ends with _total twice; write {name.removesuffix('_total')!r}"
+
+
+def read_decorator(
+    metrics_decorator: Callable[[Any], Any] | None,
+) -> Callable[[Any], Any] | None:
+    if metrics_decorator is not None and not callable(metrics_decorator):
+        raise TypeError(
+            f"metrics_decorator={metrics_decorator!r}: must be a decorator, a function that takes "
+            "the metrics view and returns another one"
+        )
+    return metrics_decorator
+
+
+def read_path(path: str | None, where: str = "path") -> str | None:
+    if path is not None and not isinstance(path, str):
+        raise TypeError(f"{where}={path!r}: must be text, as in '/metrics', or None for nowhere")
+    if path and not path.startswith("/"):
+        raise ValueError(f"{where}={path!r}: must begin with a slash; write '/{path}'")
+    return path
+
+
+def read_registry(registry: CollectorRegistry | None) -> CollectorRegistry:
+    if registry is None:
+        return prometheus_client.REGISTRY
+    if not isinstance(registry, CollectorRegistry):
+        raise TypeError(
+            f"registry={registry!r}: must be an object of prometheus_client.CollectorRegistry, as "
+            "in registry=CollectorRegistry()"
+        )
+    return registry

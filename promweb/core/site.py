@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from . import locking
+from . import locking, mistakes
 from .children import NumberChild
 from .exemplars import ExemplarReader
 from .families import GaugeFamily, HistogramFamily, SummaryFamily
 from .labels import LabelPlan
-from .problems import Problems
+from .problems import Problems, logger
 from .views import targets
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class Site:
         """The endpoints of these paths; no metric sees them, and no decorator is applied."""
         self.decorators: list[Callable[[Any], Any]] = []
         """What `register_default` wants around every view."""
-        self.watches = False
+        self.checked = False
+        """Whether it was looked, at the first request, for decorators that no route has."""
+        self.watches = True
         """Whether an exchange has something to do when it arrives."""
         self.measures_sizes = False
         """Whether a recorder wants the sizes of bodies."""
@@ -139,10 +141,21 @@ class Site:
             self.gauges[request.method] = children
         return children
 
+    def check(self) -> None:
+        """Look for decorators that no route has, now that all routes should be there."""
+        self.checked = True
+        self._watch()
+        try:
+            for message in mistakes.misplaced(self.app.view_functions):
+                logger.warning(message)
+        except Exception:
+            logger.exception("promweb could not look at the views; requests are not affected.")
+
     def _watch(self) -> None:
         self.gauges.clear()
         gauges = any(recorder.in_progress for recorder in self.recorders)
-        self.watches = gauges or bool(self.decorators) or not self.constant
+        more = gauges or bool(self.decorators) or not self.constant
+        self.watches = more or not self.checked
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Have every recorder record a request of which something is special."""

@@ -1,0 +1,103 @@
+"""What people do by mistake in their first minutes, and what to tell them.
+
+Frameworks are known by name only: an object says which module its class comes from.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+__all__ = ["called_first", "explain_app", "misplaced", "remember"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OTHER_FRAMEWORKS = ("aiohttp", "bottle", "django", "falcon", "fastapi", "sanic", "starlette")
+
+# What decorates each decorated function, to find those that no route has.
+_decorated: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def explain_app(app: object, framework: str, other: str) -> str:
+    """Return what was given in place of an application of `framework`, and what to do.
+
+    `other` is what to do for an application of the other framework.
+    """
+    kind = type(app)
+    module = (kind.__module__ or "").partition(".")[0]
+    if app is None:
+        return "None; pass the application, or use for_app_factory() and call init_app(app) later"
+    if isinstance(app, types.ModuleType):
+        found = [name for name, value in vars(app).items() if type(value).__name__ == framework]
+        return (
+            f"the module {app.__name__!r}; pass the application in it, as in "
+            f"{app.__name__}.{found[0] if found else 'app'}"
+        )
+    if isinstance(app, type):
+        return f"the class {app.__name__}; pass an application, as in app = {framework}(__name__)"
+    if isinstance(app, types.FunctionType):
+        return f"the function {app.__name__!r}; call it and pass the application that it returns"
+    if isinstance(app, types.MethodType):
+        return f"the method {app.__name__!r}; pass the application itself"
+    if isinstance(app, str):
+        return f"the text {app!r}; pass the object itself"
+    if kind.__name__ == "Blueprint":
+        return "Blueprint; pass the application that it is registered with, which has its routes"
+    if module == "connexion":
+        return f"{kind.__name__} of Connexion; use ConnexionPrometheusMetrics"
+    if module in _OTHER_FRAMEWORKS:
+        return f"{kind.__name__} of {module}; promweb measures Flask and Quart"
+    if kind.__name__ == "LocalProxy":
+        return "LocalProxy outside of an application context; pass the application itself"
+    return f"{kind.__name__}; {other}"
+
+
+def called_first(example: str) -> Callable[[F], F]:
+    """Have a method that returns a decorator say so where it is used as the decorator."""
+
+    def decorator(method: F) -> F:
+        own = 1 if method.__code__.co_varnames[:1] == ("self",) else 0
+
+        @wraps(method)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            if len(args) == own + 1 and callable(args[own]) and not kwargs:
+                name = getattr(args[own], "__name__", repr(args[own]))
+                raise TypeError(
+                    f"{method.__name__} got the function {name!r} and no arguments: it returns a "
+                    f"decorator, so write @metrics.{example} above the function"
+                )
+            return method(*args, **kwargs)
+
+        return cast(F, checked)
+
+    return decorator
+
+
+def remember(decorated: object, what: str) -> None:
+    """Remember, as long as it exists, what decorates a function."""
+    # A view class is decorated in place, and methods are no views.
+    if isinstance(decorated, (types.FunctionType, partial)):
+        _decorated[decorated] = what
+
+
+def misplaced(views: Mapping[str, object]) -> Iterator[str]:
+    """Say which decorators are above the route, which has the function without them.
+
+    Certain are those where the route has the very function that is decorated, and where the
+    function's name in its module is the decorated one.
+    """
+    endpoints = {id(view): endpoint for endpoint, view in views.items()}
+    for decorated, what in list(_decorated.items()):
+        function = decorated.__wrapped__
+        module = sys.modules.get(getattr(function, "__module__", ""))
+        named = getattr(module, getattr(function, "__name__", ""), None)
+        if id(function) in endpoints and named is decorated:
+            yield (
+                f"{what} is above the route of {function.__module__}.{function.__name__}, so the "
+                f"endpoint {endpoints[id(function)]!r} has the function without it. Put it below "
+                "the route decorator."
+            )
