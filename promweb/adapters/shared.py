@@ -17,6 +17,7 @@ from ..core.site import Site
 from ..core.storage import Storage, shared_directory
 from ..server import MetricsServer, serve
 from ..serving import SEVERAL, is_one_of_several, problems
+from . import uwsgi as uwsgi  # loaded for what it does
 
 __all__ = ["WebMetrics", "announced_size", "find_exchange"]
 

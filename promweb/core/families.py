@@ -6,7 +6,6 @@ numbers: whoever records holds a child (one label set) and calls `inc`, `dec` or
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from prometheus_client import Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics_core import Metric
 
+from . import forking
 from .children import Child, Lock, NumberChild, ObservedChild
 from .rendering import FamilyMetric, Format, LabelValues, Layout, Shape, text_of, texts_of_counts
 from .storage import Storage
@@ -394,7 +394,7 @@ def _start_from_zero() -> None:
         family.clear()
 
 
-os.register_at_fork(after_in_child=_start_from_zero)
+forking.in_child(_start_from_zero)
 
 
 def _encodable(value: str) -> str:

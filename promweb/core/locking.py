@@ -6,8 +6,9 @@ a thread that does not exist there may have held it.
 
 from __future__ import annotations
 
-import os
 import threading
+
+from . import forking
 
 __all__ = ["definitions"]
 
@@ -19,4 +20,4 @@ def _renew() -> None:
     definitions = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew)
+forking.in_child(_renew)

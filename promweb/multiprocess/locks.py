@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..core import forking
+
 __all__ = ["close", "exclusive", "is_locked", "is_unsupported", "open_locked"]
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -98,8 +100,5 @@ def _close_all() -> None:
             os.close(_held.pop())
 
 
-os.register_at_fork(
-    before=lambda: _lock.acquire(),
-    after_in_parent=lambda: _lock.release(),
-    after_in_child=_close_all,
-)
+os.register_at_fork(before=lambda: _lock.acquire(), after_in_parent=lambda: _lock.release())
+forking.in_child(_close_all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from array import array
 from bisect import bisect_left
@@ -12,6 +11,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from ..core import forking
 from ..core.children import NumberChild, ObservedChild
 from ..core.families import CounterFamily, Family, GaugeFamily, HistogramFamily
 from ..core.problems import logger
@@ -228,4 +228,4 @@ def _leave_to_parent() -> None:
         storage.leave_to_parent()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+forking.in_child(_leave_to_parent)
