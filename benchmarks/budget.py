@@ -1,4 +1,4 @@
-"""Table 11: what label sets cost in a scrape and in Prometheus, and what 10,000 instances would."""
+"""Table 12: what label sets cost in a scrape and in Prometheus, and what 10,000 instances would."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def budget(effort: Effort) -> Iterator[Table]:
     yield table
     program = shutil.which("prometheus")
     if program is None:
-        table = Table("11b. Memory of Prometheus", ("",))
+        table = Table("12b. Memory of Prometheus", ("",))
         table.notes.append("prometheus is not installed: apt-get install prometheus")
         yield table
         return
@@ -79,7 +79,7 @@ def _scrapes(effort: Effort) -> tuple[Table, Scrape, Scrape]:
     """Take the difference between a scrape of some label sets and one of more."""
     few, many = effort.count(100), effort.count(1000)
     table = Table(
-        f"11a. What a label set (method, route, status) adds to a scrape, from {few:,} to {many:,}",
+        f"12a. What a label set (method, route, status) adds to a scrape, from {few:,} to {many:,}",
         ("variant", "series", "bytes", "bytes with gzip"),
     )
     found = {}
@@ -150,7 +150,7 @@ def _prometheus(program: str, effort: Effort) -> tuple[Table, Head]:
     routes = effort.count(500)
     metrics = _served(routes)
     server = metrics.start_http_server(0, host="127.0.0.1")
-    table = Table("11b. Memory of Prometheus", ("", "series", "heap, live", "resident"))
+    table = Table("12b. Memory of Prometheus", ("", "series", "heap, live", "resident"))
 
     def row(name: str, head: Head, unit: str, scale: float) -> None:
         sizes = (f"{size / scale:,.0f} {unit}" for size in (head.heap, head.resident))
@@ -218,7 +218,7 @@ def _multiplied(own: Scrape, each: Scrape, memory: Head) -> Table:
     """Say what this makes for many instances."""
     columns = "label sets,series each,bytes with gzip,series,samples/s,network,heap,resident"
     table = Table(
-        f"11c. On paper: {INSTANCES:,} instances, scraped every {INTERVAL} seconds",
+        f"12c. On paper: {INSTANCES:,} instances, scraped every {INTERVAL} seconds",
         tuple(columns.split(",")),
     )
     for label_sets in (10, 30, 100, 300):
