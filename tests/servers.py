@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -22,15 +22,17 @@ DEADLINE = 10.0
 T = TypeVar("T")
 
 
+def missing(package: str) -> NoReturn:
+    """Skip a test that needs a package which is not installed, or fail where CI installs it."""
+    message = f"{package} is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 def program(name: str) -> str:
-    """Return the path of a program; without it skip, or fail where CI installs it."""
-    path = shutil.which(name)
-    if path is None:
-        message = f"{name} is not installed (Debian's package prometheus has it)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+    """Return the path of one of the programs in Debian's package prometheus; see `missing`."""
+    return shutil.which(name) or missing("prometheus (Debian's package)")
 
 
 @dataclass

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import flask
@@ -198,10 +202,11 @@ def check(exporter: object, ours: object) -> Callable[[Any], Any]:
 
 @pytest.mark.parametrize("library", [EXPORTER, PROMWEB], ids=lambda library: library.__name__)
 @pytest.mark.parametrize("name", [known.name for known in DIFFERENCES if not known.programs])
-def test_a_difference(name: str, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference(name: str, library: Any, request: pytest.FixtureRequest) -> None:
     function: Any = CHECKS[name]
-    wanted = {"bench": Bench(library), "monkeypatch": monkeypatch}
-    arguments = {name: wanted[name] for name in inspect.signature(function).parameters}
+    fixtures = [name for name in inspect.signature(function).parameters if name != "bench"]
+    arguments = {name: request.getfixturevalue(name) for name in fixtures}
+    arguments["bench"] = Bench(library)
     assert function(**arguments) == function.expected[library]
 
 
@@ -569,6 +574,50 @@ def http_server(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> object:
         return httpx.get(server.url).status_code, httpx.get(other).status_code
     finally:
         server.close()
+
+
+def make_shared(bench: Bench, name: str) -> Any:
+    """Return metrics by one of the classes for several workers."""
+    module = importlib.import_module(f"{bench.library.__name__}.multiprocess")
+    return getattr(module, name)(bench.app)
+
+
+@check(exporter=ValueError, ours="made")
+def shared_directory(
+    bench: Bench, unshared: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> object:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "new"))
+    error = outcome(make_shared, bench, "MultiprocessPrometheusMetrics")
+    return "made" if (tmp_path / "new").is_dir() else error
+
+
+@check(exporter=[("pid",)], ours=[()])
+def shared_gauges(bench: Bench, shared: Path) -> object:
+    metrics = make_shared(bench, "MultiprocessInternalPrometheusMetrics")
+    bench.app.route("/")(metrics.gauge("jobs", "Jobs.")(lambda: "done"))
+    bench.get()
+    families = text_string_to_metric_families(bench.get("/metrics")[1])
+    return [tuple(s.labels) for family in families for s in family.samples if s.name == "jobs"]
+
+
+@check(exporter=None, ours=ValueError)
+def shared_tls(bench: Bench, shared: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    module = "prometheus_flask_exporter.multiprocess"
+    monkeypatch.setattr(f"{module}.pc_start_http_server", lambda *args, **kwargs: None)
+    metrics = make_shared(bench, "GunicornPrometheusMetrics")
+    return outcome(metrics.start_http_server, 0, ssl={"cert": "without a key"})
+
+
+@check(exporter=(True, False), ours=(False, True))
+def uwsgi_server(bench: Bench, shared: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    metrics = make_shared(bench, "UWsgiPrometheusMetrics")
+    master = SimpleNamespace(masterpid=os.getpid, worker_id=lambda: 0)
+    first = SimpleNamespace(masterpid=os.getppid, worker_id=lambda: 1)
+    serves = []
+    for process in (master, first):
+        monkeypatch.setitem(sys.modules, "uwsgi", process)
+        serves.append(metrics.should_start_http_server())
+    return tuple(serves)
 
 
 @check(exporter=1, ours=None)

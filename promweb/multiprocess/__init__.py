@@ -1,11 +1,42 @@
 """Metrics of several worker processes: in files of one directory, served by any of them.
 
-from promweb.multiprocess import enable
-enable()  # before metrics are made; or set PROMETHEUS_MULTIPROC_DIR
+    from promweb.multiprocess import enable
+    enable()  # before metrics are made; or set PROMETHEUS_MULTIPROC_DIR
+
+The classes of prometheus_flask_exporter.multiprocess are here as well; they need Flask.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .setup import enable, mark_process_dead
 
-__all__ = ["enable", "mark_process_dead"]
+if TYPE_CHECKING:
+    from .exporter import (
+        GunicornInternalPrometheusMetrics,
+        GunicornPrometheusMetrics,
+        MultiprocessInternalPrometheusMetrics,
+        MultiprocessPrometheusMetrics,
+        UWsgiPrometheusMetrics,
+    )
+
+__all__ = [
+    "GunicornInternalPrometheusMetrics",
+    "GunicornPrometheusMetrics",
+    "MultiprocessInternalPrometheusMetrics",
+    "MultiprocessPrometheusMetrics",
+    "UWsgiPrometheusMetrics",
+    "enable",
+    "mark_process_dead",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .. import PrometheusMetrics  # noqa: F401  # it says what to install without Flask
+
+    value = globals()[name] = getattr(import_module(".exporter", __name__), name)
+    return value

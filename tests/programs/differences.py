@@ -263,7 +263,29 @@ DIFFERENCES = (
     Difference(
         "http_server",
         "`start_http_server` serves nothing but its path, takes the port 0, and returns an object "
-        "with `port`, `url` and `close()`.",
+        "with `port`, `url` and `close()`; that of the classes for several workers serves at every "
+        "path, as the exporter's does.",
+    ),
+    Difference(
+        "shared_directory",
+        "The directory of `PROMETHEUS_MULTIPROC_DIR` is made where it is missing; the exporter's "
+        "classes for several workers failed.",
+    ),
+    Difference(
+        "shared_gauges",
+        "With several workers a decorator's gauge is the sum over the workers that live, unless "
+        "`multiprocess_mode` says otherwise; the exporter had a series for each process that there "
+        "ever was.",
+    ),
+    Difference(
+        "shared_tls",
+        "`start_http_server` of the classes for several workers heeds `ssl`; the exporter served "
+        "without TLS.",
+    ),
+    Difference(
+        "uwsgi_server",
+        "`UWsgiPrometheusMetrics` serves its port from the first worker, with `lazy-apps`, too; "
+        "the exporter did from the master process, where threads can leave new workers hanging.",
     ),
     Difference(
         "contexts_made_by_hand",
