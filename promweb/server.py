@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import socket
 import ssl as tls
 import sys
@@ -19,6 +18,7 @@ from wsgiref.handlers import SimpleHandler
 from wsgiref.simple_server import WSGIRequestHandler
 
 from .connections import ConnectionServer
+from .core import forking
 
 __all__ = ["MetricsServer", "serve"]
 
@@ -77,7 +77,7 @@ def _leave_to_parent() -> None:
         server._leave_to_parent()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+forking.in_child(_leave_to_parent)
 
 
 def serve(
