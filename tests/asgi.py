@@ -93,10 +93,14 @@ class Peer:
 
     async def next(self, kind: str) -> Message:
         """Wait for the next message of the application, which is of this kind."""
-        with anyio.fail_after(DEADLINE):
-            message = await self._outbox.get()
+        message = await self.answer()
         assert message["type"] == kind
         return message
+
+    async def answer(self) -> Message:
+        """Wait for the next message of the application, whatever it is."""
+        with anyio.fail_after(DEADLINE):
+            return await self._outbox.get()
 
     async def over(self) -> None:
         """Wait until the application is done with this scope; raise what it raised."""

@@ -16,7 +16,7 @@ import anyio
 from ..core.exchange import Exchange, current
 from ..core.site import Site
 from ..core.websockets import Connection
-from .shared import announced_size
+from .shared import announced_size, sends_body
 
 __all__ = ["ASGIApp", "Receive", "Send", "end", "measured", "shelter"]
 
@@ -69,8 +69,8 @@ def measured(site: Site, app: ASGIApp) -> ASGIApp:
             if kind == "http.response.body":
                 seen.progress = 2
                 if message.get("more_body"):
-                    if site.measures_body and scope["method"] != "HEAD":
-                        seen.sent(len(message["body"]))
+                    if site.measures_body:
+                        _count(seen, message)
                 elif message.get("body"):
                     return _send_and_see(seen, send, message)
                 elif seen.special or seen.finished:  # the last byte was sent before
@@ -125,7 +125,7 @@ async def _send_and_see(exchange: Exchange, send: Send, message: Message) -> Non
 def _count(exchange: Exchange, message: Message) -> None:
     """Count the bytes of a body, except those that a server drops."""
     request = exchange.request
-    if request is not None and request.method != "HEAD":
+    if request is not None and sends_body(request.method, exchange.status):
         exchange.sent(len(message.get("body", b"")))
 
 
@@ -139,7 +139,8 @@ async def _end(exchange: Exchange, error: BaseException) -> None:
         else:
             exchange.crash()
     else:
-        if exchange.request is not None and not exchange.status:
+        closed = isinstance(error, GeneratorExit)  # the event loop is gone: nothing can be awaited
+        if exchange.request is not None and not exchange.status and not closed:
             # Quart leaves its handler task to itself, so its labels are resolved for it.
             labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
             with shelter():
@@ -226,6 +227,8 @@ async def end(exchange: Exchange, error: BaseException) -> None:
 
 def _is_cancellation(error: BaseException) -> bool:
     """Tell a cancellation, also in the exception groups that Trio's nurseries make."""
+    if isinstance(error, GeneratorExit):
+        return True  # a coroutine is closed, maybe outside of any event loop
     errors = getattr(error, "exceptions", None)
     if errors:
         return all(map(_is_cancellation, errors))

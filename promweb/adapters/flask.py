@@ -17,7 +17,7 @@ from ..core.exchange import Exchange, current
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
 from ..core.site import Site
-from .shared import WebMetrics, announced_size, find_exchange
+from .shared import WebMetrics, announced_size, find_exchange, sends_body
 
 __all__ = ["PrometheusMetrics"]
 
@@ -267,7 +267,7 @@ class _Body:
 
 def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
     """Return the size of a body that is not streamed, in bytes; 0 where the server drops it."""
-    if environ["REQUEST_METHOD"] == "HEAD" or status in (204, 304) or status < 200:
+    if not sends_body(environ["REQUEST_METHOD"], status):
         return 0
     size = 0
     for part in body:

@@ -163,10 +163,13 @@ def _attach(site: Site) -> None:
         exchange.fail()
         try:
             response = await wrapped_handle_exception(*args)
-        except BaseException:
+            await exchange.respond_async(response.status_code, response)
+        except Exception:
             await exchange.respond_async(500)
             raise
-        await exchange.respond_async(response.status_code, response)
+        except BaseException as error:
+            await end(exchange, error)
+            raise
         return response
 
     async def full_dispatch_websocket(*args: Any) -> Any:

@@ -19,7 +19,7 @@ from ..server import MetricsServer, serve
 from ..serving import SEVERAL, is_one_of_several, problems
 from . import uwsgi as uwsgi  # loaded for what it does
 
-__all__ = ["WebMetrics", "announced_size", "find_exchange"]
+__all__ = ["WebMetrics", "announced_size", "find_exchange", "sends_body"]
 
 
 class WebMetrics(MetricsBase):
@@ -88,6 +88,11 @@ def announced_size(content_length: str | bytes) -> int | None:
     if content_length.isdigit() and len(content_length) < 20:
         return int(content_length)
     return None
+
+
+def sends_body(method: str, status: int) -> bool:
+    """Tell whether a server sends the body that a response may have (RFC 9110, section 6.4.1)."""
+    return method != "HEAD" and status not in (204, 304) and status >= 200
 
 
 def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None:

@@ -1,0 +1,1 @@
+"""A model of promweb, and random programs that are run against both."""
