@@ -150,7 +150,7 @@ def test_readme_has_every_constructor_argument_with_its_default(metrics_class: t
 def test_readme_names_the_oldest_versions() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     oldest = {
-        name: re.search(rf'"?{name}>=([\d.]+)"', project)[1]  # type: ignore[index]
+        name: re.search(rf'"?{name}>=([\d.]+)[",]', project)[1]  # type: ignore[index]
         for name in ("flask", "quart", "prometheus-client")
     }
     python = re.search(r'requires-python = ">=([\d.]+)"', project)[1]  # type: ignore[index]

@@ -24,7 +24,7 @@ def requirements(*extras: str) -> dict[str, str]:
     for name in ("dependencies", *extras):
         (found,) = re.findall(rf"^{name} = (\[.*\])$", PROJECT, re.MULTILINE)
         listed += ast.literal_eval(found)
-    return dict(requirement.split(">=") for requirement in listed)
+    return dict(requirement.partition(",")[0].split(">=") for requirement in listed)
 
 
 def test_every_requirement_has_a_lower_bound_that_is_tested() -> None:

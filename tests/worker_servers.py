@@ -117,7 +117,7 @@ class Scrape:
     def __init__(self, text: str, worker: str) -> None:
         self.worker = worker
         self.values: dict[str, float] = {}
-        """The samples of everything that can only grow."""
+        """The samples of everything that can only grow; a worker's own end with the worker."""
         self.gauges: dict[str, float] = {}
         kind = ""
         for line in text.splitlines():
@@ -125,7 +125,8 @@ class Scrape:
                 kind = line.rpartition(" ")[2]
             elif not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
-                (self.gauges if kind == "gauge" else self.values)[name] = float(value)
+                grows = kind != "gauge" and 'pid="' not in name
+                (self.values if grows else self.gauges)[name] = float(value)
 
     def sum(self, name: str) -> float:
         """Return the sum of all samples of a name."""
