@@ -27,12 +27,12 @@ check: .venv/ready
 	$(BIN)/coverage report
 
 # The oldest versions that pyproject.toml admits. What needs servers, browsers and terminals of
-# others takes long, and is tested with the newest.
+# others takes long, and is tested with the newest; the model knows the newest Quart's errors.
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := test_worker_servers.py test_monitoring_prometheus.py test_fleet.py test_live_page.py \
-	test_top.py test_testing.py
+	test_top.py test_testing.py model
 
 # Prints what promweb costs beside its peers, which are installed here and nowhere else.
 # `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.
