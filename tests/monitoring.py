@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from promweb.cli.group import cli
 
 
+def run(*arguments: str) -> Result:
+    """Run a command; click before 8.2 keeps what goes to stderr apart only if it is told to."""
+    apart = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+    return CliRunner(**apart).invoke(cli, arguments)
+
+
 def printed(*arguments: str) -> str:
     """Return what a command prints; it must end well."""
-    done = CliRunner().invoke(cli, arguments)
+    done = run(*arguments)
     assert done.exit_code == 0, done.output
     return done.stdout
 

@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from promweb.cli.group import cli
 from promweb.monitoring.rules import windows
 from promweb.monitoring.service import duration_text, read_duration
 
-from .monitoring import dashboard, panels, printed, rules
+from .monitoring import dashboard, panels, printed, rules, run
 from .prometheus import program
 
 VARIANTS = {
@@ -176,7 +174,7 @@ def test_windows_are_in_proportion_to_the_period() -> None:
 
 
 def test_an_alert_that_cannot_fire_is_left_out_and_said() -> None:
-    done = CliRunner().invoke(cli, ["rules", "--slo", "90"])
+    done = run("rules", "--slo", "90")
     pairs = [
         rule["labels"]["long_window"]
         for rule in rules("--slo", "90")
@@ -407,7 +405,7 @@ WRONG_RULES = {
     ],
 )
 def test_wrong_use_says_what_to_write(command: str, arguments: tuple[str, ...], says: str) -> None:
-    done = CliRunner().invoke(cli, [command, *arguments])
+    done = run(command, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert "Invalid value for" in done.stderr
     assert says in done.stderr.replace("\n", " ")
