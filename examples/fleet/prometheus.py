@@ -76,10 +76,19 @@ def running(program: str, directory: Path) -> Iterator[Prometheus]:
         listening = _LISTENING.search(log.read_text())
         if listening is None:
             raise RuntimeError(f"Prometheus does not start:\n{log.read_text()}")
-        yield Prometheus(listening[1], log)
+        prometheus = Prometheus(listening[1], log)
+        wait_for(lambda: _is_ready(prometheus))  # it listens before it can answer
+        yield prometheus
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def _is_ready(prometheus: Prometheus) -> bool:
+    try:
+        return bool(prometheus.read("/-/ready"))
+    except OSError:  # as an `HTTPError` is
+        return False
 
 
 def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> bool:
