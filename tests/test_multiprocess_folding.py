@@ -519,6 +519,27 @@ def test_a_living_process_whose_file_is_gone_is_forgotten(shared: Path) -> None:
     assert len(folder._living._writers) == 2
 
 
+def test_a_process_that_nobody_waited_for_is_dead(shared: Path) -> None:
+    """In a container the first process may wait for none."""
+
+    def work() -> None:
+        client_metrics()
+        os.write(ready[1], b"x")
+        signal.pause()
+
+    ready = os.pipe()
+    pid = workers.start(work)
+    os.read(ready[0], 1)
+    folder = Folder(str(shared), {})
+    folder.fold()
+    assert "counter.folded" not in files(shared)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    folder.fold()
+    assert "counter.folded" in files(shared)
+    workers.join(pid)
+
+
 def test_a_pid_that_is_used_again_is_no_living_worker(shared: Path) -> None:
     """The process lives and has the pid, but not the file."""
     pid = workers.run(client_metrics)

@@ -137,13 +137,20 @@ class Directory:
             breathe()
         for name in self._files.keys() - {file.name.name for file in files}:
             del self._files[name]
+        for kind in self._plans.keys() - kinds.keys():
+            del self._plans[kind]
         families: dict[str, tuple[MergedFamily, list[float]]] = {}
         for kind, readers in kinds.items():
             plan = self._plan(kind, readers)
             breathe()
             numbers = plan.numbers()
             for family in plan.families:
-                families.setdefault(family.name, (family, numbers))
+                if families.setdefault(family.name, (family, numbers))[0] is not family:
+                    self._warn(
+                        (kind, family.name),
+                        f"promweb leaves out the {kind} {family.name!r} of {self.path}, because "
+                        "there is another metric of this name. Give each application a directory.",
+                    )
             breathe()
         return list(families.values())
 

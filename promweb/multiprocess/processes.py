@@ -141,9 +141,10 @@ def _ticks(pid: int | str) -> int | None:
 
 
 def _stat(pid: int | str) -> list[str] | None:
-    """Return state, parent, process group and so on; None where there is no such process."""
+    """Return state, parent, process group and so on; None where no such process runs."""
     try:
         with open(f"{_PROC}/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].decode().split()
+            fields = stat.read().rpartition(b")")[2].decode().split()
     except OSError:
         return None
+    return None if fields[0] == "Z" else fields  # a zombie has ended

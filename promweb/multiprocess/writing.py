@@ -7,6 +7,7 @@ because all mappings of a file show the same.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -102,7 +103,13 @@ def _create(directory: str, name: str) -> tuple[str, int]:
 
 def _reserve(descriptor: int, start: int, end: int) -> None:
     """Have the disk keep room: writing to a mapping that has none kills the process."""
-    if hasattr(os, "posix_fallocate"):
+    try:
         os.posix_fallocate(descriptor, start, end - start)
-    elif os.pwrite(descriptor, bytes(end - start), start) < end - start:
-        raise OSError("no room")
+        return
+    except AttributeError:
+        pass  # macOS
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system's to say
+            raise
+    if os.pwrite(descriptor, bytes(end - start), start) < end - start:
+        raise OSError(errno.ENOSPC, "no room")
