@@ -7,12 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from werkzeug.test import EnvironBuilder
 
 from promweb import NO_PREFIX
 from promweb.core.conventions import LABELS, ConventionMetrics
 
+from .asgi import DEADLINE, Browser
 from .legs import Leg
 
 DURATION = "http_server_request_duration_seconds"
@@ -57,43 +60,18 @@ def sets(leg: Leg) -> list[dict[str, str]]:
     return leg.label_sets(f"{DURATION}_count")
 
 
-def scope(leg: Leg, **changes: Any) -> dict[str, Any]:
-    """Return what a server passes to an application for GET /, with changes."""
+def serve(leg: Leg, app: Any, scheme: str = "http", protocol: str = "1.1") -> None:
+    """Have an application answer GET / as a server says that it came."""
     if leg.name.startswith("flask"):
-        from werkzeug.test import EnvironBuilder
-
-        return {**EnvironBuilder("/").get_environ(), **changes}
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/",
-        "raw_path": b"/",
-        "query_string": b"",
-        "headers": [],
-        **changes,
-    }
-
-
-def serve(leg: Leg, app: Any, scope: dict[str, Any]) -> None:
-    """Have an application answer what a server passes to it."""
-    if leg.name.startswith("flask"):
-        list(app(scope, lambda *args: lambda data: None))
+        more = {"wsgi.url_scheme": scheme, "SERVER_PROTOCOL": f"HTTP/{protocol}"}
+        list(app({**EnvironBuilder("/").get_environ(), **more}, lambda *args: lambda data: None))
         return
 
-    async def receive() -> dict[str, Any]:
-        if received:
-            await asyncio.Event().wait()
-        received.append(True)
-        return {"type": "http.request", "body": b"", "more_body": False}
+    async def send() -> None:
+        with anyio.fail_after(DEADLINE):
+            await Browser(app, scheme=scheme, http_version=protocol).run()
 
-    async def send(message: dict[str, Any]) -> None:
-        pass
-
-    received: list[bool] = []
-    asyncio.run(app(scope, receive, send))
+    asyncio.run(send())
 
 
 def test_names_and_labels_are_the_conventions() -> None:
@@ -180,9 +158,8 @@ def test_methods(leg: Leg) -> None:
 )
 def test_schemes(leg: Leg, scheme: str, expected: str) -> None:
     app = make(leg, lambda: "ok", in_progress=True)
-    key = "wsgi.url_scheme" if leg.name.startswith("flask") else "scheme"
     for _ in range(2):
-        serve(leg, app, scope(leg, **{key: scheme}))
+        serve(leg, app, scheme)
     assert sets(leg) == [labels(scheme=expected)]
     assert leg.value(f"{DURATION}_count", **labels(scheme=expected)) == 2
     assert leg.value(ACTIVE, http_request_method="GET", url_scheme=expected) == 0
@@ -195,10 +172,7 @@ def test_schemes(leg: Leg, scheme: str, expected: str) -> None:
 def test_protocol_versions(leg: Leg, given: str, expected: str) -> None:
     app = make(leg, lambda: "ok")
     for _ in range(2):
-        if leg.name.startswith("flask"):
-            serve(leg, app, scope(leg, SERVER_PROTOCOL=f"HTTP/{given}"))
-        else:
-            serve(leg, app, scope(leg, http_version=given))
+        serve(leg, app, protocol=given)
     assert sets(leg) == [labels(version=expected)]
     assert leg.value(f"{DURATION}_count", **labels(version=expected)) == 2
 
@@ -207,9 +181,9 @@ def test_a_server_that_tells_no_protocol(leg: Leg) -> None:
     if not leg.name.startswith("flask"):
         pytest.skip("ASGI always tells")
     app = make(leg, lambda: "ok")
-    environ = scope(leg)
+    environ = EnvironBuilder("/").get_environ()
     del environ["SERVER_PROTOCOL"]
-    serve(leg, app, environ)
+    list(app(environ, lambda *args: lambda data: None))
     assert sets(leg) == [labels(version="")]
 
 
@@ -342,9 +316,8 @@ def test_active_requests_by_scheme(leg: Leg) -> None:
         return "ok"
 
     app = make(leg, view, in_progress=True)
-    key = "wsgi.url_scheme" if leg.name.startswith("flask") else "scheme"
     for scheme in ("http", "https"):
-        serve(leg, app, scope(leg, **{key: scheme}))
+        serve(leg, app, scheme)
     assert seen == [[1, None], [0, 1]]
 
 
@@ -438,10 +411,7 @@ def test_what_is_remembered_is_bounded(leg: Leg) -> None:
     app.add_url_rule("/", "view", leg.view(lambda: "ok"), methods=["GET", "BREW"])
     app.add_url_rule("/b", "b", leg.view(lambda: "ok"))
     for number in range(5):
-        if leg.name.startswith("flask"):
-            serve(leg, app, scope(leg, SERVER_PROTOCOL=f"HTTP/1.{number + 2}"))
-        else:
-            serve(leg, app, scope(leg, http_version=f"1.{number + 2}"))
+        serve(leg, app, protocol=f"1.{number + 2}")
     leg.request(app, "/", "BREW")
     leg.get(app, "/b")
     (recorder,) = app.extensions["promweb"].recorders
