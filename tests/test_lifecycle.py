@@ -402,3 +402,29 @@ def test_default_labels_are_resolved_from_the_final_response(
     labels = (("tenant", "t1"), ("host", "localhost"), ("code", str(status)))
     done = Done("GET", "/", status, failed=status == 500, labels=labels)
     assert samples(leg.registry) == expected(done)
+
+
+@pytest.mark.parametrize("path", ["/ok", "/fails"])
+def test_a_request_is_in_progress_until_it_is_recorded(leg: Leg, path: str) -> None:
+    """A scrape may come in between, and is not to show neither."""
+
+    def fails() -> str:
+        raise ZeroDivisionError
+
+    app = leg.make_app()
+    leg.make_metrics(app, in_progress=True)
+    app.add_url_rule("/ok", "ok", leg.view(lambda: "ok"))
+    app.add_url_rule("/fails", "fails", leg.view(fails))
+    site, seen = app.extensions["promweb"], []
+
+    def look_and(record: Any) -> Any:
+        def look(*args: Any) -> None:
+            seen.append(leg.value("flask_http_requests_in_progress", method="GET"))
+            record(*args)
+
+        return look
+
+    site.record, site.record_specially = look_and(site.record), look_and(site.record_specially)
+    leg.get(app, path)
+    assert seen == [1]
+    assert leg.value("flask_http_requests_in_progress", method="GET") == 0

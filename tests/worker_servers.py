@@ -19,6 +19,8 @@ from .servers import eventually
 
 ROOT = Path(__file__).parent.parent
 WORKERS = 4
+ANSWER = b"done"
+"""What the applications answer to the load."""
 CLIENTS = 8
 PATIENCE = 120.0
 """Seconds that a server may take for anything."""
@@ -84,6 +86,8 @@ class Server:
             connection.request("GET", "/metrics", headers={"Connection": "close"})
             response = connection.getresponse()
             text = response.read().decode()
+            if response.getheader("Content-Length") is None:  # killed while it sent the headers
+                raise http.client.IncompleteRead(text.encode())
             assert response.status == 200, text
             return Scrape(text, response.getheader("X-Worker", ""))
         finally:
@@ -230,7 +234,9 @@ class Load:
             try:
                 connection.request("GET", "/", headers=headers)
                 response = connection.getresponse()
-                response.read()
+                body = response.read()
+                if response.status == 200 and body != ANSWER:  # killed while it sent the headers
+                    raise http.client.IncompleteRead(body)
             except (OSError, http.client.HTTPException):
                 with self._lock:
                     self.failed += 1

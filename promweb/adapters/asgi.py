@@ -77,9 +77,11 @@ def measured(site: Site, app: ASGIApp) -> ASGIApp:
                     seen.finish()
                 else:  # what `finish` does then, without the call
                     seen.finished = True
-                    if site.watches:
-                        seen.leave()
-                    site.record(seen, clock() - seen.start)
+                    try:
+                        site.record(seen, clock() - seen.start)
+                    finally:
+                        if site.watches:
+                            seen.leave()
             elif kind == "http.response.start":
                 seen.progress = 1
                 if message["status"] != seen.status:

@@ -133,9 +133,11 @@ def _attach(site: Site) -> None:
                 exchange.finish()
             else:  # what `finish` does then, without the call
                 exchange.finished = True
-                if site.watches:
-                    exchange.leave()
-                site.record(exchange, clock() - exchange.start)
+                try:
+                    site.record(exchange, clock() - exchange.start)
+                finally:
+                    if site.watches:
+                        exchange.leave()
             return body
         return _stream(exchange, environ, body)
 

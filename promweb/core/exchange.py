@@ -121,14 +121,20 @@ class Exchange(Visit):
     response_start = 0.0
     """Seconds from the beginning to the first byte of the body; 0 while there was none."""
     _deferred: list[Measurement] | tuple[()] = ()
+    _targets: frozenset[int] = frozenset()
+    """What the view of this request finally calls, as decorators asked."""
     _context: Context | None = None
     """The request context, for labels that are resolved when the code that was in it is gone."""
     _values: Mapping[Recorder, LabelValues] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 
     def defer(self, measurement: Measurement, target: object) -> bool:
-        rule = None if self.request is None else self.request.url_rule
-        if rule is None or not self.site.is_view(rule.endpoint, target):
+        if not self._deferred:
+            rule = None if self.request is None else self.request.url_rule
+            if rule is None:
+                return False
+            self._targets = self.site.targets(rule.endpoint)
+        if id(target) not in self._targets:
             return False
         if self.status:  # a view in a thread, whose client is gone
             if self.response is None:
@@ -216,12 +222,14 @@ class Exchange(Visit):
         self.finished = True
         site = self.site
         seconds = site.clock() - self.start
-        if site.watches:
-            self.leave()
-        if self.special or failed or not self.status:
-            self._finish_specially(seconds, status, failed)
-        else:
-            site.record(self, seconds)
+        try:
+            if self.special or failed or not self.status:
+                self._finish_specially(seconds, status, failed)
+            else:
+                site.record(self, seconds)
+        finally:
+            if site.watches:
+                self.leave()  # last: a scrape is not to show neither
 
     def _finish_specially(self, seconds: float, status: int, failed: bool) -> None:
         if self.request is None:

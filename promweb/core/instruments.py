@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from .children import NumberChild
+from .children import PENDING_LIMIT, NumberChild
 from .exchange import Visit, current
 from .exemplars import ExemplarLabels, ExemplarReader
 from .families import CounterFamily, Family, GaugeFamily, LabelValues
@@ -14,12 +14,15 @@ from .labels import RAISED, LabelPlan
 
 __all__ = ["Call", "Instrument", "Mark"]
 
+_new = object.__new__
+
 
 class Call(Protocol):
     """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
 
-    awaits: bool
-    """Whether there is something to await where that is possible."""
+    @property
+    def awaits(self) -> bool:
+        """Whether there is something to await where that is possible."""
 
     def start(self) -> None:
         """The work starts."""
@@ -78,22 +81,28 @@ class Instrument:
         """
         visit = current.get()
         try:
-            if visit is not None and (visit.excluded or self._excludes(visit)):
+            if visit is not None and (
+                visit.excluded or (self.excludes is not None and self._excludes(visit))
+            ):
                 return None
-            if not self.is_gauge:
-                return _Timing(self, visit, target)
-            call = _Occupation(self)
-            if not later:
-                call.start()
-            return call
+            if self.is_gauge:
+                occupation = _Occupation(self)
+                if not later:
+                    occupation.start()
+                return occupation
+            timing: _Timing = _new(_Timing)  # without the call of an `__init__`
+            timing.instrument, timing.plan = self, self.plan
+            if visit is not None:
+                timing.deferred = visit.defer(timing, target)
+            timing.begun = self.clock()
+            return timing
         except Exception:
             self.plan.problems.failed(f"measure a call for {self.family}")
             return None
 
     def _excludes(self, visit: Visit) -> bool:
-        if self.excludes is None or visit.request is None:
-            return False
-        return self.excludes(visit.request.path)
+        assert self.excludes is not None
+        return visit.request is not None and self.excludes(visit.request.path)
 
     def child(self, values: LabelValues) -> Any:
         return self.family.child(values, self.plan.fold)
@@ -102,49 +111,41 @@ class Instrument:
 class _Timing:
     """One call that is counted or timed; a view's waits in the exchange for the final response."""
 
-    __slots__ = (
-        "_deferred",
-        "_exemplar",
-        "_instrument",
-        "_seconds",
-        "_start",
-        "awaits",
-        "plan",
-        "values",
-    )
+    instrument: Instrument
+    plan: LabelPlan
+    begun: float
+    # Class attributes are defaults: a call sets only what is its own.
+    deferred = False
+    values: LabelValues | None = None
+    _exemplar: ExemplarLabels | None = None
+    _seconds: float | None = None
 
-    def __init__(self, instrument: Instrument, visit: Visit | None, target: object) -> None:
-        self._instrument = instrument
-        self._seconds: float | None = None
-        self._exemplar: ExemplarLabels | None = None
-        self.plan = plan = instrument.plan
-        self.awaits = plan.has_coroutines
-        self.values: LabelValues | None = None
-        self._deferred = visit is not None and visit.defer(self, target)
-        self._start = instrument.clock()
+    @property
+    def awaits(self) -> bool:
+        return self.plan.has_coroutines
 
     def start(self) -> None:
-        self._start = self._instrument.clock()
+        self.begun = self.instrument.clock()
 
     async def start_async(self) -> None:
         self.start()
 
     def end(self, outcome: object) -> None:
-        instrument = self._instrument
-        self._seconds = instrument.clock() - self._start
+        instrument = self.instrument
+        self._seconds = instrument.clock() - self.begun
         if instrument.exemplar is not None:
             self._exemplar = instrument.exemplar()
-        if not self._deferred and not _is_excluded():
+        if not self.deferred and not _is_excluded():
             if self.values is None:
                 self.values = self.plan.resolve(outcome)
             self.flush()
 
     async def end_async(self, outcome: object) -> None:
-        if self._deferred or self.values is not None or not self.awaits:
+        if self.deferred or self.values is not None or not self.awaits:
             self.end(outcome)
             return
-        instrument = self._instrument
-        self._seconds = instrument.clock() - self._start
+        instrument = self.instrument
+        self._seconds = instrument.clock() - self.begun
         if instrument.exemplar is not None:
             self._exemplar = instrument.exemplar()
         if _is_excluded():
@@ -156,17 +157,19 @@ class _Timing:
             self.flush()
 
     def flush(self) -> None:
-        instrument, seconds, values = self._instrument, self._seconds, self.values
+        instrument, seconds, values = self.instrument, self._seconds, self.values
         try:
             if seconds is None:
-                seconds = instrument.clock() - self._start
+                seconds = instrument.clock() - self.begun
             if values is None:
                 values = self.plan.resolve(RAISED)
-            child = instrument.family.children.get(values) or instrument.child(values)
-            if instrument.is_counter:
-                child.inc()
-            else:
-                child.observe(seconds)  # a negative one is zero
+            child = instrument.family.children.get(values)
+            if child is None:
+                child = instrument.child(values)
+            pending = child.pending  # what `inc` and `observe` do, without the call
+            pending.append(1.0 if instrument.is_counter else seconds)  # a negative one is zero
+            if len(pending) >= PENDING_LIMIT:
+                child.fold()
             if self._exemplar is not None:
                 child.exemplify(self._exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
         except Exception:

@@ -188,8 +188,8 @@ class Site:
         """Return a response to show to label callables when the application made none."""
         return self.app.response_class(status=status)
 
-    def is_view(self, endpoint: str, target: object) -> bool:
-        """Tell whether `target` is what the view function of an endpoint finally calls.
+    def targets(self, endpoint: str) -> frozenset[int]:
+        """Return the `id` of each function that the view function of an endpoint finally calls.
 
         That is: reachable from it over `__wrapped__`, or a method of its `view_class`.
         """
@@ -198,7 +198,7 @@ class Site:
         if known is None or known[0] is not function:
             # The function keeps alive what the ids stand for.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
-        return id(target) in known[1]
+        return known[1]
 
 
 def _record_nothing(exchange: Exchange, seconds: float) -> None:

@@ -165,10 +165,10 @@ class Connection(Visit):
         if self._finished:
             return
         self._finished = True
-        self.leave()
         self._ended = (close_code, max(self.site.clock() - self.start, 0.0))
         if self._matched:
             self._record(*self._ended)
+        self.leave()
 
     def _record(self, close_code: int, seconds: float) -> None:
         if self._counts:
