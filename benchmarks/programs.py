@@ -9,7 +9,6 @@ import asyncio
 import io
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from importlib import import_module
 from time import perf_counter
 from typing import Any
@@ -131,51 +130,6 @@ def quart_plain_hooks(app: quart.Quart) -> None:
         )
         total.labels(request.method, status).inc()
         return response
-
-
-def quart_floor(app: quart.Quart) -> None:
-    """Do the least that tells a request's route, status and end: no failure, label or bound.
-
-    What stays is a coroutine around the application and one around its dispatch, an object and a
-    context variable that connect the two, a function that sees what is sent, and one observation.
-    """
-    current: ContextVar[Any] = ContextVar("floor", default=None)
-    answer, dispatch = app.asgi_app, app.full_dispatch_request
-    get_request = quart.request._get_current_object  # type: ignore[attr-defined]
-    observed: dict[tuple[str, str, int], list[float]] = {}
-
-    class Seen:
-        __slots__ = ("request", "start", "status")
-
-    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
-        seen = Seen()
-        seen.start = perf_counter()
-
-        def send_and_see(message: Any) -> Any:
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                key = (seen.request.method, seen.request.path, seen.status)
-                observations = observed.setdefault(key, [])
-                observations.append(perf_counter() - seen.start)
-                if len(observations) == 64:
-                    observations.clear()
-            return send(message)
-
-        current.set(seen)
-        try:
-            await answer(scope, receive, send_and_see)
-        finally:
-            del seen.request  # it keeps `send`
-            current.set(None)
-
-    async def full_dispatch_request(*args: Any) -> Any:
-        seen = current.get()
-        seen.request = get_request()
-        response = await dispatch(*args)
-        seen.status = response.status_code
-        return response
-
-    app.asgi_app = asgi_app  # type: ignore[method-assign]
-    app.full_dispatch_request = full_dispatch_request  # type: ignore[method-assign]
 
 
 _providers: dict[str, Any] = {}

@@ -13,6 +13,7 @@ import flask
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from . import programs
+from .floors import FlaskFloor, quart_floor
 from .harness import BARE, NULL, Effort, Samples, Table, Variant, compare
 from .programs import EXPORTER, OPENTELEMETRY, PLAIN_HOOKS, STARLETTE, flask_variant, quart_variant
 
@@ -37,8 +38,11 @@ OPTIONS = {
     "response_start": True,
 }
 ALL_ON = "promweb, all opt-in families"
-BY_HAND = "floor: promweb's defaults, the four label callables called by hand"
+FLOOR_ALL_ON = "floor, all opt-in families"
 FLOOR = "floor: the least that sees a request"
+FLOOR_NOTE = (
+    "The floor (benchmarks/floors.py) sees an ordinary request, and is right about nothing else."
+)
 
 BATCH = 150
 """Requests of a variant in a round: some ten milliseconds."""
@@ -87,6 +91,7 @@ def flask_defaults(effort: Effort) -> Table:
     variants = installed(
         *_flask_pair(),
         lambda: flask_variant(OURS, programs.flask_promweb),
+        lambda: flask_variant(FLOOR, FlaskFloor),
         lambda: flask_variant(EXPORTER, programs.flask_exporter),
         lambda: flask_variant(OPENTELEMETRY, programs.flask_opentelemetry),
     )
@@ -95,6 +100,10 @@ def flask_defaults(effort: Effort) -> Table:
         if name == OURS:
             table.goal(f"of {EXPORTER}", ratio(samples, OURS, EXPORTER), 0.15)
             table.goal("of bare", share(samples, OURS), 10, unit=" %")
+        elif name == FLOOR:
+            table.measured(f"of {EXPORTER}", ratio(samples, FLOOR, EXPORTER))
+            table.measured("% of bare", share(samples, FLOOR))
+    table.notes.append(FLOOR_NOTE)
     return table
 
 
@@ -119,30 +128,29 @@ def flask_decorators(effort: Effort) -> Table:
 
         return prepare
 
-    def call_by_hand(app: flask.Flask) -> None:
-        programs.flask_promweb(app)
-        callables = [*labels().values(), *labels().values()]
-        response = flask.Response()
+    def decorate_least(app: flask.Flask) -> None:
+        floor, takes_response = FlaskFloor(app), ["status"]
 
         @app.route("/decorated")
+        @floor.measure(labels(), takes_response)
+        @floor.measure(labels(), takes_response)
         def decorated() -> str:
-            for function in callables:
-                str(function(response) if function.__code__.co_argcount else function())
             return "hello"
 
     path = "/decorated"
     variants = installed(
         *_flask_pair(),
         lambda: flask_variant(OURS, decorate(programs.flask_promweb), path=path),
-        lambda: flask_variant(BY_HAND, call_by_hand, path=path),
+        lambda: flask_variant(FLOOR, decorate_least, path=path),
         lambda: flask_variant(EXPORTER, decorate(programs.flask_exporter), path=path),
     )
     samples = compare(variants, batch=BATCH, seconds=effort.seconds(15))
     for name in table.compared(samples):
         if name == OURS:
             table.goal(f"of {EXPORTER}", ratio(samples, OURS, EXPORTER), 0.15)
-        elif name == BY_HAND:
-            table.measured(f"of {EXPORTER}", ratio(samples, BY_HAND, EXPORTER))
+        elif name == FLOOR:
+            table.measured(f"of {EXPORTER}", ratio(samples, FLOOR, EXPORTER))
+    table.notes.append(FLOOR_NOTE)
     return table
 
 
@@ -153,7 +161,7 @@ def quart_defaults(effort: Effort) -> Table:
             lambda: quart_variant(BARE, loop),
             lambda: quart_variant(NULL, loop),
             lambda: quart_variant(OURS, loop, programs.quart_promweb),
-            lambda: quart_variant(FLOOR, loop, programs.quart_floor),
+            lambda: quart_variant(FLOOR, loop, quart_floor),
             lambda: quart_variant(STARLETTE, loop, programs.quart_starlette_exporter),
             lambda: quart_variant(OPENTELEMETRY, loop, programs.quart_opentelemetry),
             lambda: quart_variant(PLAIN_HOOKS, loop, programs.quart_plain_hooks),
@@ -167,9 +175,7 @@ def quart_defaults(effort: Effort) -> Table:
         elif name == FLOOR:
             table.measured(f"of {STARLETTE}", ratio(samples, FLOOR, STARLETTE))
             table.measured("% of bare", share(samples, FLOOR))
-    table.notes.append(
-        "The floor knows route, status and end of an ordinary request, and nothing else."
-    )
+    table.notes.append(FLOOR_NOTE)
     return table
 
 
@@ -178,6 +184,9 @@ def _options(table: Table, variants: list[Variant], batch: int, seconds: float) 
     for name in table.compared(samples):
         if name == ALL_ON:
             table.goal("of the defaults", ratio(samples, ALL_ON, OURS), 2)
+        elif name == FLOOR_ALL_ON:
+            table.measured("of that floor", ratio(samples, FLOOR_ALL_ON, FLOOR))
+            table.measured("of promweb's defaults", ratio(samples, FLOOR_ALL_ON, OURS))
     return table
 
 
@@ -186,8 +195,12 @@ def flask_options(effort: Effort) -> Table:
         *_flask_pair(),
         lambda: flask_variant(OURS, programs.flask_promweb),
         lambda: flask_variant(ALL_ON, lambda app: programs.flask_promweb(app, **OPTIONS)),
+        lambda: flask_variant(FLOOR, FlaskFloor),
+        lambda: flask_variant(FLOOR_ALL_ON, lambda app: FlaskFloor(app, options=True)),
     )
-    return _options(Table("4a. Flask, opt-in families"), variants, BATCH, effort.seconds(9))
+    table = _options(Table("4a. Flask, opt-in families"), variants, BATCH, effort.seconds(9))
+    table.notes.append(FLOOR_NOTE)
+    return table
 
 
 def quart_options(effort: Effort) -> Table:
@@ -244,6 +257,7 @@ def new_label_set(effort: Effort) -> Table:
         lambda: variant(NULL, lambda app: None),
         lambda: variant(OURS, lambda app: programs.flask_promweb(app, max_series=10**6)),
         lambda: variant(known, programs.flask_promweb, lambda item: 1),
+        lambda: variant(FLOOR, FlaskFloor),
         lambda: variant(EXPORTER, programs.flask_exporter),
         lambda: creation(client, True),
         lambda: creation(only, False),
@@ -253,7 +267,10 @@ def new_label_set(effort: Effort) -> Table:
     for name in table.compared(samples, [*samples][:-2]):
         if name == OURS:
             table.goal(f"of {only}", samples.added(OURS).value / created, 0.5)
+        elif name == FLOOR:
+            table.measured(f"of {only}", samples.added(FLOOR).value / created)
     for name in (only, client):
         table.row(name, f"{samples.median(name) * 1e6:.2f} µs")
     table.notes.append("promweb's is all that it adds to the request, recording included.")
+    table.notes.append(FLOOR_NOTE)
     return table

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import flask
 
-from ..core.exchange import Exchange, current
+from ..core.exchange import SPECIAL, Exchange, current
 from ..core.site import Site
 from ..core.wrapping import wrap
 from .flask import CONNEXION, PrometheusMetrics
@@ -126,7 +126,7 @@ class _Exchange(Exchange):
 
     def __init__(self, site: Site, scope: Message) -> None:
         super().__init__(site)
-        self.special = True
+        self.special = SPECIAL
         self.scope = dict(scope)  # routers change it
 
     def respond(self, status: int, response: object = None) -> None:
@@ -276,6 +276,8 @@ class _Routed:
 
 class _ContentType:
     """`content_type`: no measurement, but a header on the response of the current request."""
+
+    timer = None
 
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type

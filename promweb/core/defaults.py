@@ -248,13 +248,20 @@ class DefaultMetrics:
                     duration.fold()
                 if request_size is not None:
                     counted = exchange.input
-                    request_size.observe(
-                        exchange.request_bytes if counted is None else counted.size
-                    )
+                    pending = request_size.pending
+                    pending.append(exchange.request_bytes if counted is None else counted.size)
+                    if len(pending) >= PENDING_LIMIT:
+                        request_size.fold()
                 if response_size is not None:
-                    response_size.observe(exchange.response_bytes)
+                    pending = response_size.pending
+                    pending.append(exchange.response_bytes)
+                    if len(pending) >= PENDING_LIMIT:
+                        response_size.fold()
                 if response_start is not None:
-                    response_start.observe(exchange.response_start or seconds)
+                    pending = response_start.pending
+                    pending.append(exchange.response_start or seconds)
+                    if len(pending) >= PENDING_LIMIT:
+                        response_start.fold()
             except Exception:
                 problems.failed("record a request")
 

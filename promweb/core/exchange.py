@@ -23,9 +23,11 @@ from .families import LabelValues
 from .labels import LabelPlan
 from .site import Recorder, Site
 
-__all__ = ["Exchange", "Measurement", "Visit", "current"]
+__all__ = ["SPECIAL", "Exchange", "Measurement", "Visit", "current"]
 
 T = TypeVar("T")
+
+DEFERS, SPECIAL = 1, 2
 
 current: ContextVar[Visit | None] = ContextVar("promweb_exchange", default=None)
 """The exchange or connection that the running code belongs to."""
@@ -48,8 +50,11 @@ class Visit:
     # Class attributes are defaults: a visit sets only what is its own.
     request: Any = None
     """The framework's request or websocket, once the application's dispatch was reached."""
-    special = False
-    """Whether anything but the ordinary happened, so that ending it takes a closer look."""
+    special = 0
+    """Whether anything but the ordinary happened, so that ending it takes a closer look.
+
+    `DEFERS` if all that did is that measurements wait for the final response, `SPECIAL` otherwise.
+    """
     tracked = True
     """False once `do_not_track` said so: the default metrics skip this visit."""
     excluded = False
@@ -76,13 +81,13 @@ class Visit:
     def do_not_track(self) -> None:
         """Leave this visit out of the default metrics, and of what is in progress."""
         self.tracked = False
-        self.special = True
+        self.special = SPECIAL
         self.leave()
 
     def exclude_all(self) -> None:
         """Leave this visit out of every metric."""
         self.excluded = True
-        self.special = True
+        self.special = SPECIAL
         self.leave()
 
     def see_exception(self) -> None:
@@ -143,7 +148,7 @@ class Exchange(Visit):
             return False
         if not self._deferred:
             self._deferred = []
-            self.special = True
+            self.special = self.special or DEFERS
             self._context = self._context or copy_context()
         self._deferred.append(measurement)
         return True
@@ -159,7 +164,7 @@ class Exchange(Visit):
             if site.decorators:
                 site.decorate(rule.endpoint)
         if not site.constant:
-            self.special = True
+            self.special = SPECIAL
             self._context = copy_context()
         entered = site.gauges.get(self.request.method)
         if entered is None:
@@ -171,7 +176,7 @@ class Exchange(Visit):
     def fail(self) -> None:
         """Note an exception that nobody handled; it is being handled by promweb now."""
         self.failed = True
-        self.special = True
+        self.special = SPECIAL
         self.see_exception()
 
     def respond(self, status: int, response: object = None) -> None:
@@ -223,9 +228,12 @@ class Exchange(Visit):
         site = self.site
         seconds = site.clock() - self.start
         try:
-            if self.special or failed or not self.status:
+            if self.special == SPECIAL or failed or not self.status:
                 self._finish_specially(seconds, status, failed)
             else:
+                self._context = None
+                for measurement in self._deferred:
+                    measurement.flush()
                 site.record(self, seconds)
         finally:
             if site.watches:

@@ -54,6 +54,7 @@ class Instrument:
         "is_gauge",
         "plan",
         "shelter",
+        "timer",
     )
 
     def __init__(
@@ -73,6 +74,7 @@ class Instrument:
         self.shelter = shelter
         self.is_gauge = isinstance(family, GaugeFamily)
         self.is_counter = isinstance(family, CounterFamily)
+        self.timer = None if self.is_gauge or plan.has_coroutines else self
 
     def begin(self, target: object, later: bool = False) -> Call | None:
         """Begin a call of `target`, the innermost function; None when it is not to be measured.
@@ -90,7 +92,7 @@ class Instrument:
                 if not later:
                     occupation.start()
                 return occupation
-            timing: _Timing = _new(_Timing)  # without the call of an `__init__`
+            timing = _Timing()
             timing.instrument, timing.plan = self, self.plan
             if visit is not None:
                 timing.deferred = visit.defer(timing, target)
@@ -99,6 +101,25 @@ class Instrument:
         except Exception:
             self.plan.problems.failed(f"measure a call for {self.family}")
             return None
+
+    def ended(self, target: object, seconds: float, outcome: object) -> None:
+        """Measure a call of `target` that took `seconds`, as `begin` and `end` do, at once."""
+        visit = current.get()
+        try:
+            if visit is not None and (
+                visit.excluded or (self.excludes is not None and self._excludes(visit))
+            ):
+                return
+            timing: _Timing = _new(_Timing)  # without the call of an `__init__`
+            timing.instrument, timing.plan, timing.seconds = self, self.plan, seconds
+            if self.exemplar is not None:
+                timing.exemplar = self.exemplar()
+            if visit is None or not visit.defer(timing, target):
+                if timing.values is None:
+                    timing.values = self.plan.resolve(outcome)
+                timing.flush()
+        except Exception:
+            self.plan.problems.failed(f"measure a call for {self.family}")
 
     def _excludes(self, visit: Visit) -> bool:
         assert self.excludes is not None
@@ -117,8 +138,8 @@ class _Timing:
     # Class attributes are defaults: a call sets only what is its own.
     deferred = False
     values: LabelValues | None = None
-    _exemplar: ExemplarLabels | None = None
-    _seconds: float | None = None
+    exemplar: ExemplarLabels | None = None
+    seconds: float | None = None
 
     @property
     def awaits(self) -> bool:
@@ -132,9 +153,9 @@ class _Timing:
 
     def end(self, outcome: object) -> None:
         instrument = self.instrument
-        self._seconds = instrument.clock() - self.begun
+        self.seconds = instrument.clock() - self.begun
         if instrument.exemplar is not None:
-            self._exemplar = instrument.exemplar()
+            self.exemplar = instrument.exemplar()
         if not self.deferred and not _is_excluded():
             if self.values is None:
                 self.values = self.plan.resolve(outcome)
@@ -145,9 +166,9 @@ class _Timing:
             self.end(outcome)
             return
         instrument = self.instrument
-        self._seconds = instrument.clock() - self.begun
+        self.seconds = instrument.clock() - self.begun
         if instrument.exemplar is not None:
-            self._exemplar = instrument.exemplar()
+            self.exemplar = instrument.exemplar()
         if _is_excluded():
             return
         try:
@@ -157,7 +178,7 @@ class _Timing:
             self.flush()
 
     def flush(self) -> None:
-        instrument, seconds, values = self.instrument, self._seconds, self.values
+        instrument, seconds, values = self.instrument, self.seconds, self.values
         try:
             if seconds is None:
                 seconds = instrument.clock() - self.begun
@@ -170,8 +191,8 @@ class _Timing:
             pending.append(1.0 if instrument.is_counter else seconds)  # a negative one is zero
             if len(pending) >= PENDING_LIMIT:
                 child.fold()
-            if self._exemplar is not None:
-                child.exemplify(self._exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
+            if self.exemplar is not None:
+                child.exemplify(self.exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
         except Exception:
             self.plan.problems.failed(f"record {instrument.family}")
 
@@ -218,6 +239,8 @@ class Mark:
     """`do_not_track` and `exclude_all_metrics`: no measurement, but a word to the exchange."""
 
     __slots__ = ("_say",)
+
+    timer = None
 
     def __init__(self, say: Callable[[Visit], None]) -> None:
         self._say = say

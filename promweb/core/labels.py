@@ -141,7 +141,7 @@ class LabelPlan:
 
     def resolve(self, outcome: object) -> LabelValues:
         """Return the label set for an outcome; a callable that raises yields `<error>`."""
-        if not self._calls:
+        if self.constant:
             return self.fold
         values = list(self.fold)
         if outcome is RAISED or self.has_coroutines:
@@ -150,8 +150,7 @@ class LabelPlan:
             return tuple(values)
         for position, function, one_argument, call in self._steps:
             try:
-                value = function(outcome) if one_argument else function()
-                values[position] = value if type(value) is str else str(value)
+                values[position] = str(function(outcome) if one_argument else function())
             except Exception:
                 values[position] = self._error(call)
         return tuple(values)
@@ -179,8 +178,7 @@ class LabelPlan:
         try:
             if call.coroutine:
                 raise RuntimeError("a coroutine function labels a function that cannot await it")
-            value = call.function(outcome) if call.one_argument else call.function()
-            return value if type(value) is str else str(value)
+            return str(call.function(outcome) if call.one_argument else call.function())
         except Exception:
             return self._error(call)
 

@@ -17,8 +17,21 @@ __all__ = ["Probe", "wrap"]
 F = TypeVar("F")
 
 
+class Timer(Protocol):
+    """Measures a call when it has ended, in one step."""
+
+    clock: Callable[[], float]
+
+    def ended(self, target: object, seconds: float, outcome: object) -> None:
+        """A call of `target`, the innermost function, ended with a result or `RAISED`."""
+
+
 class Probe(Protocol):
     """Begins a measurement for each call; None leaves the call alone."""
+
+    @property
+    def timer(self) -> Timer | None:
+        """What does the same for a function and a coroutine function, and costs less, if any."""
 
     def begin(self, target: object, later: bool = False) -> Call | None:
         """A call of `target`, the innermost function, begins; `later` if it starts by itself."""
@@ -49,13 +62,49 @@ def wrap(function: F, probe: Probe, what: str) -> F:
     if _is_kind(inspect.isgeneratorfunction, function):
         return cast(F, _GeneratorFunction(function, probe, target, _relay))
     if _is_kind(inspect.iscoroutinefunction, function):
+        if probe.timer is not None:
+            return cast(F, _time_coroutine_function(function, probe.timer, target))
         return cast(F, _wrap_coroutine_function(function, probe, target))
+    if probe.timer is not None:
+        return cast(F, _time_function(function, probe.timer, target))
     return cast(F, _wrap_function(function, probe, target))
 
 
 def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
     """Ask about a function, or about what an object does when it is called."""
     return is_kind(function) or is_kind(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _time_function(function: Callable[..., Any], timer: Timer, target: object) -> Any:
+    clock, ended = timer.clock, timer.ended
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outcome = RAISED
+        start = clock()
+        try:
+            outcome = function(*args, **kwargs)
+            return outcome
+        finally:
+            ended(target, clock() - start, outcome)
+
+    return wrapper
+
+
+def _time_coroutine_function(function: Callable[..., Any], timer: Timer, target: object) -> Any:
+    clock, ended = timer.clock, timer.ended
+
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outcome = RAISED
+        start = clock()
+        try:
+            outcome = await function(*args, **kwargs)
+            return outcome
+        finally:
+            ended(target, clock() - start, outcome)
+
+    return wrapper
 
 
 def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
