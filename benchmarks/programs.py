@@ -241,17 +241,19 @@ async def get(app: Any, path: str, *headers: tuple[bytes, bytes]) -> list[dict[s
 
 async def _request(app: Any, scope: dict[str, Any]) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
-    asked = False
+    requests: list[dict[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
+    answered = asyncio.get_running_loop().create_future()
 
     async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if asked:  # the client stays until it is answered
-            await asyncio.get_running_loop().create_future()
-        asked = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if requests:
+            return requests.pop()
+        await answered
+        return {"type": "http.disconnect"}  # for which Quart 0.23 waits
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set_result(None)
 
     await app(scope, receive, send)
     return sent

@@ -57,6 +57,10 @@ class Peer:
         """What the application sent."""
         self.gone = ""
         """The kind of message that finds the client gone: sending one raises `OSError`."""
+        self.stalled = ""
+        """The kind of message that the client does not take: sending one takes for ever."""
+        self.lingers = False
+        """Whether the client stays when the response is complete, or the websocket closed."""
         self.error: BaseException | None = None
         self._app = app
         self._inbox, self._outbox = Mailbox(), Mailbox()
@@ -83,9 +87,23 @@ class Peer:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == self.gone:
+            self._disconnect()
             raise OSError("the client is gone")
+        if message["type"] == self.stalled:
+            await anyio.sleep_forever()
         self.sent.append(message)
         self._outbox.put(message)
+        if not self.lingers and self._is_last(message):
+            self._disconnect()  # as servers do
+
+    @staticmethod
+    def _is_last(message: Message) -> bool:
+        if message["type"].endswith("response.body"):
+            return not message.get("more_body")
+        return message["type"] == "websocket.close"
+
+    def _disconnect(self) -> None:
+        self.put(f"{self.scope['type']}.disconnect")
 
     def put(self, kind: str, **message: Any) -> None:
         """Send a message to the application."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -20,8 +21,20 @@ from .asgi import DEADLINE, Browser
 from .legs import Leg
 from .recorded import Done, expected, samples
 
+QUART = tuple(map(int, version("quart").split(".")[:2]))
+
+WAITS_FOR_DISCONNECT = QUART >= (0, 23)
+"""Whether Quart goes on until the client leaves, and raises what it then finds, in a group."""
+
+Gone: Any = getattr(quart.wrappers, "ClientDisconnectedError", None)
+RAISES_GONE = pytest.mark.skipif(Gone is None, reason="Quart before 0.23 has no such exception")
+"""Marks tests of the exception by which Quart tells that the client is gone."""
+
+GONE: tuple[type[Exception], ...] = (OSError, Gone or OSError)
+"""What leaves Quart when sending to a client that is gone: the server's, since 0.23 its own."""
+
 LEAVES = pytest.mark.skipif(
-    tuple(map(int, version("quart").split(".")[:2])) < (0, 21),
+    QUART < (0, 21),
     reason="Quart before 0.21 lets no exception out of a websocket",
 )
 """Marks tests of exceptions that leave a websocket's handler for the server."""
@@ -37,6 +50,27 @@ def check(leg: Leg, *requests: Done) -> None:
 
 def in_progress(leg: Leg) -> float | None:
     return leg.value("flask_http_requests_in_progress", method="GET")
+
+
+@contextmanager
+def leaves(error: type[Exception]) -> Iterator[None]:
+    """Assert that this exception leaves the application."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        yield
+    assert isinstance(ungrouped(caught.value), error)
+
+
+def ungrouped(error: BaseException) -> BaseException:
+    """Return the exception that is alone in the groups which Quart 0.23 makes."""
+    while hasattr(error, "exceptions"):
+        (error,) = error.exceptions
+    return error
+
+
+async def until_nothing_is_in_progress(leg: Leg) -> None:
+    with anyio.fail_after(DEADLINE):
+        while in_progress(leg):
+            await anyio.lowlevel.checkpoint()
 
 
 class Hang:

@@ -276,7 +276,8 @@ def test_sizes_and_time_to_the_first_byte(leg: Leg, verb: str, body: Any, sums: 
         return body(leg)
 
     app.add_url_rule("/", "view", leg.view(view), methods=["GET", "POST"])
-    kwargs = {"data": b"12345"} if verb == "POST" else {}
+    announced = {"data": b"12345", "headers": {"Content-Length": "5"}}
+    kwargs: dict[str, Any] = announced if verb == "POST" else {}
     leg.request(app, "/", verb, **kwargs)
     assert optional(leg, Done(verb, "/", 200)) == sums
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import http.client
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from . import servers
+from .hanging import WAITS_FOR_DISCONNECT
 from .legs import LEGS, Leg
 from .recorded import Done, Samples, expected, labels, samples
 from .servers import DEADLINE, Server, ask, becomes, eventually, read_until, reset
@@ -34,6 +36,14 @@ def leg() -> Leg:
 @pytest.fixture(params=SERVERS)
 def serve(request: pytest.FixtureRequest) -> Any:
     return SERVERS[request.param]
+
+
+@pytest.fixture
+def serve_until_stopped(serve: Any) -> Any:
+    """Return a server that stops though clients are connected."""
+    if serve is servers.hypercorn and sys.version_info >= (3, 12):
+        pytest.skip("since Python 3.12 hypercorn waits for its clients to leave")
+    return serve
 
 
 class Shop:
@@ -286,9 +296,9 @@ def test_http_1_0(leg: Leg, serve: Any) -> None:
         shop.check(Done("GET", "/chunks/2", 202))
 
 
-def test_shutdown_with_requests_in_progress(leg: Leg, serve: Any) -> None:
+def test_shutdown_with_requests_in_progress(leg: Leg, serve_until_stopped: Any) -> None:
     shop = Shop(leg)
-    with contextlib.ExitStack() as clients, serve(shop.app) as server:
+    with contextlib.ExitStack() as clients, serve_until_stopped(shop.app) as server:
         shop.open_gate(server)
         never, stream = (clients.enter_context(server.connect()) for _ in range(2))
         ask(never, "/never")
@@ -454,6 +464,8 @@ def test_websocket_client_vanishes(leg: Leg, serve: Any) -> None:
     [("/rejected", 401), ("/broken", 500), ("/none", 404), ("/silent", 500)],
 )
 def test_websocket_rejected(leg: Leg, serve: Any, path: str, status: int) -> None:
+    if path == "/silent" and WAITS_FOR_DISCONNECT:
+        pytest.skip("Quart 0.23 leaves such a client without an answer")
     shop = Shop(leg)
     with serve(shop.app) as server:
         with pytest.raises(InvalidStatus) as rejected:
@@ -465,10 +477,10 @@ def test_websocket_rejected(leg: Leg, serve: Any, path: str, status: int) -> Non
         becomes(shop.found, {f"{name}_count": {key: 1.0}, f"{name}_sum": {key: 0.0}})
 
 
-def test_websocket_at_shutdown(leg: Leg, serve: Any) -> None:
+def test_websocket_at_shutdown(leg: Leg, serve_until_stopped: Any) -> None:
     """Uvicorn closes its connections with 1012; hypercorn drops them."""
     shop = Shop(leg)
-    with contextlib.ExitStack() as clients, serve(shop.app) as server:
+    with contextlib.ExitStack() as clients, serve_until_stopped(shop.app) as server:
         client = clients.enter_context(connect(url(server, "/echo"), proxy=None))
         client.send("one")
         assert client.recv(DEADLINE) == "one"

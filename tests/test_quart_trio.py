@@ -21,7 +21,9 @@ from .asgi import DEADLINE, Browser, Peer, Socket
 from .hanging import (
     LABELS,
     LEAVES,
+    RAISES_GONE,
     VIEW,
+    Gone,
     Hang,
     SlowCollector,
     all_labels,
@@ -239,6 +241,28 @@ async def test_nursery_of_a_view_is_cancelled(leg: Leg, app: Any, shutdown: bool
             await hang.stay()
 
     await vanish(hang, Browser(app), shutdown=shutdown)
+    check(leg, Done("GET", "/", 499, VIEW))
+
+
+@RAISES_GONE
+@on_trio
+async def test_gone_as_some_tasks_of_a_nursery_find(leg: Leg, app: Any) -> None:
+    hang = Hang(leg)
+
+    async def find() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise Gone
+
+    @app.get("/")
+    async def view() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find)
+            nursery.start_soon(hang.stay)
+
+    with suppress(ExceptionGroup):
+        await vanish(hang, Browser(app))
     check(leg, Done("GET", "/", 499, VIEW))
 
 

@@ -545,8 +545,8 @@ async def test_request_context_made_by_hand_within_a_request(leg: Leg, app: Any)
 
     @app.get("/")
     async def view() -> Any:
-        async with app.test_request_context("/inner"):
-            inner = await app.full_dispatch_request()
+        async with app.test_request_context("/inner") as context:
+            inner = await app.full_dispatch_request(context)
         async with app.test_request_context("/fails") as context:
             failed = await app.handle_request(context.request)
         assert quart.request.path == "/"
@@ -563,8 +563,8 @@ async def test_request_context_made_by_hand_outside_of_requests(leg: Leg, app: A
     metrics = leg.make_metrics(None)
     counted = metrics.counter("views", "Views.", labels={"path": lambda: quart.request.path})
     app.add_url_rule("/inner", view_func=counted(leg.view(lambda: "inner")), endpoint="inner")
-    async with app.test_request_context("/inner"):
-        response = await app.full_dispatch_request()
+    async with app.test_request_context("/inner") as context:
+        response = await app.full_dispatch_request(context)
     assert response.status_code == 200
     assert samples(leg.registry) == {"views_total": {labels(path="/inner"): 1.0}}
 

@@ -14,7 +14,15 @@ import quart
 from prometheus_client import CollectorRegistry
 
 from .asgi import DEADLINE, Browser, Socket
-from .hanging import LEAVES, VIEW, Hang, cancel_the_rest
+from .hanging import (
+    GONE,
+    LEAVES,
+    VIEW,
+    WAITS_FOR_DISCONNECT,
+    Hang,
+    cancel_the_rest,
+    leaves,
+)
 from .legs import LEGS, Leg
 from .recorded import Done, Samples, expected, labels, samples
 
@@ -164,16 +172,26 @@ async def test_view_returns(leg: Leg, app: Any, answer: str | None) -> None:
 
 @pytest.mark.asyncio
 async def test_view_returns_before_it_accepts(leg: Leg, app: Any) -> None:
-    """Hypercorn and uvicorn answer 500 to a handshake that the application said nothing to."""
+    """Servers answer 500 to a handshake that the application said nothing to.
+
+    Quart 0.23 goes on until the client gives up.
+    """
+    returned = asyncio.Event()
 
     @app.websocket("/none")
     async def view() -> None:
         leg.clock.advance(VIEW)
+        returned.set()
 
     socket = Socket(app, "/none").start()
+    await asyncio.wait_for(returned.wait(), DEADLINE)
+    if WAITS_FOR_DISCONNECT:
+        await anyio.wait_all_tasks_blocked()
+        socket.put("websocket.disconnect", code=1006)
     await socket.over()
     assert socket.sent == []
-    assert samples(leg.registry) == ended(("/none", 500), seconds=VIEW, accepted=False)
+    status = 1006 if WAITS_FOR_DISCONNECT else 500
+    assert samples(leg.registry) == ended(("/none", status), seconds=VIEW, accepted=False)
 
 
 @pytest.mark.asyncio
@@ -284,7 +302,7 @@ async def test_client_vanishes_while_the_view_sends(leg: Leg, app: Any) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     socket = Socket(app, "/news")
     socket.gone = "websocket.send"
-    with pytest.raises(OSError, match="gone"):
+    with suppress(*GONE):
         await socket.start().over()
     assert samples(leg.registry) == ended(("/news", 1006), seconds=VIEW)
 
@@ -295,7 +313,7 @@ async def test_client_vanishes_while_it_is_accepted(leg: Leg, app: Any) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     socket = Socket(app)
     socket.gone = "websocket.accept"
-    with pytest.raises(OSError, match="gone"):
+    with suppress(*GONE):
         await socket.start().over()
     found = samples(leg.registry)
     assert sum(found["flask_websocket_connection_duration_seconds_count"].values()) == 1.0
@@ -439,7 +457,7 @@ async def test_exception_that_leaves_the_application(
         leg.clock.advance(VIEW)
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with leaves(ZeroDivisionError):
         await Socket(app, "/fail").start().over()
     assert samples(leg.registry) == ended(("/fail", code), seconds=VIEW, accepted=accept)
 

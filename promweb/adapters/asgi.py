@@ -18,12 +18,26 @@ from ..core.site import Site
 from ..core.websockets import Connection
 from .shared import announced_size, sends_body
 
-__all__ = ["ASGIApp", "Receive", "Send", "end", "measured", "shelter"]
+__all__ = [
+    "CLIENT_CLOSED_REQUEST",
+    "ASGIApp",
+    "Departures",
+    "Receive",
+    "Send",
+    "cut",
+    "end",
+    "escaped",
+    "is_departure",
+    "measured",
+    "shelter",
+]
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
+Departures = tuple[type[Exception], ...]
+"""What a framework raises where it finds the client gone."""
 
 CLIENT_CLOSED_REQUEST = 499
 """The status of a request that was cancelled before a response (nginx's number for it)."""
@@ -93,9 +107,9 @@ def measured(site: Site, app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, send_and_see)
             if not exchange.finished:
-                _end_for_client(exchange)
+                cut(exchange)
         except BaseException as error:
-            await _end(exchange, error)
+            await escaped(exchange, error)
             raise
         finally:
             # The request keeps `send`. With the exchange in it that would be a cycle, which costs
@@ -110,7 +124,7 @@ async def _send_and_see(exchange: Exchange, send: Send, message: Message) -> Non
     try:
         await send(message)
     except BaseException:  # that is the client, not the application
-        _end_for_client(exchange)
+        cut(exchange)
         raise
     kind = message["type"]
     if kind == "http.response.body":
@@ -131,11 +145,11 @@ def _count(exchange: Exchange, message: Message) -> None:
         exchange.sent(len(message.get("body", b"")))
 
 
-async def _end(exchange: Exchange, error: BaseException) -> None:
-    """End an exchange for an exception that left the application."""
-    if not _is_cancellation(error):
+async def escaped(exchange: Exchange, error: BaseException, departures: Departures = ()) -> None:
+    """End an exchange for an exception that nobody turned into a response."""
+    if not is_departure(error, departures):
         if exchange.whole and exchange.progress:  # it is sending that failed
-            _end_for_client(exchange)
+            cut(exchange)
         elif exchange.progress == 2:
             exchange.finish(failed=True)
         else:
@@ -147,11 +161,11 @@ async def _end(exchange: Exchange, error: BaseException) -> None:
             labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
             with shelter():
                 await exchange.in_context(asyncio.ensure_future, labels)
-        _end_for_client(exchange)
+        cut(exchange)
 
 
-def _end_for_client(exchange: Exchange) -> None:
-    """End an exchange that got no last message."""
+def cut(exchange: Exchange) -> None:
+    """End an exchange that gets no last message."""
     if exchange.progress == 2:
         exchange.finish()
     else:
@@ -202,7 +216,7 @@ async def _serve_websocket(
         await app(scope, receive_and_see, send_and_see)
         connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
     except BaseException as error:
-        if _is_cancellation(error):
+        if is_departure(error):
             connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
         else:
             # What a server then sends: 1011, or 500 before the handshake is over.
@@ -212,13 +226,13 @@ async def _serve_websocket(
         current.set(before)
 
 
-async def end(exchange: Exchange, error: BaseException) -> None:
+async def end(exchange: Exchange, error: BaseException, departures: Departures) -> None:
     """End a request that gets no response, while its context is there."""
     if isinstance(error, GeneratorExit):  # the event loop is gone: nothing can be awaited
         exchange.finish(CLIENT_CLOSED_REQUEST)
     elif exchange.finished:
         return
-    elif _is_cancellation(error):
+    elif is_departure(error, departures):
         exchange.status = 0  # a label of the response may have been awaited
         with shelter():
             await exchange.respond_async(CLIENT_CLOSED_REQUEST)
@@ -227,14 +241,14 @@ async def end(exchange: Exchange, error: BaseException) -> None:
         exchange.finish(500, failed=True)  # the event loop may not come back
 
 
-def _is_cancellation(error: BaseException) -> bool:
-    """Tell a cancellation, also in the exception groups that Trio's nurseries make."""
+def is_departure(error: BaseException, departures: Departures = ()) -> bool:
+    """Tell a cancellation or one of `departures`, also in groups of nothing else."""
     if isinstance(error, GeneratorExit):
         return True  # a coroutine is closed, maybe outside of any event loop
     errors = getattr(error, "exceptions", None)
-    if errors:
-        return all(map(_is_cancellation, errors))
-    return isinstance(error, anyio.get_cancelled_exc_class())
+    if errors and isinstance(errors, tuple):  # others may have such an attribute, too
+        return all(is_departure(one, departures) for one in errors)
+    return isinstance(error, (anyio.get_cancelled_exc_class(), *departures))
 
 
 def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receive:

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import quart
+import quart.wrappers
 
 from ..core import exposition
 from ..core.exchange import current
@@ -22,11 +23,24 @@ from ..core.mistakes import explain_app
 from ..core.site import Site
 from ..core.websockets import Connection
 from . import wsgi
-from .asgi import end, measured, shelter
+from .asgi import (
+    CLIENT_CLOSED_REQUEST,
+    Departures,
+    cut,
+    end,
+    escaped,
+    is_departure,
+    measured,
+    shelter,
+)
 from .scraping import SharedWork, breathe
 from .shared import WebMetrics, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
+
+GONE: Departures = tuple(
+    filter(None, [getattr(quart.wrappers, "ClientDisconnectedError", None)])  # since Quart 0.23
+)
 
 
 class AsyncPrometheusMetrics(WebMetrics):
@@ -68,12 +82,13 @@ class AsyncPrometheusMetrics(WebMetrics):
             )
 
     def _current_app(self) -> Any:
-        if not quart.current_app:
+        app: Any = quart.current_app
+        if not app:
             raise RuntimeError(
                 "there is no application: this object was made without one. Pass app=..., or "
                 "call this inside `async with app.app_context():`"
             )
-        return quart.current_app._get_current_object()  # type: ignore[attr-defined]
+        return app._get_current_object()
 
     def _attach(self, site: Site) -> None:
         _attach(site)
@@ -121,9 +136,10 @@ def _attach(site: Site) -> None:
     wrapped_handle_exception = app.handle_exception
     wrapped_handle_user_exception = app.handle_user_exception
     wrapped_full_dispatch_websocket = app.full_dispatch_websocket
-    get_request = quart.request._get_current_object  # type: ignore[attr-defined]
+    proxies: Any = quart  # whose types differ from version to version
+    get_request = proxies.request._get_current_object
+    get_websocket = proxies.websocket._get_current_object
     visit, whole_body = current.get, quart.Response.data_body_class
-    get_websocket = quart.websocket._get_current_object  # type: ignore[attr-defined]
 
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
@@ -142,7 +158,7 @@ def _attach(site: Site) -> None:
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
-            await end(exchange, error)
+            await end(exchange, error, GONE)
             raise
         exchange.whole = type(response.response) is whole_body
         return response
@@ -160,7 +176,11 @@ def _attach(site: Site) -> None:
         exchange = find_exchange(site, get_request)
         if exchange is None:
             return await wrapped_handle_exception(*args)
-        exchange.fail()
+        if is_departure(args[-1], GONE):
+            exchange.raised = None
+            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
+        else:
+            exchange.fail()
         try:
             response = await wrapped_handle_exception(*args)
             await exchange.respond_async(response.status_code, response)
@@ -168,7 +188,7 @@ def _attach(site: Site) -> None:
             await exchange.respond_async(500)
             raise
         except BaseException as error:
-            await end(exchange, error)
+            await end(exchange, error, GONE)
             raise
         return response
 
@@ -187,3 +207,28 @@ def _attach(site: Site) -> None:
     app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
     app.full_dispatch_websocket = full_dispatch_websocket
+    if GONE and hasattr(app.asgi_http_class, "handle_request"):  # its protocol has only a call
+        _watch_sending(site)
+
+
+def _watch_sending(site: Site) -> None:
+    """End an exchange with its request: Quart 0.23 waits for the client to leave after that."""
+    connection_class: Any = site.app.asgi_http_class
+    wrapped_handle_request, visit = connection_class.handle_request, current.get
+
+    class HTTPConnection(connection_class):  # type: ignore[misc]
+        async def handle_request(self, *args: Any) -> None:
+            """See a response that is cut, which only the missing final message shows."""
+            exchange: Any = visit()
+            if exchange is None or exchange.site is not site:
+                await wrapped_handle_request(self, *args)
+                return
+            try:
+                await wrapped_handle_request(self, *args)
+            except BaseException as error:
+                await escaped(exchange, error, GONE)  # before it comes in a group
+                raise
+            if not exchange.finished:
+                cut(exchange)
+
+    site.app.asgi_http_class = HTTPConnection

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from werkzeug.test import EnvironBuilder
 
 from ..asgi import DEADLINE, Browser, Peer, Socket
-from ..hanging import cancel_the_rest
+from ..hanging import cancel_the_rest, ungrouped
 from .scripts import Script
 from .shop import Hang, Quit, Shop
 
@@ -139,6 +139,7 @@ class QuartClient:
         before = asyncio.all_tasks()
         socket = Socket(self._shop.app, path).start()
         await socket.answer()
+        socket.lingers = True
         self._tasks[socket] = asyncio.all_tasks() - before
         return socket
 
@@ -155,6 +156,10 @@ class QuartClient:
         answer = asyncio.create_task(socket.answer())
         await asyncio.wait({answer, socket.task}, return_when=asyncio.FIRST_COMPLETED)
         answer.cancel()
+        if socket.sent[-1]["type"] == "websocket.close":  # the handler may still await labels
+            await asyncio.wait(self._tasks[socket], return_when=asyncio.FIRST_COMPLETED)
+            socket.put("websocket.disconnect")
+            await asyncio.wait({socket.task}, timeout=DEADLINE)
 
     def _browser(self, script: Script, number: int) -> Browser:
         headers = {"x-script": str(number), "content-length": str(script.sent)}
@@ -165,7 +170,9 @@ class QuartClient:
 async def _serve(browser: Browser) -> None:
     try:
         await browser.run()
-    except Quit as error:
+    except BaseException as error:
+        if not isinstance(ungrouped(error), Quit):
+            raise
         browser.error = error
 
 

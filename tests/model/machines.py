@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..asgi import Browser, Socket
+from ..hanging import GONE, ungrouped
 from ..legs import LEGS
 from ..recorded import Samples, labels, samples
 from .clients import FlaskClient, Open, QuartClient, Sent
@@ -188,13 +189,17 @@ class QuartMachine(Machine):
         self.model.answer(pending)
         # In tests Quart shows the exception that leaves.
         if not pending.leaves or (self.model.testing and not pending.exits):
-            assert isinstance(browser.error, OSError) or (pending.breaks and pending.streams)
+            assert self._found_gone(browser) or (pending.breaks and pending.streams)
             if gone == "http.response.start":
                 pending.status, pending.streams = 499, False
             self._stream(pending, min(pending.parts, 1))
             unsent = pending.streams and not pending.parts
             pending.failed = pending.failed or (unsent and pending.breaks)
         self.model.end(pending)
+
+    @staticmethod
+    def _found_gone(browser: Browser) -> bool:
+        return browser.error is not None and isinstance(ungrouped(browser.error), GONE)
 
     @rule(script=scripts(HANGS))
     def begin(self, script: Script) -> None:
