@@ -85,8 +85,6 @@ class ConventionMetrics:
         self.excludes = excludes
         self.exemplar = exemplar
         self.plan = LabelPlan(DURATION, {}, default_labels, self.problems, coroutines=coroutines)
-        # By method, route, status, scheme and protocol, as the framework has them.
-        self._ready: dict[tuple[str, str, int, str, str], Ready] = {}
 
         def histogram(name: str, text: str, buckets: Iterable[float | str]) -> HistogramFamily:
             labels = (*LABELS, *default_labels)
@@ -152,7 +150,9 @@ class ConventionMetrics:
         """See which families there are."""
         self.measures_sizes = bool(self.request_size or self.response_size)
         self.measures_body = self.response_size is not None
-        self._ready.clear()
+        # By method, route, status, scheme and protocol, as the framework has them.
+        # A new dictionary: other threads are recording requests meanwhile.
+        self._ready: dict[tuple[str, str, int, str, str], Ready] = {}
         self.record = self._ordinary()
         """Records a request that has ended and of which nothing is special; never raises."""
 
@@ -191,6 +191,7 @@ class ConventionMetrics:
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Record any request that has ended; never raise."""
+        ready_children = self._ready
         try:
             request, status = exchange.request, exchange.status
             rule = request.url_rule
@@ -218,7 +219,7 @@ class ConventionMetrics:
             as_given = (method, scheme) == (request.method, request.scheme)
             kept = as_given and protocol in _VERSIONS and not exchange.failed and rule is not None
             if kept and self.duration.children.get(labels) is ready[0]:
-                self._ready[method, route, status, scheme, protocol] = ready
+                ready_children[method, route, status, scheme, protocol] = ready
         except Exception:
             self.problems.failed("record a request")
 

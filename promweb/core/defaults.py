@@ -71,7 +71,7 @@ class DefaultMetrics:
         self._group_name = grouping.name
         self._read_group = grouping.attribute
         self._status = _status_class if status_classes else str
-        self._ready: dict[tuple[str, str, int], Any] = {}
+        self._ready: dict[tuple[str, str, int], ObservedChild] = {}
         self.check(prefix, grouping, buckets, default_labels)
         duration_name = f"{prefix}http_request_duration_seconds"
         calls = {} if grouping.call is None else {grouping.name: grouping.call}
@@ -166,11 +166,7 @@ class DefaultMetrics:
             self.websockets = WebsocketMetrics(
                 registry, prefix, grouping, excludes, max_series, coroutines=coroutines
             )
-        self.measures_sizes = bool(self.request_size or self.response_size)
-        self.measures_body = bool(self.response_size or self.response_start)
-        self._measures_more = self.measures_sizes or self.measures_body
-        self.record = self._ordinary()
-        """Records a request that has ended and of which nothing is special; never raises."""
+        self._look()
 
     @staticmethod
     def check(
@@ -197,11 +193,17 @@ class DefaultMetrics:
         for family in ("in_progress", "request_size", "response_size", "response_start"):
             if getattr(self, family) is None:
                 setattr(self, family, getattr(other, family))
+        self._look()
+
+    def _look(self) -> None:
+        """See which families there are."""
         self.measures_sizes = bool(self.request_size or self.response_size)
         self.measures_body = bool(self.response_size or self.response_start)
         self._measures_more = self.measures_sizes or self.measures_body
-        self._ready.clear()
+        # A new dictionary: other threads are recording requests meanwhile.
+        self._ready_more: dict[tuple[str, str, int], Any] = {}
         self.record = self._ordinary()
+        """Records a request that has ended and of which nothing is special; never raises."""
 
     def _ordinary(self) -> Callable[[Exchange, float], None]:
         """Return `record` for the ordinary request: one lookup, one append.
@@ -209,8 +211,8 @@ class DefaultMetrics:
         Ordinary is a request that matched, whose label set is known, and whose labels need no
         callable. All else is for `record_specially`.
         """
-        read_group, find_child = self._read_group, self._ready.get
-        specially, problems = self.record_specially, self.problems
+        read_group, specially, problems = self._read_group, self.record_specially, self.problems
+        find_child, find_children = self._ready.get, self._ready_more.get
         if read_group not in UNIQUE_GROUPS or not self.plan.constant:
             return specially
         if self.excludes is not None or self.exemplar is not None:
@@ -237,7 +239,7 @@ class DefaultMetrics:
                 request = exchange.request
                 children = None
                 if request.url_rule is not None:
-                    children = find_child((request.method, read_group(request), exchange.status))
+                    children = find_children((request.method, read_group(request), exchange.status))
                 if children is None:
                     specially(exchange, seconds)
                     return
@@ -269,6 +271,7 @@ class DefaultMetrics:
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
         """Record any request that has ended; never raise."""
+        ready_more = self._ready_more
         try:
             request = exchange.request
             rule = request.url_rule
@@ -295,14 +298,17 @@ class DefaultMetrics:
                 failed.inc()
                 if exemplar is not None:
                     failed.exemplify(exemplar, 1.0)
-            ready: ObservedChild | tuple[ObservedChild | None, ...] = child
+            children: tuple[ObservedChild | None, ...] = ()
             if self._measures_more:
-                ready = (child, *self._observe_more(exchange, seconds, labels, folded_labels))
+                children = (child, *self._observe_more(exchange, seconds, labels, folded_labels))
             # What is kept is bounded: clients invent paths and methods, and maybe statuses, of
             # which a class has many.
             kept = method == request.method and exchange.status in _STATUSES
             if kept and self.duration.children.get(labels) is child:
-                self._ready[method, group, exchange.status] = ready
+                if children:
+                    ready_more[method, group, exchange.status] = children
+                else:
+                    self._ready[method, group, exchange.status] = child
         except Exception:
             self.problems.failed("record a request")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import exposition, mistakes, names, options
+from . import exposition, locking, mistakes, names, options
 from .catalog import Catalog
 from .exchange import Visit
 from .exemplars import ExemplarReader, exemplar_reader
@@ -162,20 +162,21 @@ class MetricsBase(ABC):
 
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing."""
-        site = self._site(app)
-        if self in site.owners:
-            return
-        if self.path:
-            self.register_endpoint(self.path, app)
-        if self._export_defaults:
-            self.export_defaults(
-                self.buckets,
-                self.group_by,
-                self.default_latency_as_histogram,
-                self.defaults_prefix,
-                app,
-            )
-        site.owners.append(self)
+        with locking.definitions:
+            site = self._site(app)
+            if self in site.owners:
+                return
+            if self.path:
+                self.register_endpoint(self.path, app)
+            if self._export_defaults:
+                self.export_defaults(
+                    self.buckets,
+                    self.group_by,
+                    self.default_latency_as_histogram,
+                    self.defaults_prefix,
+                    app,
+                )
+            site.owners.append(self)
 
     def export_defaults(
         self,
@@ -512,11 +513,13 @@ class MetricsBase(ABC):
         self._check_app(app)
         # Of a proxy like current_app the application is measured, and outlives the proxy's context.
         app = getattr(app, "_get_current_object", lambda: app)()
-        site: Site | None = app.extensions.get("promweb")
-        if site is None:
-            site = app.extensions["promweb"] = Site(app, self.clock, self._protocol)
-            self._attach(site)
-        return site
+        with locking.definitions:
+            site: Site | None = app.extensions.get("promweb")
+            if site is None:
+                site = Site(app, self.clock, self._protocol)
+                app.extensions["promweb"] = site
+                self._attach(site)
+            return site
 
     @staticmethod
     def _storage() -> Storage | None:

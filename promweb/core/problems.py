@@ -31,7 +31,7 @@ class Problems:
         self.families = (self.label_errors, self.folded)
         for family in self.families:
             family.hidden_while_empty = True
-        self._logged: set[tuple[str, ...]] = set()
+        self._logged: dict[tuple[str, ...], object] = {}
 
     def label_error(self, metric: str, label: str) -> None:
         """Count a label callable that raised; log the exception being handled the first time."""
@@ -65,7 +65,5 @@ class Problems:
             logger.exception("promweb could not %s; the request was not affected.", what)
 
     def _first(self, *key: str) -> bool:
-        if key in self._logged:
-            return False
-        self._logged.add(key)
-        return True
+        mine = object()
+        return self._logged.setdefault(key, mine) is mine  # one thread's, of all that come at once

@@ -130,6 +130,7 @@ class Site:
 
     def find_gauges(self, request: Any) -> tuple[NumberChild, ...]:
         """Return what counts a request as in progress; keep it, if that may be, in `gauges`."""
+        gauges = self.gauges  # a recorder that is added meanwhile begins new ones
         found, kept = [], request.method in METHODS  # clients invent methods
         for recorder in self.recorders:
             if recorder.in_progress is not None:
@@ -138,7 +139,7 @@ class Site:
                     found.append(recorder.occupied(request))
         children = tuple(found)
         if kept:
-            self.gauges[request.method] = children
+            gauges[request.method] = children
         return children
 
     def check(self) -> None:
@@ -152,7 +153,7 @@ class Site:
             logger.exception("promweb could not look at the views; requests are not affected.")
 
     def _watch(self) -> None:
-        self.gauges.clear()
+        self.gauges = {}
         gauges = any(recorder.in_progress for recorder in self.recorders)
         more = gauges or bool(self.decorators) or not self.constant
         self.watches = more or not self.checked
