@@ -522,3 +522,80 @@ def _readinto(body: Any) -> bytes:
     buffer = bytearray(6)
     assert body.readinto(buffer) == 6
     return bytes(buffer)
+
+
+def answer_otherwise(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("203 Elsewhere", [("X-By", "another application")])
+    return [b"other"]
+
+
+def answer_oddly(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("fine", [])
+    return [b"odd"]
+
+
+@pytest.mark.parametrize("path", ["/", "/broken"])
+@pytest.mark.parametrize(
+    "answer",
+    [answer_otherwise, answer_oddly, lambda *args: [], None],
+    ids=["answers", "oddly", "not at all", "no application"],
+)
+def test_after_request_function_that_returns_no_response(leg: Leg, path: str, answer: Any) -> None:
+    """Flask passes on whatever is a WSGI application, and what is none fails as it does."""
+
+    def serve(app: Any) -> list[Any]:
+        app.logger.disabled = True
+        app.add_url_rule("/", "view", lambda: "ok")
+        app.add_url_rule("/broken", "broken", lambda: 1 // 0)
+        app.after_request(lambda response: answer)
+        seen: list[Any] = []
+        environ = EnvironBuilder(path=path).get_environ()
+        try:
+            seen.append(list(app(environ, lambda *start: seen.append(start))))
+        except Exception as error:
+            seen.append(repr(error))
+        return seen
+
+    app = leg.make_app()
+    leg.make_metrics(app, default_labels={"who": lambda response: response.status_code})
+    assert serve(app) == serve(leg.make_app())
+    status = 203 if answer is answer_otherwise else 500
+    failed = path == "/broken" or answer is None
+    done = Done("GET", path, status, 0.0, failed, (("who", str(status)),))
+    assert samples(leg.registry) == expected(done)
+
+
+class Odd:
+    """A body that nobody can iterate over."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "body", [[b"a", bytearray(b"bc")], ["a", "\ud800"], [b"a", 1], [None], Odd()], ids=repr
+)
+@pytest.mark.parametrize("sizes", [False, True])
+def test_body_of_odd_parts(leg: Leg, body: Any, sizes: bool) -> None:
+    """The server gets it as it is, and fails where it would."""
+
+    def serve(app: Any) -> list[Any]:
+        app.logger.disabled = True
+        headers = {"Content-Length": "3"}  # or Werkzeug would look at the parts
+        app.add_url_rule("/", "view", lambda: flask.Response(body, headers=headers))
+        seen: list[Any] = []
+        environ = EnvironBuilder().get_environ()
+        iterable = app(environ, lambda *start: seen.append(start))
+        try:
+            seen.append(b"".join(iterable))
+        except Exception as error:
+            seen.append(repr(error))
+        iterable.close()
+        return seen
+
+    app = leg.make_app()
+    leg.make_metrics(app, response_size=sizes)
+    assert serve(app) == serve(leg.make_app())
+    assert leg.value("flask_http_request_total", method="GET", status="200") == 1.0
+    if sizes and body == [b"a", bytearray(b"bc")]:
+        assert sum(samples(leg.registry)["flask_http_response_size_bytes_sum"].values()) == 3.0

@@ -7,6 +7,7 @@ The application's methods are replaced on the object, as Flask's documentation d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import flask
@@ -139,7 +140,12 @@ def _attach(site: Site) -> None:
                     if site.watches:
                         exchange.leave()
             return body
-        return _stream(exchange, environ, body)
+        try:
+            return _stream(exchange, environ, body)
+        except Exception:
+            site.problems.failed("follow the body of a response")
+            exchange.finish()
+            return body
 
     def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
@@ -156,10 +162,14 @@ def _attach(site: Site) -> None:
         except BaseException:
             exchange.respond(500)  # the request context is about to go
             raise
+        try:
+            status = response.status_code
+        except AttributeError:  # an `after_request` function answers with another WSGI application
+            return _seen(exchange, response)
         if exchange.special or not site.constant:
-            exchange.respond(response.status_code, response)
+            exchange.respond(status, response)
         else:  # what `respond` does then, without the call
-            exchange.status, exchange.response = response.status_code, response
+            exchange.status, exchange.response = status, response
         return response
 
     def handle_user_exception(*args: Any) -> Any:
@@ -180,7 +190,10 @@ def _attach(site: Site) -> None:
         except BaseException:
             exchange.respond(500)
             raise
-        exchange.respond(response.status_code, response)
+        try:
+            exchange.respond(response.status_code, response)
+        except AttributeError:  # as above
+            return _seen(exchange, response)
         return response
 
     def see_exception(sender: object, exception: BaseException, **_: Any) -> None:
@@ -198,6 +211,22 @@ def _attach(site: Site) -> None:
     app.handle_exception = handle_exception
     flask.got_request_exception.connect(see_exception, app)
     site.receivers.append(see_exception)  # the signal would keep it, and so the app, for ever
+
+
+def _seen(exchange: Exchange, application: WSGIApp) -> WSGIApp:
+    """Have the exchange see with which status a WSGI application answers."""
+    if not callable(application):
+        return application  # Flask complains of it
+
+    def see(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, *args: Any) -> Any:
+            with suppress(ValueError):
+                exchange.respond(int(status[:3]))
+            return start_response(status, *args)
+
+        return application(environ, start)
+
+    return see
 
 
 def _stream(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -272,9 +301,16 @@ def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
     if not sends_body(environ["REQUEST_METHOD"], status):
         return 0
     size = 0
-    for part in body:
-        size += len(part) if type(part) is bytes else len(part.encode())
+    try:
+        for part in body:
+            size += len(part if type(part) is bytes else _encoded(part))
+    except Exception:
+        pass  # the server complains of such a part
     return size
+
+
+def _encoded(part: Any) -> Any:
+    return part.encode() if isinstance(part, str) else part
 
 
 def _measure_request(exchange: Exchange, environ: Environ) -> None:

@@ -44,7 +44,8 @@ class Child:
     Numbers are only put down when they are recorded, and taken into account in batches. Taking the
     lock and all that follows cost more than everything else about a request. They are done for
     many numbers at a time, and whenever somebody looks. Appending to an array is atomic, and so is
-    removing its first items, so nothing is lost.
+    removing its first items, so nothing is lost. A batch for which there is not enough memory or
+    stack waits for the next one: what is recorded was recorded.
     """
 
     __slots__ = ("_folding", "created", "exemplars", "owner", "pending", "written")
@@ -76,22 +77,23 @@ class Child:
         return 0
 
     def fold(self) -> None:
-        """Take what is pending into account."""
+        """Take what is pending into account, or nothing of it where that raises."""
         pending = self.pending
         with self.owner.lock:
             # No reentry: by a signal handler, in the middle of the lines below.
             if pending and not self._folding:
                 self._folding = True
                 try:
-                    count = len(pending)
-                    taken = pending[:count]
-                    del pending[:count]
-                    self._take(taken)
+                    self._take(len(pending))
                 finally:
                     self._folding = False
 
-    def _take(self, amounts: array[float]) -> None:
-        """Take some numbers, at least one, into account."""
+    def _take(self, count: int) -> None:
+        """Move that many pending numbers, at least one, to where they are kept.
+
+        Nothing is called once the first has changed: a signal handler that raises comes when
+        something is called, or not at all.
+        """
         raise NotImplementedError
 
 
@@ -109,13 +111,19 @@ class NumberChild(Child):
         pending = self.pending
         pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
-            self.fold()
+            try:
+                self.fold()
+            except (MemoryError, RecursionError):
+                return  # they wait for the next one
 
     def dec(self, amount: float = 1.0) -> None:
         pending = self.pending
         pending.append(-amount)
         if len(pending) >= PENDING_LIMIT:
-            self.fold()
+            try:
+                self.fold()
+            except (MemoryError, RecursionError):
+                return  # they wait for the next one
 
     @property
     def value(self) -> float:
@@ -124,8 +132,10 @@ class NumberChild(Child):
             self.fold()
         return self._value
 
-    def _take(self, amounts: array[float]) -> None:
-        self._value += sum(amounts)
+    def _take(self, count: int) -> None:
+        value = self._value + sum(self.pending[:count])
+        self._value = value
+        del self.pending[:count]
 
 
 class ObservedChild(Child):
@@ -148,14 +158,17 @@ class ObservedChild(Child):
         pending = self.pending
         pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
-            self.fold()
+            try:
+                self.fold()
+            except (MemoryError, RecursionError):
+                return  # they wait for the next one
 
     def _sample_of(self, amount: float) -> int:
         return bisect_left(self.owner.bounds, amount)
 
-    def _take(self, amounts: array[float]) -> None:
-        taken, count, below = sorted(amounts), len(amounts), 0
-        bounds, buckets = self.owner.bounds, self._buckets
+    def _take(self, count: int) -> None:
+        taken, below = sorted(self.pending[:count]), 0
+        bounds, buckets = self.owner.bounds, self._buckets.copy()
         for index in range(bisect_left(bounds, taken[0]), len(bounds)):
             if taken[-1] <= bounds[index]:  # and so are all that are left
                 buckets[index] += count - below
@@ -163,8 +176,9 @@ class ObservedChild(Child):
             position = bisect_right(taken, bounds[index], below)
             buckets[index] += position - below
             below = position
-        self._count += count
-        self._sum += sum(taken if taken[0] >= 0.0 else taken[bisect_right(taken, 0.0) :])
+        total = self._sum + sum(taken if taken[0] >= 0.0 else taken[bisect_right(taken, 0.0) :])
+        self._buckets, self._count, self._sum = buckets, self._count + count, total
+        del self.pending[:count]
 
     @property
     def total(self) -> int:

@@ -98,8 +98,11 @@ class Visit:
         """Be in progress no more."""
         entered = self.entered
         self.entered = ()
-        for child in entered:
-            child.dec()
+        try:
+            for child in entered:
+                child.dec()
+        except Exception:
+            self.site.problems.failed("count a request as over")
 
 
 class Exchange(Visit):
@@ -155,23 +158,26 @@ class Exchange(Visit):
 
     def reach(self) -> None:
         """Reach the application's own dispatch, if the site `watches`; the view has not run."""
-        site, rule = self.site, self.request.url_rule
-        if not site.checked:
-            site.check()
-        if rule is not None:
-            if rule.endpoint in site.endpoints:
-                return
-            if site.decorators:
-                site.decorate(rule.endpoint)
-        if not site.constant:
-            self.special = SPECIAL
-            self._context = copy_context()
-        entered = site.gauges.get(self.request.method)
-        if entered is None:
-            entered = site.find_gauges(self.request)
-        self.entered = entered
-        for child in entered:
-            child.inc()
+        try:
+            site, rule = self.site, self.request.url_rule
+            if not site.checked:
+                site.check()
+            if rule is not None:
+                if rule.endpoint in site.endpoints:
+                    return
+                if site.decorators:
+                    site.decorate(rule.endpoint)
+            if not site.constant:
+                self.special = SPECIAL
+                self._context = copy_context()
+            entered = site.gauges.get(self.request.method)
+            if entered is None:
+                entered = site.find_gauges(self.request)
+            for child in entered:
+                child.inc()
+            self.entered = entered
+        except Exception:
+            self.site.problems.failed("count a request as in progress")
 
     def fail(self) -> None:
         """Note an exception that nobody handled; it is being handled by promweb now."""
@@ -214,7 +220,7 @@ class Exchange(Visit):
     def sent(self, size: int) -> None:
         """Count bytes of the body that are about to be sent; the first ones start the response."""
         if size and not self.response_bytes:
-            self.response_start = max(self.site.clock() - self.start, 0.0)
+            self.response_start = self.site.clock() - self.start
         self.response_bytes += size
 
     def finish(self, status: int = 500, *, failed: bool = False) -> None:
@@ -232,9 +238,9 @@ class Exchange(Visit):
                 self._finish_specially(seconds, status, failed)
             else:
                 self._context = None
+                site.record(self, seconds)
                 for measurement in self._deferred:
                     measurement.flush()
-                site.record(self, seconds)
         finally:
             if site.watches:
                 self.leave()  # last: a scrape is not to show neither
@@ -249,11 +255,11 @@ class Exchange(Visit):
         self._context = None  # it refers to this exchange
         if self.excluded:
             return
-        for measurement in self._deferred:
-            measurement.flush()
         if self.tracked:
             record = self.site.record_specially if self.failed else self.site.record
             record(self, seconds)
+        for measurement in self._deferred:
+            measurement.flush()
 
     def abandon(self, status: int) -> None:
         """End the exchange for a client that went before anything was sent.

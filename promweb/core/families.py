@@ -136,9 +136,8 @@ class Family(Generic[ChildT]):
             if child is not None:
                 return child
             if len(self.children) < self.max_series - reserve or not values:
-                made: ChildT = self._make_child(values)
-                self.children[values] = made
-                return made
+                # A signal handler may have made it meanwhile, in this thread.
+                return self.children.setdefault(values, self._make_child(values))
             everything = (OVERFLOW,) * len(values)
             for candidate, room in (
                 (folded or everything, self.max_series - 1),

@@ -115,9 +115,7 @@ class Instrument:
             if self.exemplar is not None:
                 timing.exemplar = self.exemplar()
             if visit is None or not visit.defer(timing, target):
-                if timing.values is None:
-                    timing.values = self.plan.resolve(outcome)
-                timing.flush()
+                timing.flush(outcome)
         except Exception:
             self.plan.problems.failed(f"measure a call for {self.family}")
 
@@ -157,9 +155,7 @@ class _Timing:
         if instrument.exemplar is not None:
             self.exemplar = instrument.exemplar()
         if not self.deferred and not _is_excluded():
-            if self.values is None:
-                self.values = self.plan.resolve(outcome)
-            self.flush()
+            self.flush(outcome)
 
     async def end_async(self, outcome: object) -> None:
         if self.deferred or self.values is not None or not self.awaits:
@@ -177,13 +173,13 @@ class _Timing:
         finally:  # cancelled while a label was awaited: the call happened all the same
             self.flush()
 
-    def flush(self) -> None:
+    def flush(self, outcome: object = RAISED) -> None:
         instrument, seconds, values = self.instrument, self.seconds, self.values
         try:
             if seconds is None:
                 seconds = instrument.clock() - self.begun
             if values is None:
-                values = self.plan.resolve(RAISED)
+                values = self.plan.resolve(outcome)
             child = instrument.family.children.get(values)
             if child is None:
                 child = instrument.child(values)
@@ -217,19 +213,37 @@ class _Occupation:
             self._child = instrument.child(plan.resolve(None))
 
     def start(self) -> None:
-        if self._child is None:  # a coroutine label, and nothing to await it: its value is <error>
-            self._child = self._instrument.child(self._instrument.plan.resolve(None))
-        self._child.inc()
+        instrument = self._instrument
+        try:
+            child = self._child
+            if child is None:  # a coroutine label, and nothing to await it: its value is <error>
+                child = instrument.child(instrument.plan.resolve(None))
+            child.inc()
+            self._child = child
+        except Exception:
+            self._fail()
 
     async def start_async(self) -> None:
+        instrument = self._instrument
         if self._child is None:
-            instrument = self._instrument
-            self._child = instrument.child(await instrument.plan.resolve_async(None))
+            try:
+                self._child = instrument.child(await instrument.plan.resolve_async(None))
+            except Exception:
+                self._fail()
+                return
         self.start()
 
+    def _fail(self) -> None:
+        """Leave the call alone, and its end too."""
+        self._child = None
+        self._instrument.plan.problems.failed(f"measure a call for {self._instrument.family}")
+
     def end(self, outcome: object) -> None:
-        if self._child is not None:
-            self._child.dec()
+        try:
+            if self._child is not None:
+                self._child.dec()
+        except Exception:
+            self._fail()
 
     async def end_async(self, outcome: object) -> None:
         self.end(outcome)

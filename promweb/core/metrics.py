@@ -516,7 +516,7 @@ class MetricsBase(ABC):
         with locking.definitions:
             site: Site | None = app.extensions.get("promweb")
             if site is None:
-                site = Site(app, self.clock, self._protocol)
+                site = Site(app, self.clock, self._protocol, self._catalog.problems)
                 app.extensions["promweb"] = site
                 self._attach(site)
             return site

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from .families import CounterFamily
 
@@ -35,9 +36,10 @@ class Problems:
 
     def label_error(self, metric: str, label: str) -> None:
         """Count a label callable that raised; log the exception being handled the first time."""
-        self.label_errors.child((metric, label)).inc()
+        _count(self.label_errors, metric, label)
         if self._first(metric, label):
-            logger.exception(
+            _log(
+                logging.ERROR,
                 "The label %r of the metric %r could not be computed; its value is <error>. "
                 "This is logged once; promweb_label_errors_total counts every time.",
                 label,
@@ -46,9 +48,10 @@ class Problems:
 
     def series_folded(self, metric: str) -> None:
         """Count a recording that went to `<overflow>`."""
-        self.folded.child((metric,)).inc()
+        _count(self.folded, metric)
         if self._first(metric):
-            logger.warning(
+            _log(
+                logging.WARNING,
                 "The metric %r reached max_series; new label sets are recorded as <overflow>. "
                 "Group by something with fewer values (url_rule, endpoint) or raise max_series.",
                 metric,
@@ -57,13 +60,24 @@ class Problems:
     def warn(self, message: str) -> None:
         """Log a warning about how the program is set up."""
         if self._first("warning", message, ""):
-            logger.warning(message)
+            _log(logging.WARNING, message)
 
     def failed(self, what: str) -> None:
         """Log, once per `what`, an exception that promweb kept away from the request."""
         if self._first("failed", what, ""):
-            logger.exception("promweb could not %s; the request was not affected.", what)
+            _log(logging.ERROR, "promweb could not %s; the request was not affected.", what)
 
     def _first(self, *key: str) -> bool:
         mine = object()
         return self._logged.setdefault(key, mine) is mine  # one thread's, of all that come at once
+
+
+def _count(family: CounterFamily, *values: str) -> None:
+    with suppress(Exception):  # there may be no memory
+        family.child(values).inc()
+
+
+def _log(level: int, message: str, *args: object) -> None:
+    """Log a message; an error with the exception being handled. A handler may raise."""
+    with suppress(Exception):
+        logger.log(level, message, *args, exc_info=level == logging.ERROR)

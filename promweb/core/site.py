@@ -71,11 +71,17 @@ class Site:
     """
 
     def __init__(
-        self, app: Any, clock: Callable[[], float], protocol: Callable[[Any], str]
+        self,
+        app: Any,
+        clock: Callable[[], float],
+        protocol: Callable[[Any], str],
+        problems: Problems,
     ) -> None:
         self.app = app
         self.clock = clock
         self.protocol = protocol
+        self.problems = problems
+        """Where it is told what went wrong with a request, whoever records it."""
         self.recorders: tuple[Recorder, ...] = ()
         self.record: Callable[[Exchange, float], None] = _record_nothing
         """Has every recorder record a request of which nothing is special."""
@@ -181,13 +187,23 @@ class Site:
             if known is not view:  # the application replaced it
                 done = 0
             for decorator in self.decorators[done:]:
-                view = decorator(view)
+                try:
+                    view = decorator(view)
+                except Exception:
+                    self.problems.failed(f"put a decorator around the view {endpoint!r}")
             views[endpoint] = view
             self._decorated[endpoint] = view, len(self.decorators)
 
     def make_response(self, status: int) -> object:
-        """Return a response to show to label callables when the application made none."""
-        return self.app.response_class(status=status)
+        """Return a response to show to label callables when the application made none.
+
+        None where the application's class cannot be made like that.
+        """
+        try:
+            return self.app.response_class(status=status)
+        except Exception:
+            self.problems.failed("make a response for labels to look at")
+            return None
 
     def targets(self, endpoint: str) -> frozenset[int]:
         """Return the `id` of each function that the view function of an endpoint finally calls.

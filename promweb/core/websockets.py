@@ -27,6 +27,8 @@ __all__ = ["Connection", "WebsocketMetrics"]
 DURATION_BUCKETS = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 """Upper bounds for the duration of connections, in seconds: a tenth of one to a day."""
 
+_MEASURE = "measure a websocket connection"
+
 
 class WebsocketMetrics:
     """The websocket families of one prefix, made when the first connection is matched."""
@@ -133,14 +135,25 @@ class Connection(Visit):
     async def match(self, websocket: object) -> None:
         """Take the websocket and compute its groups; the websocket context is there."""
         self.request = websocket
+        try:
+            await self._find_groups(websocket)
+        finally:  # cancelled: the client went while a group was computed
+            self._arrive()
+
+    async def _find_groups(self, websocket: object) -> None:
         for recorder in self.site.recorders:
             metrics = recorder.websockets
             if metrics is None or (metrics.excludes and metrics.excludes(self.request.path)):
                 continue
+            self._groups.append((metrics, ERROR))
             try:
-                self._groups.append((metrics, await metrics.group(websocket)))
+                self._groups[-1] = (metrics, await metrics.group(websocket))
             except Exception:
-                recorder.problems.failed("measure a websocket connection")
+                self._groups.pop()
+                recorder.problems.failed(_MEASURE)
+
+    def _arrive(self) -> None:
+        """Record what came before the groups were known."""
         self._matched = True
         for _ in range(self._early):
             self.message("received")
@@ -150,7 +163,11 @@ class Connection(Visit):
     def accepted(self) -> None:
         """Be in progress from now on."""
         if self._counts and not self.entered and not self._finished:
-            self.entered = [metrics.open(group) for metrics, group in self._groups]
+            for metrics, group in self._groups:
+                try:
+                    self.entered = (*self.entered, metrics.open(group))
+                except Exception:
+                    self.site.problems.failed(_MEASURE)
 
     def message(self, direction: str) -> None:
         """Count a message, `received` or `sent`."""
@@ -158,7 +175,10 @@ class Connection(Visit):
             self._early += 1
         elif self._counts:
             for metrics, group in self._groups:
-                metrics.message(group, direction)
+                try:
+                    metrics.message(group, direction)
+                except Exception:
+                    self.site.problems.failed(_MEASURE)
 
     def finish(self, close_code: int) -> None:
         """End the connection and record it; only the first call counts."""
@@ -173,7 +193,10 @@ class Connection(Visit):
     def _record(self, close_code: int, seconds: float) -> None:
         if self._counts:
             for metrics, group in self._groups:
-                metrics.closed(group, str(close_code), seconds)
+                try:
+                    metrics.closed(group, str(close_code), seconds)
+                except Exception:
+                    self.site.problems.failed(_MEASURE)
 
     @property
     def _counts(self) -> bool:
