@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import threading
+import tracemalloc
 from collections import defaultdict
 from contextlib import closing
 from typing import Any
@@ -301,6 +303,73 @@ def test_gauge_beyond_the_bound_goes_up_and_down_in_the_folded_set(leg: Leg) -> 
         {("a",): 1.0, (OVERFLOW,): 2.0},
     ]
     assert values(leg, "busy", "who") == {("a",): 0.0, (OVERFLOW,): 0.0}
+
+
+# --- long values --------------------------------------------------------------------------------
+
+LONGEST = 256  # bytes; README says so
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("x" * LONGEST, "x" * LONGEST),
+        ("x" * (LONGEST + 1), OVERFLOW),
+        ("\N{SNOWMAN}" * (LONGEST // 3), "\N{SNOWMAN}" * (LONGEST // 3)),
+        ("\N{SNOWMAN}" * (LONGEST // 3 + 1), OVERFLOW),
+        ("x" * 2**20, OVERFLOW),
+        ("\udcff" * LONGEST, "?" * LONGEST),
+        ("\udcff" * (LONGEST + 1), OVERFLOW),
+    ],
+)
+def test_long_values_are_folded(leg: Leg, value: str, label: str) -> None:
+    _, metrics = make(leg, export_defaults=False)
+    labels = {"who": lambda: value, "where": lambda: "here", "tier": "y" * (LONGEST + 1)}
+    work = metrics.counter("jobs", "Jobs.", labels=labels)(lambda: None)
+    work()
+    work()
+    assert values(leg, "jobs_total", "who", "where", "tier") == {
+        (label, "here", "y" * (LONGEST + 1)): 2.0  # constants are the program's own
+    }
+    assert values(leg, FOLDED, "metric") == ({("jobs",): 2.0} if label == OVERFLOW else {})
+
+
+def test_long_paths_are_folded_and_not_kept(flask_leg: Leg) -> None:
+    leg = flask_leg
+    app, _ = make(leg, in_progress=True, request_size=True)
+    app.add_url_rule("/<name>", view_func=lambda name: "ok")
+    send(app, "/short")
+    tracemalloc.start()
+    try:
+        for number in range(8):
+            assert send(app, f"/{number}" + "x" * 2**18)[:3] == "200"
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2**18
+    assert values(leg, f"{DURATION}_count", "method", "path", "status") == {
+        ("GET", "/short", "200"): 1.0,
+        ("GET", OVERFLOW, "200"): 8.0,
+    }
+    assert values(leg, TOTAL, "method", "status") == {("GET", "200"): 9.0}
+
+
+def test_long_and_many_values_are_logged_once_each(
+    leg: Leg, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, metrics = make(leg, max_series=2, export_defaults=False)
+    current = [""]
+    work = metrics.counter("jobs", "Jobs.", labels={"who": lambda: current[0]})(lambda: None)
+    for current[0] in ("a", "x" * 300, "x" * 400, "b", "c"):
+        work()
+    records = [record for record in caplog.records if record.name == "promweb"]
+    assert [(record.levelno, record.args) for record in records] == [
+        (logging.WARNING, ("jobs", LONGEST)),
+        (logging.WARNING, ("jobs",)),
+    ]
+    assert values(leg, "jobs_total", "who") == {("a",): 1.0, (OVERFLOW,): 4.0}
+    assert values(leg, FOLDED, "metric") == {("jobs",): 4.0}
 
 
 # --- requests that say what they like -----------------------------------------------------------

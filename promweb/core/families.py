@@ -21,6 +21,7 @@ from .rendering import FamilyMetric, Format, LabelValues, Layout, Shape, text_of
 from .storage import Storage
 
 __all__ = [
+    "MAX_LABEL_BYTES",
     "OVERFLOW",
     "AnyFamily",
     "CounterFamily",
@@ -30,10 +31,20 @@ __all__ = [
     "HistogramFamily",
     "LabelValues",
     "SummaryFamily",
+    "encodable",
 ]
 
 OVERFLOW = "<overflow>"
 """The label value that stands for everything that came after a family was full."""
+
+MAX_LABEL_BYTES = 256
+"""The most a label value from a request may have, as UTF-8; a longer one is `<overflow>`.
+
+Not cut: a stranger could send any number of different beginnings, and each would take room.
+"""
+
+_MOST_LAYOUTS = 32
+"""How many layouts a family keeps. What scrapes ask for needs two or three of them."""
 
 ChildT = TypeVar("ChildT", bound=Child)
 
@@ -96,7 +107,10 @@ class Family(Generic[ChildT]):
         self.type = definition.type
         self.unit = definition.unit
         self.max_series = max_series
-        self.on_fold: Callable[[str], None] | None = None
+        self._ample = max_series - _reserve(max_series)
+        """With fewer label sets than this, there is room for one more of any kind."""
+        self.on_fold: Callable[[str, bool], None] | None = None
+        """Is told the name of the family, and whether a value was too long rather than one more."""
         self.storage: Storage | None = None
         self.hidden_while_empty = False
         self.lock: Lock = threading.RLock()
@@ -119,39 +133,51 @@ class Family(Generic[ChildT]):
 
         `folded` is the label set to use when the family is full: `values` with the
         request-derived ones replaced by `<overflow>`. A tenth of the room is kept for such sets;
-        when that is used up as well, every value becomes `<overflow>`.
+        when that is used up as well, every value becomes `<overflow>`. A request-derived value
+        that is too long becomes `<overflow>` in any case.
         """
         child = self.children.get(values)
         return self._admit(values, folded) if child is None else child
 
     def _admit(self, values: LabelValues, folded: LabelValues) -> ChildT:
-        if not "".join(values).isascii():
-            values = tuple(map(_encodable, values))
+        text, too_long, is_folded = "".join(values), False, False
+        if len(text) > MAX_LABEL_BYTES or not text.isascii():
+            bounded = _without_long(values, folded)
+            too_long = bounded != values
+            values = tuple(map(encodable, bounded))
+        with self.lock:
+            child = self.children.get(values)
+            if child is None and len(self.children) < self._ample:
+                child = self._add_child(values)
+        if child is None:
+            child, is_folded = self._find_room(values, folded)
+        if (too_long or is_folded) and self.on_fold is not None:
+            self.on_fold(self.given_name, too_long)
+        return child
+
+    def _find_room(self, values: LabelValues, folded: LabelValues) -> tuple[ChildT, bool]:
+        """Return the child of a new label set, or of a folded one, and whether that was needed."""
         # Constant values are worth keeping: there is room for label sets that are folded in part.
         reserve = 1
         if self.max_series > 2 and folded.count(OVERFLOW) < len(folded):
-            reserve = max(2, self.max_series // 10)
+            reserve = _reserve(self.max_series)
+        everything = (OVERFLOW,) * len(values)
         with self.lock:
-            child = self.children.get(values)
-            if child is not None:
-                return child
-            if len(self.children) < self.max_series - reserve or not values:
-                # A signal handler may have made it meanwhile, in this thread.
-                return self.children.setdefault(values, self._make_child(values))
-            everything = (OVERFLOW,) * len(values)
             for candidate, room in (
+                (values, self.max_series - reserve if values else 1),
                 (folded or everything, self.max_series - 1),
                 (everything, self.max_series),
             ):
                 child = self.children.get(candidate)
                 if child is None and len(self.children) < room:
-                    child = self.children[candidate] = self._make_child(candidate)
+                    child = self._add_child(candidate)
                 if child is not None:
-                    break
-        assert child is not None, "only `everything` can take the last place"
-        if self.on_fold is not None:
-            self.on_fold(self.given_name)
-        return child
+                    return child, candidate is not values
+        raise AssertionError("only `everything` can take the last place")
+
+    def _add_child(self, values: LabelValues) -> ChildT:
+        # A signal handler may have made it meanwhile, in this thread.
+        return self.children.setdefault(values, self._make_child(values))
 
     def _make_child(self, values: LabelValues) -> ChildT:
         if self.storage is None:
@@ -199,10 +225,13 @@ class Family(Generic[ChildT]):
         """Return how to write the family fast, None where that would not be byte-identical."""
         with_created = with_created and self.type != "gauge"
         key = (format.openmetrics, format.escaping, with_created, names)
-        if key not in self._layouts:
+        layouts = self._layouts
+        if key not in layouts:
+            if len(layouts) >= _MOST_LAYOUTS:  # clients choose formats and names
+                layouts = self._layouts = {}
             layout = Layout(self, format, with_created=with_created, names=names)
-            self._layouts[key] = layout if layout.agrees() else None
-        return self._layouts[key]
+            layouts[key] = layout if layout.agrees() else None
+        return layouts[key]
 
     @property
     def sample_names(self) -> frozenset[str]:
@@ -396,6 +425,25 @@ def _start_from_zero() -> None:
 forking.in_child(_start_from_zero)
 
 
-def _encodable(value: str) -> str:
+def _reserve(max_series: int) -> int:
+    """Return how many label sets are kept for those that are folded."""
+    return max(2, max_series // 10)
+
+
+def _is_long(value: str) -> bool:
+    if value.isascii() or len(value) > MAX_LABEL_BYTES:
+        return len(value) > MAX_LABEL_BYTES
+    return len(value.encode("utf-8", "replace")) > MAX_LABEL_BYTES
+
+
+def _without_long(values: LabelValues, folded: LabelValues) -> LabelValues:
+    """Replace the values that are too long, but not those that the program wrote itself."""
+    return tuple(
+        OVERFLOW if _is_long(value) and value != constant else value
+        for value, constant in zip(values, folded or (OVERFLOW,) * len(values), strict=True)
+    )
+
+
+def encodable(value: str) -> str:
     """Replace what UTF-8 cannot express (lone surrogates), which would break every scrape."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")

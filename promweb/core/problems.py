@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from .families import CounterFamily
+from .families import MAX_LABEL_BYTES, CounterFamily
 
 __all__ = ["Problems", "logger"]
 
@@ -26,7 +26,7 @@ class Problems:
         )
         self.folded = CounterFamily(
             "promweb_series_folded_total",
-            "Recordings whose label values became <overflow> because the metric was full.",
+            "Recordings whose label values became <overflow>: a set too many, or a value too long.",
             ("metric",),
         )
         self.families = (self.label_errors, self.folded)
@@ -46,10 +46,19 @@ class Problems:
                 metric,
             )
 
-    def series_folded(self, metric: str) -> None:
-        """Count a recording that went to `<overflow>`."""
+    def series_folded(self, metric: str, too_long: bool) -> None:
+        """Count a recording that went to `<overflow>`; log the first of each reason."""
         _count(self.folded, metric)
-        if self._first(metric):
+        if too_long:
+            if self._first(metric, "too long", ""):
+                _log(
+                    logging.WARNING,
+                    "A label value of the metric %r has more than %d bytes and is recorded "
+                    "as <overflow>. Have the label's function return something shorter.",
+                    metric,
+                    MAX_LABEL_BYTES,
+                )
+        elif self._first(metric):
             _log(
                 logging.WARNING,
                 "The metric %r reached max_series; new label sets are recorded as <overflow>. "
