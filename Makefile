@@ -7,7 +7,7 @@ BENCH := .venv-bench/bin
 AUDIT := .venv-audit/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -50,6 +50,11 @@ ON_NEWEST := $(wildcard tests/test_flask_*.py tests/test_quart_*.py) $(patsubst 
 	connexion conventions decorators documents drop_in errors examples label_helpers \
 	labels lifecycle live_routes options security server serving sharing views) tests/model \
 	tests/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb
+
+# A million hostile requests to each framework, or `make attack REQUESTS=10000`; fails if they leave
+# something behind.
+attack: .venv/ready
+	$(BIN)/python -m tests.attacks.million $(if $(REQUESTS),--requests=$(REQUESTS))
 
 # Prints what promweb costs beside its peers, which are installed here and nowhere else.
 # `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs
 
 import flask
 from werkzeug.exceptions import HTTPException
@@ -77,7 +78,7 @@ class PrometheusMetrics(WebMetrics):
                 self.registry,
                 request.headers.get("Accept"),
                 request.headers.get("Accept-Encoding"),
-                request.args.getlist("name[]"),
+                _query_values(request, "name[]"),
             )
             return flask.Response(scrape.body, scrape.status, scrape.headers)
 
@@ -89,13 +90,19 @@ class PrometheusMetrics(WebMetrics):
         scrape: Callable[[], flask.Response] = self._metrics_view()
 
         def prometheus_dashboard(promweb_host: str = "") -> flask.Response:
-            name = flask.request.args.get("file")
-            if name == SCRAPE:
+            names = _query_values(flask.request, "file")
+            if names[:1] == [SCRAPE]:
                 return scrape()
-            file = find(name)
+            file = find(names[0] if names else None)
             return flask.Response(file.body, file.status, file.headers)
 
         return prometheus_dashboard
+
+
+def _query_values(request: flask.Request, name: str) -> list[str]:
+    """Return the values of a query parameter; `request.args` raises for what is not UTF-8."""
+    query = request.query_string.decode("utf-8", "replace")
+    return parse_qs(query, keep_blank_values=True).get(name, [])
 
 
 def _attach(site: Site) -> None:

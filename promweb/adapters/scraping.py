@@ -16,6 +16,11 @@ __all__ = ["SharedWork", "breathe"]
 
 T = TypeVar("T")
 
+_MOST_THREADS = 4
+"""How many pieces of work an event loop has under way at a time: each slows the loop down."""
+
+_limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("promweb_scrapes")
+
 
 def breathe() -> None:
     """Let the event loop have the interpreter, for which it would else wait 5 milliseconds."""
@@ -41,7 +46,7 @@ class SharedWork(Generic[T]):
                 running = self._running[key] = _Running[T]()
                 try:
                     await anyio.to_thread.run_sync(
-                        self._work, key, running, work, _call_soon(token)
+                        self._work, key, running, work, _call_soon(token), limiter=_threads()
                     )
                 finally:
                     if not running.is_started:  # cancelled while it waited for a thread
@@ -70,6 +75,15 @@ class SharedWork(Generic[T]):
     def _forget(self, key: object, running: _Running[T]) -> None:
         if self._running.get(key) is running:
             del self._running[key]
+
+
+def _threads() -> anyio.CapacityLimiter:
+    """Return what bounds the threads of the running event loop."""
+    limiter = _limiter.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(_MOST_THREADS)
+        _limiter.set(limiter)
+    return limiter
 
 
 def _call_soon(token: Any) -> Callable[[Callable[[], None]], object]:

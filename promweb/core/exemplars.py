@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from .families import encodable
 from .labels import check_label_name, is_coroutine_function, takes_argument
 from .problems import Problems
 
@@ -62,7 +63,9 @@ def exemplar_reader(
 
 
 def _checked(labels: Mapping[str, Any]) -> ExemplarLabels:
-    checked = {check_label_name(name, "exemplar"): str(value) for name, value in labels.items()}
+    checked = {
+        check_label_name(name, "exemplar"): encodable(str(value)) for name, value in labels.items()
+    }
     characters = sum(len(name) + len(value) for name, value in checked.items())
     if characters > _MOST_CHARACTERS:
         raise ValueError(

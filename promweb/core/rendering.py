@@ -3,6 +3,9 @@
 A template is made for each family and format the first time that it is needed, and compared
 there with what prometheus_client's encoder writes for the same samples. Where the two differ (a
 name that needs escaping, a version with other rules) the encoder writes the family.
+
+Text is UTF-8 read as Latin-1 here, a character for each byte. Otherwise one character of a
+stranger's would make all the text that it is joined with wide, and the scrape slow.
 """
 
 from __future__ import annotations
@@ -81,7 +84,7 @@ class Format(NamedTuple):
 
     def write(self, metric: Metric) -> str:
         """Return one metric as the encoder writes it, without the end of the exposition."""
-        return self.encode(_Only(metric)).decode().removesuffix("# EOF\n")
+        return self.encode(_Only(metric)).decode("latin-1").removesuffix("# EOF\n")
 
 
 class Layout:
@@ -294,4 +297,6 @@ def _text_of_exemplar(exemplar: Exemplar) -> str:
 
 
 def _escape(value: str) -> str:
+    if not value.isascii():
+        value = value.encode().decode("latin-1")
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
