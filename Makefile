@@ -5,9 +5,10 @@ OLDEST := .venv-oldest/bin
 NEWEST := .venv-newest/bin
 BENCH := .venv-bench/bin
 AUDIT := .venv-audit/bin
+DOCS := .venv-docs/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack docs
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -64,6 +65,10 @@ bench: .venv-bench/ready
 bench-e2e: .venv-bench/ready
 	$(BENCH)/python -m benchmarks.e2e $(ARGS)
 
+# The documents as a site, in build/site. A warning is an error.
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
+
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready
 	rm -rf dist build/again
@@ -108,6 +113,11 @@ build/runtime/ready: pyproject.toml
 	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
 	@touch $@
 
+.venv-docs/ready: pyproject.toml
+	$(call bootstrap,.venv-docs)
+	$(DOCS)/pip install -q --group docs
+	@touch $@
+
 define bootstrap
 @$(or $(2),$(PYTHON)) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
 $(or $(2),$(PYTHON)) -m venv $(1)
@@ -115,4 +125,4 @@ $(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
 endef
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-bench .venv-audit .coverage* dist build
+	rm -rf .venv .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .coverage* dist build

@@ -21,6 +21,7 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
+import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.conventions import LABELS
 
@@ -123,6 +124,8 @@ def test_no_block_of_a_document_is_forgotten() -> None:
         # Whatever else looks like Python would not be executed.
         languages = {block["language"] for block in found}
         assert languages <= {"python", "text", "sh", "diff", "yaml", "promql", ""}, document
+        # The site's Markdown takes less for no part of the list item.
+        assert not re.search(r"^ {1,3}(\*|```)", text, re.MULTILINE), document
         not_executed = [block for block in found if block["reason"]]
         assert len(not_executed) == text.count("\n<!-- not executed"), document
     assert len(list(blocks(README))) > 10
@@ -147,7 +150,8 @@ def test_readme_has_every_constructor_argument_with_its_default(metrics_class: t
     ]
 
 
-def test_readme_names_the_oldest_versions() -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+def test_the_oldest_versions_are_named(document: str) -> None:
     project = (ROOT / "pyproject.toml").read_text()
     oldest = {
         name: re.search(rf'"?{name}>=([\d.]+)[",]', project)[1]  # type: ignore[index]
@@ -156,8 +160,16 @@ def test_readme_names_the_oldest_versions() -> None:
     python = re.search(r'requires-python = ">=([\d.]+)"', project)[1]  # type: ignore[index]
     assert (
         f"Python {python}, Flask {oldest['flask']}, Quart {oldest['quart']} and "
-        f"prometheus_client {oldest['prometheus-client']}, or newer." in README
-    )
+        f"prometheus_client {oldest['prometheus-client']}, or newer."
+    ) in (ROOT / document).read_text()
+
+
+def test_the_reference_has_every_public_name() -> None:
+    reference = (ROOT / "docs/reference.md").read_text()
+    listed = set(re.findall(r"^(?:::: |### `)([\w.]+)", reference, re.MULTILINE))
+    modules = {"labels", "multiprocess", "security", "server", "testing"}
+    names = {*promweb.__all__, *modules} - {"__version__"}
+    assert {f"promweb.{name}" for name in names} <= listed
 
 
 def test_readme_names_every_default_family() -> None:

@@ -35,6 +35,7 @@ class WebMetrics(MetricsBase):
         return storage_of(directory)
 
     def init_app(self, app: Any) -> None:
+        """Measure an application; doing so again for the same one changes nothing."""
         super().init_app(app)
         for problem in problems(
             directory=shared_directory() if Catalog.is_shared(self.registry) else None,
