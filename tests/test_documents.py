@@ -6,25 +6,17 @@ import ast
 import importlib.util
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
-from io import StringIO
-from itertools import zip_longest
 from pathlib import Path
-from textwrap import dedent
-from typing import Any, NamedTuple
 
-import prometheus_client
 import pytest
 import trustme
-from prometheus_client import CollectorRegistry
 
 import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.conventions import LABELS
 
+from .documents import BLOCK, Reader, blocks
 from .programs.differences import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent
@@ -34,37 +26,8 @@ DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
 )
 
-# A block of code; a comment before it may say why it cannot run.
-_BLOCK = re.compile(
-    r"^(?P<indent> *)(?:<!-- not executed: (?P<reason>[^>]+) -->\n+ *)?"
-    r"```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```$",
-    re.DOTALL | re.MULTILINE,
-)
 
-
-# The first line of a block that is a file; pytest runs those that are tests.
-_FILE = re.compile(r"# (\w+\.py)\n")
-
-
-class Block(NamedTuple):
-    """A block of Python, and what the document says that it prints."""
-
-    line: int
-    code: str
-    printed: str | None
-
-
-def blocks(text: str) -> Iterator[Block]:
-    """Yield the blocks of Python that run; a `text` block after one is what it prints."""
-    found = list(_BLOCK.finditer(text))
-    for block, following in zip_longest(found, found[1:]):
-        if block["language"] == "python" and not block["reason"]:
-            is_output = following is not None and following["language"] == "text"
-            yield Block(
-                text.count("\n", 0, block.start("code")),
-                dedent(block["code"]),
-                following["code"] if following is not None and is_output else None,
-            )
+LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -77,53 +40,17 @@ def test_the_code_of_a_document_runs_and_prints_what_it_says(
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    monkeypatch.chdir(tmp_path)
-
-    namespace: dict[str, Any] = {"__name__": "document"}
-    for block in blocks((ROOT / document).read_text()):
-        file = _FILE.match(block.code)
-        if file:
-            (tmp_path / file[1]).write_text("\n" * block.line + block.code)
-            continue
-        monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
-        # Tracebacks show the line of the document.
-        code = compile("\n" * block.line + block.code, document, "exec")
-        with redirect_stdout(StringIO()) as out:
-            exec(code, namespace)
-        printed = "\n".join(line for line in out.getvalue().splitlines() if line)
-        assert (block.printed or "").strip() == printed, f"{document}, line {block.line}"
-    if list(tmp_path.glob("*.py")):
-        run_tests(tmp_path)
-
-
-def run_tests(directory: Path) -> None:
-    """Have pytest run the files of a document: each has a test, or serves one that has."""
-    options = ("-q", "-c", "pytest.ini", "-W", "error", "-p", "no:cacheprovider")
-    (directory / "pytest.ini").write_text(
-        "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    written = "".join(path.read_text() for path in directory.glob("test_*.py"))
-    tests = len(re.findall(r"^ *(?:async )?def test_", written, re.MULTILINE))
-    assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
-    assert done.returncode == 0, done.stdout
+    with Reader(tmp_path, monkeypatch) as reader:
+        reader.read(document, (ROOT / document).read_text())
 
 
 def test_no_block_of_a_document_is_forgotten() -> None:
     for document in DOCUMENTS:
         text = (ROOT / document).read_text()
-        found = list(_BLOCK.finditer(text))
+        found = list(BLOCK.finditer(text))
         assert text.count("```") == 2 * len(found), document
         # Whatever else looks like Python would not be executed.
-        languages = {block["language"] for block in found}
-        assert languages <= {"python", "text", "sh", "diff", "yaml", "promql", ""}, document
+        assert {block["language"] for block in found} <= LANGUAGES, document
         # The site's Markdown takes less for no part of the list item.
         assert not re.search(r"^ {1,3}(\*|```)", text, re.MULTILINE), document
         not_executed = [block for block in found if block["reason"]]
