@@ -6,9 +6,10 @@ NEWEST := .venv-newest/bin
 BENCH := .venv-bench/bin
 AUDIT := .venv-audit/bin
 DOCS := .venv-docs/bin
+COMPARISON := .venv-comparison/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack docs
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack docs comparison
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -69,6 +70,14 @@ bench-e2e: .venv-bench/ready
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
 
+# What promweb and its peers do with the same requests. Where it is not what docs/comparison.md
+# says, the test suite fails: copy it there.
+comparison: .venv-comparison/ready
+	mkdir -p build
+	$(COMPARISON)/python -m tests.comparison > build/comparison.md
+	cp build/comparison.md tests/comparison/printed.md
+	cat tests/comparison/printed.md
+
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready
 	rm -rf dist build/again
@@ -113,6 +122,11 @@ build/runtime/ready: pyproject.toml
 	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
 	@touch $@
 
+.venv-comparison/ready: pyproject.toml tests/comparison/peers.txt
+	$(call bootstrap,.venv-comparison)
+	$(COMPARISON)/pip install -q -e '.[flask,quart]' -r tests/comparison/peers.txt
+	@touch $@
+
 .venv-docs/ready: pyproject.toml
 	$(call bootstrap,.venv-docs)
 	$(DOCS)/pip install -q --group docs
@@ -125,4 +139,4 @@ $(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
 endef
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .coverage* dist build
+	rm -rf .venv .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .coverage* dist build
