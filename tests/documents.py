@@ -23,6 +23,11 @@ from prometheus_client import CollectorRegistry
 
 from .servers import DEADLINE, eventually, missing
 
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+)
+
 # A block of code; a comment before it may say why it cannot run.
 BLOCK = re.compile(
     r"^(?P<indent> *)(?:<!-- not executed: (?P<reason>[^>]+) -->\n+ *)?"

@@ -16,15 +16,11 @@ import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.conventions import LABELS
 
-from .documents import BLOCK, Reader, blocks
+from .documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
 from .programs.differences import DIFFERENCES
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
-DOCUMENTS = sorted(
-    str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
-)
 
 
 LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
@@ -77,18 +73,27 @@ def test_readme_has_every_constructor_argument_with_its_default(metrics_class: t
     ]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
-def test_the_oldest_versions_are_named(document: str) -> None:
+@pytest.fixture
+def oldest() -> dict[str, str]:
+    """Return the lower bounds that pyproject.toml has."""
     project = (ROOT / "pyproject.toml").read_text()
-    oldest = {
-        name: re.search(rf'"?{name}>=([\d.]+)[",]', project)[1]  # type: ignore[index]
-        for name in ("flask", "quart", "prometheus-client")
-    }
-    python = re.search(r'requires-python = ">=([\d.]+)"', project)[1]  # type: ignore[index]
+    bounds = re.findall(r'"(flask|quart|prometheus-client)>=([\d.]+)[",]', project)
+    bounds += re.findall(r'requires-(python) = ">=([\d.]+)"', project)
+    return dict(reversed(bounds))  # the first is what promweb asks for, others are tests'
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+def test_the_oldest_versions_are_named(document: str, oldest: dict[str, str]) -> None:
     assert (
-        f"Python {python}, Flask {oldest['flask']}, Quart {oldest['quart']} and "
+        f"Python {oldest['python']}, Flask {oldest['flask']}, Quart {oldest['quart']} and "
         f"prometheus_client {oldest['prometheus-client']}, or newer."
     ) in (ROOT / document).read_text()
+
+
+def test_the_policy_has_the_oldest_versions(oldest: dict[str, str]) -> None:
+    table = (ROOT / "docs/policy.md").read_text().partition("## What is supported")[2]
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|", table, re.MULTILINE)
+    assert {name.lower().replace("_", "-"): bound for name, bound in rows} == oldest
 
 
 def test_the_reference_has_every_public_name() -> None:
