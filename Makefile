@@ -35,7 +35,7 @@ test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := test_worker_servers.py test_monitoring_prometheus.py test_fleet.py test_live_page.py \
-	test_top.py test_testing.py model
+	test_top.py test_testing.py test_comparison.py model
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends
 # on their versions; `make test` has the rest.

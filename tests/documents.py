@@ -140,7 +140,7 @@ class Reader:
         if "/metrics" in command or "query" in command:
             end = time.monotonic() + DEADLINE
             while found != (0, printed) and time.monotonic() < end:
-                time.sleep(0.1)  # between two questions
+                time.sleep(0.2)  # between two questions
                 found = shown()
         assert found == (0, printed), f"{where}: {command}\n{found[1]}"
 
