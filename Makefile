@@ -23,9 +23,11 @@ lint: .venv/ready
 	$(BIN)/basedpyright
 	$(BIN)/python -m tests.public_types
 
+# Test files run side by side; what one of them starts for all of its tests, it starts once.
+JOBS ?= auto
 check: .venv/ready
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
