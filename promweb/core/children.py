@@ -36,6 +36,8 @@ class Owner(Protocol):
 
     lock: Lock
     bounds: Sequence[float]
+    zeros: list[int]
+    """A zero for each bound, which all children begin with and none changes."""
 
 
 class Child:
@@ -149,7 +151,7 @@ class ObservedChild(Child):
     def clear(self) -> None:
         self.created, self.pending, self.written = time.time(), array("d"), None
         self._folding, self.exemplars = False, None
-        self._buckets = [0] * len(self.owner.bounds)
+        self._buckets = self.owner.zeros
         self._count = 0
         self._sum = 0.0
 

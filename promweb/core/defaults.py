@@ -284,8 +284,10 @@ class DefaultMetrics:
             method = request.method if request.method in METHODS else OTHER
             status = self._status(exchange.status)
             defaults, folded = values[self._skip :], self.plan.fold[self._skip :]
-            labels = (method, group, status, *defaults)
-            folded_labels = (method, OVERFLOW, status, *folded)
+            labels: LabelValues = (method, group, status)
+            folded_labels: LabelValues = (method, OVERFLOW, status)
+            if defaults:
+                labels, folded_labels = labels + defaults, folded_labels + folded
             child = self.duration.child(labels, folded_labels)
             child.observe(seconds)
             exemplar = None if self.exemplar is None else exchange.exemplar(self)

@@ -79,6 +79,7 @@ class Family(Generic[ChildT]):
     client_class: ClassVar[type[Any]]
     child_class: ClassVar[type[Any]]
     bounds: Sequence[float] = ()
+    zeros: list[int] = [0]  # noqa: RUF012
     totals: tuple[DerivedCounterFamily, ...] = ()
     """The counters that are derived from this family and kept in a storage."""
 
@@ -176,20 +177,17 @@ class Family(Generic[ChildT]):
         raise AssertionError("only `everything` can take the last place")
 
     def _add_child(self, values: LabelValues) -> ChildT:
+        storage = self.storage
+        made = self.child_class(self) if storage is None else storage.make_child(self, values)
         # A signal handler may have made it meanwhile, in this thread.
-        return self.children.setdefault(values, self._make_child(values))
-
-    def _make_child(self, values: LabelValues) -> ChildT:
-        if self.storage is None:
-            return self.child_class(self)  # type: ignore[no-any-return]
-        return self.storage.make_child(self, values)  # type: ignore[no-any-return]
+        return self.children.setdefault(values, made)
 
     def keep_in(self, storage: Storage) -> None:
         """Keep the numbers in `storage` from now on; nothing has been recorded yet."""
         self.storage = storage
         storage.accept(self)
         for values in self.children:
-            self.children[values] = self._make_child(values)
+            self.children[values] = storage.make_child(self, values)
 
     def clear(self) -> None:
         """Start from zero in a forked child, where another thread may have held the lock."""
@@ -322,6 +320,7 @@ class HistogramFamily(Family[ObservedChild]):
         if bounds and bounds[-1] != float("inf"):
             bounds.append(float("inf"))
         self.bounds = tuple(bounds)
+        self.zeros = [0] * len(bounds)
         self.shape = (*(("_bucket", text_of(bound)) for bound in bounds), ("_count", None))
         self.has_sum = bool(bounds) and bounds[0] >= 0  # otherwise it is no counter
         if self.has_sum:
