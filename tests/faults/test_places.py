@@ -140,17 +140,20 @@ def test_label_set_that_is_made_while_it_is_made() -> None:
     """A signal handler or a destructor records the very label set that is being made."""
     assert run(
         """
+        from promweb.core.children import NumberChild
         from promweb.core.families import CounterFamily
 
-        class Family(CounterFamily):
+        class Child(NumberChild):
             is_nested = False
 
-            def _make_child(self, values):
-                child = super()._make_child(values)
-                if not self.is_nested and values == ("a",):
-                    self.is_nested = True
-                    self.child(("a",)).inc()
-                return child
+            def __init__(self, owner):
+                super().__init__(owner)
+                if not Child.is_nested:
+                    Child.is_nested = True
+                    owner.child(("a",)).inc()
+
+        class Family(CounterFamily):
+            child_class = Child
 
         family = Family("calls", "Calls.", ("who",))
         family.child(("a",)).inc()
