@@ -48,11 +48,12 @@ def test_new_label_set_that_fails(
     assert samples(leg.registry) == {}
 
 
+@pytest.mark.parametrize("sizes", [False, True])
 def test_known_label_set_that_fails(
-    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sizes: bool
 ) -> None:
     app = leg.make_app()
-    leg.make_metrics(app)
+    leg.make_metrics(app, response_size=sizes)
     app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
     assert leg.get(app, "/").status == 200
     monkeypatch.setattr("promweb.core.defaults.PENDING_LIMIT", "not a number")

@@ -599,3 +599,16 @@ def test_body_of_odd_parts(leg: Leg, body: Any, sizes: bool) -> None:
     assert leg.value("flask_http_request_total", method="GET", status="200") == 1.0
     if sizes and body == [b"a", bytearray(b"bc")]:
         assert sum(samples(leg.registry)["flask_http_response_size_bytes_sum"].values()) == 3.0
+
+
+def test_stream_whose_response_cannot_be_asked(leg: Leg, app: Any) -> None:
+    class Response(flask.Response):
+        @property
+        def content_length(self) -> int:  # type: ignore[override]
+            raise ZeroDivisionError
+
+    app.add_url_rule("/", "view", lambda: Response(iter([b"one", b"two"])))
+    body = app(EnvironBuilder().get_environ(), lambda *start: None)
+    assert b"".join(body) == b"onetwo"
+    body.close()
+    check(leg, Done("GET", "/", 200))

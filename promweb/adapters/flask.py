@@ -222,8 +222,6 @@ def _attach(site: Site) -> None:
 
 def _seen(exchange: Exchange, application: WSGIApp) -> WSGIApp:
     """Have the exchange see with which status a WSGI application answers."""
-    if not callable(application):
-        return application  # Flask complains of it
 
     def see(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, *args: Any) -> Any:
