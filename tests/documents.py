@@ -21,7 +21,8 @@ import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
 
-from .servers import DEADLINE, eventually, missing
+from .prometheus import DEADLINE
+from .servers import eventually, missing
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -164,7 +165,7 @@ class Reader:
                 return True
             return False
 
-        eventually(answers)
+        eventually(answers, DEADLINE)
 
     def _stop(self, port: int) -> None:
         server = self._servers.pop(port, None)
