@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 import promweb
-from promweb import labels, security, server, testing
+from promweb import labels, multiprocess, security, server, testing
 
 PUBLIC = [
     f"{module.__name__}.{name}"
-    for module in (promweb, labels, security, server, testing)
+    for module in (promweb, labels, multiprocess, security, server, testing)
     for name in module.__all__
     if name != "__version__"  # text, and no symbol to pyright
 ]
