@@ -242,7 +242,7 @@ class _Counts(dict[int, str]):
 
     def __missing__(self, count: int) -> str:
         text = text_of(count)
-        if count < 10_000:
+        if count < 1000:
             self[count] = text
         return text
 

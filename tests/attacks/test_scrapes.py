@@ -92,7 +92,7 @@ def test_headers_of_a_megabyte(service: tuple[Target, Send]) -> None:
     usual = send(target, scrape()).body
     for piece in (b"text/plain;version=1.0.0,", b"gzip;q=0,", b",", b"\xff", b"a" * 1000):
         header = piece * (2**20 // len(piece))
-        answer = send(target, scrape(header, header))
+        answer = send(target, scrape(header, header + b",gzip"))  # of which only the start is read
         assert (answer.status, answer.body) == (200, usual)
 
 
