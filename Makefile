@@ -9,7 +9,7 @@ DOCS := .venv-docs/bin
 COMPARISON := .venv-comparison/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack docs comparison
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack soak docs comparison
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -59,6 +59,11 @@ ON_NEWEST := $(wildcard tests/test_flask_*.py tests/test_quart_*.py) $(patsubst 
 # something behind.
 attack: .venv/ready
 	$(BIN)/python -m tests.attacks.million $(if $(REQUESTS),--requests=$(REQUESTS))
+
+# Ten minutes of load over real servers, or one, start and end included, with ONCE=1; fails if a
+# request is not accounted for.
+soak: .venv/ready
+	$(BIN)/python -m tests.soak $(if $(ONCE),--seconds=50)
 
 # Prints what promweb costs beside its peers, which are installed here and nowhere else.
 # `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.

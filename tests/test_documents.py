@@ -141,6 +141,19 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
+def test_reliability_names_tests_and_commands_that_exist() -> None:
+    text = (ROOT / "docs/reliability.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 30
+    for file, function in named:
+        tree = ast.parse((ROOT / "tests" / file).read_text())
+        there = {getattr(node, "name", "") for node in tree.body}
+        assert not function or function in there, f"{file}::{function}"
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make (\w+)", text):
+        assert f"\n{target}: " in makefile, target
+
+
 def test_architecture_lists_every_module_below_what_it_imports_from() -> None:
     """Each module may import those that are listed above it."""
     listed = re.findall(r"^\| `([\w./]+\.py)` \|", ARCHITECTURE, re.MULTILINE)

@@ -1,0 +1,1 @@
+"""`make soak`: both frameworks under load over real servers, and every request accounted for."""
