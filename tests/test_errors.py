@@ -51,6 +51,11 @@ def assert_mentions(text: str, *parts: str) -> None:
     assert not missing, f"{missing} not in {text!r}"
 
 
+def name_of(value: object) -> str:
+    """Return what a test is called for a value: the same in every process."""
+    return str(getattr(value, "__name__", value))
+
+
 def two(first: object, second: object) -> str:
     return "x"
 
@@ -76,7 +81,7 @@ class LaterCallable:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("labels", [["path"], "path", ("a", "b"), {"a"}, one], ids=str)
+@pytest.mark.parametrize("labels", [["path"], "path", ("a", "b"), {"a"}, one], ids=name_of)
 def test_labels_that_are_no_dictionary(
     metrics: PrometheusMetrics, kind: str, labels: object
 ) -> None:
@@ -444,7 +449,7 @@ def method(request: object) -> str:
     return "x"
 
 
-@pytest.mark.parametrize("group_by", ["method", "status", method], ids=str)
+@pytest.mark.parametrize("group_by", ["method", "status", method], ids=name_of)
 def test_group_with_the_name_of_another_label(group_by: Any) -> None:
     text = message(ValueError, lambda: factory(group_by=group_by))
     name = group_by if isinstance(group_by, str) else "method"

@@ -568,6 +568,9 @@ def test_after_request_function_that_returns_no_response(leg: Leg, path: str, an
 class Odd:
     """A body that nobody can iterate over."""
 
+    def __repr__(self) -> str:
+        return "Odd()"
+
     def __iter__(self) -> Iterator[bytes]:
         raise ZeroDivisionError
 
