@@ -104,13 +104,15 @@ def test_the_reference_has_every_public_name() -> None:
     assert {f"promweb.{name}" for name in names} <= listed
 
 
+CONVENTIONS = [ROOT / f"promweb/core/{name}.py" for name in ("conventions", "vocabulary")]
+"""The modules that have OpenTelemetry's names."""
+
+
 def test_readme_names_every_default_family() -> None:
     names = set(re.findall(r"^\| `(flask_\w+)`", README, re.MULTILINE))
     prefixes = {name.removeprefix("flask_") for name in names}
     core = "".join(
-        path.read_text()
-        for path in (ROOT / "promweb/core").glob("*.py")
-        if path.name != "conventions.py"
+        path.read_text() for path in (ROOT / "promweb/core").glob("*.py") if path not in CONVENTIONS
     )
     defined = set(re.findall(r'f"\{(?:self\._)?prefix\}(\w+)"', core))
     defined |= set(re.findall(r'"(http_\w+)"', core))
@@ -119,7 +121,7 @@ def test_readme_names_every_default_family() -> None:
 
 def test_readme_names_every_family_and_label_of_the_conventions() -> None:
     section = README.partition("### OpenTelemetry's names")[2].partition("\n## ")[0]
-    source = (ROOT / "promweb/core/conventions.py").read_text()
+    source = "".join(path.read_text() for path in CONVENTIONS)
     defined = {*re.findall(r'"(http_server_\w+)"', source), *LABELS}
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == defined
 

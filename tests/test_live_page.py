@@ -44,7 +44,7 @@ class Shop:
     def __init__(self, leg: Leg, stack: ExitStack, **kwargs: Any) -> None:
         self.leg = leg
         self.broken = False
-        app = leg.make_app()
+        self.app = app = leg.make_app()
         self.metrics = leg.make_metrics(app, group_by="url_rule", in_progress=True, **kwargs)
         self.metrics.register_dashboard(LIVE)
 
@@ -348,6 +348,46 @@ def test_one_of_several_prefixes_is_chosen(leg: Leg, browser: Browser) -> None:
         live.page.get_by_label("Prefix").select_option("other_")
         expect(live.page.locator("#source")).to_contain_text("other_*")
         expect(live.page.get_by_label("Prefix")).to_have_value("other_")
+
+
+def test_both_namings_show_the_same(leg: Leg, browser: Browser) -> None:
+    with ExitStack() as stack:
+        shop = Shop(leg, stack, status_classes=True)
+        leg.make_metrics(shop.app, path=None, naming="otel", in_progress=True)
+        live = stack.enter_context(open_live(browser, shop.url))
+        live.shown()
+        shown = []
+        for start in ("flask_", "http_server_"):
+            if shown:
+                live.page.get_by_label("Prefix").select_option(start)
+                live.page.wait_for_url("**/*#http_server_")
+                live.shown()
+            expect(live.page.locator("#source")).to_contain_text(f"{start}*")
+            shop.get("/300", "/400", "/nowhere", "/slow/2000?status=503")
+            live.step()
+            shown.append(
+                [live.numbers(id) for id in ("rate", "failed", "durations", "in-progress")]
+            )
+            shown.append(live.table("routes"))
+        assert shown[:2] == [
+            [["2.00"], ["25.0 %"], ["375 ms", "2.20 s", "2.44 s"], ["0"]],
+            [
+                [
+                    "GET /slow/<int:milliseconds>",
+                    "0.50/s",
+                    "100.0 %",
+                    "1.75 s",
+                    "2.43 s",
+                    "2.49 s",
+                    "1",
+                ],
+                ["GET /<int:milliseconds>", "1.00/s", "0 %", "375 ms", "488 ms", "498 ms", "2"],
+                ["GET <unmatched>", "0.50/s", "0 %", "2.5 ms", "4.8 ms", "5.0 ms", "1"],
+            ],
+        ]
+        twice = [[*row[:-1], str(2 * int(row[-1]))] for row in shown[1]]
+        assert shown[2:] == [shown[0], twice]
+        assert live.complaints == []
 
 
 def test_without_default_metrics_it_says_so(leg: Leg, browser: Browser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
+
+from promweb.core.vocabulary import VOCABULARIES
 
 from .legs import LEGS, Leg, Reply
 
@@ -39,17 +42,21 @@ def test_the_page_and_all_that_it_loads_are_served(leg: Leg) -> None:
     leg.make_metrics(app).register_dashboard(LIVE)
     page = leg.get(app, LIVE)
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    texts = [page.text, file(leg, app, "live.js").text]
+    texts = [page.text, *(file(leg, app, name).text for name in ("live.js", "scrape.js"))]
     names = {name for text in texts for found in linked(text) for name in found if name}
     # The licence is for whoever has the package; browsers ask for `scrape` by another function.
     there = {path.name for path in STATIC.iterdir()} - {"page.html", "uPlot.LICENSE"}
-    assert names - {"scrape"} == there
+    assert names - {"scrape", "vocabulary.js"} == there
     types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
     for name in there:
         reply = file(leg, app, name)
         assert (reply.status, reply.data) == (200, (STATIC / name).read_bytes())
         expected = f"{types[Path(name).suffix]}; charset=utf-8"
         assert reply.headers["Content-Type"] == expected
+    made = file(leg, app, "vocabulary.js")
+    assert made.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    sent = json.loads(made.text.removeprefix("export const VOCABULARIES = ").rstrip(";\n"))
+    assert sent == [vocabulary._asdict() for vocabulary in VOCABULARIES]
 
 
 def test_nothing_may_be_loaded_from_elsewhere_or_inline(leg: Leg) -> None:

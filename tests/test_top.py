@@ -75,7 +75,8 @@ def top(*arguments: str, **options: Any) -> Result:
 class Expected:
     """Requests as a scrape tells them, read by prometheus_client, added up here."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: str = "status") -> None:
+        self._status = status
         self.count = self.errors = 0.0
         self.seconds: list[float] = []
         self.within: dict[float, float] = defaultdict(float)
@@ -83,7 +84,7 @@ class Expected:
     def add(self, sample: Any) -> None:
         if sample.name.endswith("_count"):
             self.count += sample.value
-            self.errors += sample.value * (int(sample.labels["status"]) >= 500)
+            self.errors += sample.value * (sample.labels[self._status][0] == "5")
         elif sample.name.endswith("_sum"):
             self.seconds.append(sample.value)
         else:

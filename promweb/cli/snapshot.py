@@ -1,7 +1,7 @@
 """What one exposition says about a service: its routes, websockets and workers.
 
-Names are discovered: the prefix from the family whose name ends in
-`http_request_duration_seconds`, the group from the label that `http_request_total` does not have.
+Names are discovered: the naming and its prefix from the family of durations, the group from the
+label that the counter of requests does not have.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from prometheus_client.samples import Sample
 
+from ..core.vocabulary import OTEL, PROMWEB, Vocabulary
 from .scrape import Exposition, ScrapeError
 from .tally import Tally, increase
 
@@ -20,7 +21,6 @@ __all__ = ["Labels", "Series", "Snapshot", "Sockets", "Worker"]
 Labels = tuple[tuple[str, str], ...]
 """The labels of a series, sorted."""
 
-_DURATION = "http_request_duration_seconds"
 _MEMORY = "resident_memory_bytes"
 _LARGEST = 1e18
 """Of counts and bytes: sums of such numbers stay finite."""
@@ -80,6 +80,7 @@ class Snapshot:
     """The numbers of one service, at one moment or between two."""
 
     prefix: str
+    """What the names of the families begin with."""
     group: str | None
     """The label that has the route; `None` before the first request."""
     series: Mapping[Labels, Series]
@@ -98,18 +99,18 @@ class Snapshot:
         Raises `ScrapeError` where the families of HTTP requests are missing or not to be told
         apart, or where a count is no number.
         """
-        prefix = _prefix(exposition, prefix)
+        start, words = _naming(exposition, prefix)
+        prefix = start.removesuffix(words.start)
         samples = exposition.samples
-        counts = samples.get(f"{prefix}{_DURATION}_count", [])
-        group = _group(counts, samples.get(f"{prefix}http_request_total", []), group)
-        in_progress = samples.get(f"{prefix}http_requests_in_progress")
+        group = _group(samples, prefix, words, group)
+        in_progress = samples.get(f"{prefix}{words.in_progress}")
         return cls(
-            prefix,
+            start,
             group,
-            {} if group is None else _series(exposition, f"{prefix}{_DURATION}", group),
+            {} if group is None else _series(samples, prefix, group, words),
             None if in_progress is None else _sum(in_progress),
-            _sum(samples.get(f"{prefix}http_request_exceptions_total", [])),
-            _sockets(samples, prefix),
+            _exceptions(samples, prefix, words),
+            _sockets(samples, prefix, words),
             _workers(samples),
         )
 
@@ -146,35 +147,51 @@ def _cpu_since(worker: Worker, before: Worker | None) -> float | None:
     return increase(worker.cpu, before.cpu)
 
 
-def _prefix(exposition: Exposition, wanted: str | None) -> str:
+def _naming(exposition: Exposition, wanted: str | None) -> tuple[str, Vocabulary]:
+    """Return what the names begin with, and the rest of their naming."""
     # Without TYPE lines each name is a family of its own.
     names = {*exposition.families, *(name.removesuffix("_count") for name in exposition.samples)}
-    found = sorted(name.removesuffix(_DURATION) for name in names if name.endswith(_DURATION))
+    duration = PROMWEB.duration
+    found = {n.removesuffix(duration): PROMWEB for n in sorted(names) if n.endswith(duration)}
+    prefixes = list(found)
+    if OTEL.duration in names:
+        found[OTEL.start] = OTEL
     if wanted is not None:
         if wanted not in found:
-            raise ScrapeError(f"it has no family {wanted}{_DURATION}{_instead(found)}")
-        return wanted
+            raise ScrapeError(f"it has no family {wanted}{duration}{_instead(list(found))}")
+        return wanted, found[wanted]
     if not found:
-        raise ScrapeError(f"it has no family whose name ends in {_DURATION}")
-    if len(found) > 1:
-        raise ScrapeError(f"it has several prefixes; choose one with --prefix{_instead(found)}")
-    return found[0]
+        raise ScrapeError(
+            f"it has no family whose name ends in {duration}, and none named {OTEL.duration}"
+        )
+    if len(prefixes) > 1:
+        raise ScrapeError(
+            f"it has several prefixes; choose one with --prefix{_instead(list(found))}"
+        )
+    # Where there are both namings, they count the same requests.
+    return next(iter(found.items()))
 
 
 def _instead(prefixes: list[str]) -> str:
     return ": " + ", ".join(repr(prefix) for prefix in prefixes) if prefixes else ""
 
 
-def _group(counts: list[Sample], totals: list[Sample], wanted: str | None) -> str | None:
+def _group(
+    samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary, wanted: str | None
+) -> str | None:
+    counts = samples.get(f"{prefix}{words.duration}_count")
     if not counts:
         return None
     names = set(counts[0].labels)
     if wanted is not None:
         if wanted not in names:
-            raise ScrapeError(f"its {_DURATION} has no label {wanted!r}: {_listed(names)}")
+            raise ScrapeError(f"its {words.duration} has no label {wanted!r}: {_listed(names)}")
         return wanted
-    names -= {"method", "status"}
+    if words.group is not None:
+        return words.group
+    names -= {words.method, words.status}
     # Default labels are on both families, the group on the first one only.
+    totals = samples.get(f"{prefix}{words.requests}", [])
     for candidates in (
         names.difference(*(sample.labels for sample in totals[:1])),
         names,
@@ -189,8 +206,10 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "there is none"
 
 
-def _series(exposition: Exposition, name: str, group: str) -> dict[Labels, Series]:
-    samples = exposition.samples
+def _series(
+    samples: Mapping[str, list[Sample]], prefix: str, group: str, words: Vocabulary
+) -> dict[Labels, Series]:
+    name = f"{prefix}{words.duration}"
     seconds = {_key(sample): sample.value for sample in samples.get(f"{name}_sum", [])}
     buckets: dict[Labels, dict[float, float]] = {}
     for sample in samples.get(f"{name}_bucket", []):
@@ -199,15 +218,26 @@ def _series(exposition: Exposition, name: str, group: str) -> dict[Labels, Serie
     found = {}
     for sample in samples[f"{name}_count"]:
         key, count = _key(sample), _count(sample)
-        failed = sample.labels.get("status", "").startswith("5")
+        failed = sample.labels.get(words.status, "").startswith("5")
         found[key] = Series(
-            sample.labels.get(group, ""),
+            sample.labels.get(group) or words.unmatched,
             Tally(count, count * failed, seconds.get(key, 0.0), buckets.get(key, {})),
         )
     return found
 
 
-def _sockets(samples: Mapping[str, list[Sample]], prefix: str) -> dict[str, Sockets]:
+def _exceptions(samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary) -> float:
+    if words.error is None:
+        return _sum(samples.get(f"{prefix}{words.exceptions}", []))
+    counts = samples.get(f"{prefix}{words.duration}_count", [])
+    kinds = ((sample, sample.labels.get(words.error, "")) for sample in counts)
+    # What was answered, with a status that is an error, has that status there.
+    return _sum(sample for sample, kind in kinds if kind and not kind.isdecimal())
+
+
+def _sockets(
+    samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary
+) -> dict[str, Sockets]:
     found: dict[str, Sockets] = {}
     for name, field in (
         ("connections_in_progress", "open"),
@@ -220,7 +250,7 @@ def _sockets(samples: Mapping[str, list[Sample]], prefix: str) -> dict[str, Sock
                 continue
             # The label that is left is the group, whatever it is called.
             groups = sample.labels.keys() - {"direction", "close_code"}
-            route = sample.labels[min(groups)] if groups else ""
+            route = (sample.labels[min(groups)] if groups else "") or words.unmatched
             more = Sockets(**{direction: _count(sample)})
             found[route] = found.get(route, Sockets()) + more
     return found

@@ -21,11 +21,12 @@ from .families import OVERFLOW, GaugeFamily, HistogramFamily, SummaryFamily
 from .grouping import Grouping
 from .labels import LabelPlan
 from .site import METHODS, Recorder
+from .vocabulary import OTEL
 from .websockets import WebsocketMetrics
 
 __all__ = ["ConventionMetrics"]
 
-DURATION = "http_server_request_duration_seconds"
+DURATION = OTEL.duration
 
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Upper bounds for the duration, in seconds; the conventions ask for these."""
@@ -113,7 +114,7 @@ class ConventionMetrics:
             self.in_progress = catalog.add(
                 registry,
                 GaugeFamily(
-                    "http_server_active_requests",
+                    OTEL.in_progress,
                     "Number of active HTTP server requests.",
                     ("http_request_method", "url_scheme"),
                     max_series=max_series,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
+
+from ..core.vocabulary import VOCABULARIES
 
 __all__ = ["SCRAPE", "File", "find"]
 
@@ -12,6 +15,7 @@ SCRAPE = "scrape"
 """What the page asks for where a file has its name: the metrics."""
 
 _PAGE = "page.html"
+_VOCABULARY = "vocabulary.js"
 _TYPES = {
     _PAGE: "text/html",
     "icon.svg": "image/svg+xml",
@@ -21,6 +25,7 @@ _TYPES = {
     "scrape.js": "text/javascript",
     "uPlot.min.css": "text/css",
     "uPlot.min.js": "text/javascript",
+    _VOCABULARY: "text/javascript",
 }
 _HEADERS = {
     "Cache-Control": "no-cache",  # scripts and page are of one version, always
@@ -54,5 +59,14 @@ def find(name: str | None) -> File:
 @cache
 def _load(name: str) -> File:
     headers = {**_HEADERS, "Content-Type": f"{_TYPES[name]}; charset=utf-8"}
-    body = (resources.files(__package__) / "static" / name).read_bytes()
+    if name == _VOCABULARY:
+        body = _vocabulary().encode()
+    else:
+        body = (resources.files(__package__) / "static" / name).read_bytes()
     return File(200, headers, body)
+
+
+def _vocabulary() -> str:
+    """Return a module of JavaScript that has what namings call things."""
+    made = [vocabulary._asdict() for vocabulary in VOCABULARIES]
+    return f"export const VOCABULARIES = {json.dumps(made, indent=2)};\n"

@@ -129,7 +129,7 @@ function take(text) {
   const choices = prefixes(found);
   const prefix = choose(choices);
   if (prefix === undefined) {
-    say("Nothing to show", "The scrape has no http_request_duration_seconds: default metrics are off.");
+    say("Nothing to show", "The scrape has no durations of requests: default metrics are off.");
     return;
   }
   const reading = { ...read(found, prefix), time: Date.now() / 1000 };

@@ -1,8 +1,10 @@
 // From the text of a scrape to numbers that mean something. Nothing here touches the page.
 
+const url = new URL("?file=vocabulary.js", import.meta.url).href;
+const [PROMWEB, OTEL] = (await import(url)).VOCABULARIES;
+
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?$/;
 const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/g;
-const DURATION = "http_request_duration_seconds";
 
 export const QUANTILES = [0.5, 0.95, 0.99];
 
@@ -46,43 +48,54 @@ function parseNumber(text) {
   return infinity ? (infinity[1] === "-" ? -Infinity : Infinity) : Number(text);
 }
 
-/** Return the prefixes of the default metrics in a scrape, `flask_` for example. */
+/**
+ * Return what the names of default metrics in a scrape begin with: their prefixes, `flask_` for
+ * example, then the start of OpenTelemetry's names.
+ */
 export function prefixes({ types }) {
-  const kinds = ["histogram", "summary"];
-  return [...types]
-    .filter(([name, type]) => name.endsWith(DURATION) && kinds.includes(type))
-    .map(([name]) => name.slice(0, -DURATION.length));
+  const durations = [...types]
+    .filter(([, type]) => ["histogram", "summary"].includes(type))
+    .map(([name]) => name);
+  return [
+    ...durations
+      .filter((name) => name.endsWith(PROMWEB.duration))
+      .map((name) => name.slice(0, -PROMWEB.duration.length)),
+    ...(durations.includes(OTEL.duration) ? [OTEL.start] : []),
+  ];
 }
 
 /** Return what a scrape says under a prefix: totals by route, by websocket route, by worker. */
-export function read(scrape, prefix) {
+export function read(scrape, start) {
   const samples = (name) => scrape.samples.get(name) ?? [];
-  const busy = `${prefix}http_requests_in_progress`;
+  const isOtel = start === OTEL.start && scrape.types.has(OTEL.duration);
+  const [words, prefix] = isOtel ? [OTEL, ""] : [PROMWEB, start];
+  const busy = prefix + words.in_progress;
   return {
-    histogram: scrape.types.get(prefix + DURATION) === "histogram",
-    ...readRoutes(samples, prefix),
+    histogram: scrape.types.get(prefix + words.duration) === "histogram",
+    ...readRoutes(samples, prefix, words),
     inProgress: scrape.types.has(busy) ? total(samples(busy)) : null,
-    websockets: readWebsockets(samples, prefix),
+    websockets: readWebsockets(samples, prefix, words),
     workers: readWorkers(samples),
   };
 }
 
-function readRoutes(samples, prefix) {
-  const name = prefix + DURATION;
-  const group = findGroup(samples(`${name}_count`), samples(`${prefix}http_request_total`));
+function readRoutes(samples, prefix, words) {
+  const name = prefix + words.duration;
+  const group =
+    words.group ?? findGroup(samples(`${name}_count`), samples(prefix + words.requests));
   const upper = (labels) => parseNumber(labels.le);
   const bounds = [...new Set(samples(`${name}_bucket`).map(({ labels }) => upper(labels)))];
   bounds.sort((one, other) => one - other);
   const places = new Map(bounds.map((bound, index) => [bound, BUCKETS + index]));
   const routes = new Map();
   const add = (labels, place, value) => {
-    const key = `${labels.method} ${labels[group]}`;
+    const key = `${labels[words.method]} ${labels[group] || words.unmatched}`;
     if (!routes.has(key)) routes.set(key, Array(BUCKETS + bounds.length).fill(0));
     routes.get(key)[place] += value || 0;
   };
   for (const { labels, value } of samples(`${name}_count`)) {
     add(labels, REQUESTS, value);
-    if (labels.status.startsWith("5")) add(labels, FAILED, value);
+    if (labels[words.status].startsWith("5")) add(labels, FAILED, value);
   }
   for (const { labels, value } of samples(`${name}_sum`)) add(labels, SECONDS, value);
   for (const { labels, value } of samples(`${name}_bucket`)) {
@@ -98,11 +111,11 @@ function findGroup([duration], [requests]) {
 }
 
 /** By route: messages of both directions, those received, those sent, connections closed, open. */
-function readWebsockets(samples, prefix) {
+function readWebsockets(samples, prefix, { unmatched }) {
   const found = new Map();
   const add = ({ labels, value }, ...places) => {
     const { direction, close_code, pid, ...group } = labels;
-    const key = Object.values(group).join(" ");
+    const key = Object.values(group).join(" ") || unmatched;
     if (!found.has(key)) found.set(key, [0, 0, 0, 0, 0]);
     for (const place of places) found.get(key)[place] += value || 0;
   };
