@@ -5,7 +5,7 @@ from flask import Flask
 from promweb import PrometheusMetrics
 
 app = Flask(__name__)
-metrics = PrometheusMetrics(app)
+metrics = PrometheusMetrics(app, group_by="url_rule")
 
 
 @app.route("/hello/<name>")

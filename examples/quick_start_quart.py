@@ -5,7 +5,7 @@ from quart import Quart
 from promweb import AsyncPrometheusMetrics
 
 app = Quart(__name__)
-metrics = AsyncPrometheusMetrics(app)
+metrics = AsyncPrometheusMetrics(app, group_by="url_rule")
 
 
 @app.route("/hello/<name>")

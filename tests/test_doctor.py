@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 
+import prometheus_client
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
@@ -37,8 +40,10 @@ from promweb.multiprocess.setup import storage_of
 
 from . import workers
 from .legs import LEGS, Leg
+from .test_errors import above
 from .test_multiprocess_workers import living
 
+ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -72,6 +77,7 @@ def test_how_the_variable_is_written() -> None:
     assert not list(check({"PROMETHEUS_MULTIPROC_DIR": "/run/shop"}))
     assert seen(check({"prometheus_multiproc_dir": "/run/shop"})) == {"variable": WARNING}
     assert "relative" in one(check({"PROMETHEUS_MULTIPROC_DIR": "run"}), "variable").what
+    assert "empty" in one(check({"PROMETHEUS_MULTIPROC_DIR": ""}), "variable").what
 
 
 @pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "GRANIAN_WORKERS", "UVICORN_WORKERS"])
@@ -144,6 +150,15 @@ def test_a_directory_that_cannot_be_written_to(
 def test_a_directory_on_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "network_file_system", lambda path: "cifs")
     assert seen(check_directory(str(tmp_path)))["network-file-system"] is WARNING
+
+
+def test_a_directory_without_room(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(free: int) -> dict[str, Level]:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+        return seen(check_directory(str(shared)))
+
+    assert left(directory.ROOM) == {"directory": OK}
+    assert left(directory.ROOM - 1) == {"directory-full": ERROR, "directory": OK}
 
 
 def test_a_directory_full_of_dead_workers(shared: Path) -> None:
@@ -271,6 +286,44 @@ def test_a_prefix_with_an_underscore(leg: Leg) -> None:
     assert ("shop__" in finding.why, "'shop'" in finding.remedy) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "instead"), [("http", "NO_PREFIX"), ("shop_http", "'shop'"), ("http_shop", None)]
+)
+def test_a_prefix_that_the_names_repeat(leg: Leg, prefix: str, instead: str | None) -> None:
+    found = look(leg, defaults_prefix=prefix)
+    if instead is None:
+        assert levels(found) == {"endpoint": OK}
+        return
+    finding = one(iter(found), "prefixes")
+    assert (f"{prefix}_http" in finding.why, instead in finding.remedy) == (True, True)
+
+
+def test_what_is_found_is_not_said_again_as_what_was_logged(leg: Leg) -> None:
+    assert levels(look(leg, defaults_prefix="shop_")) == {"prefixes": WARNING, "endpoint": OK}
+
+
+def test_names_of_opentelemetry_are_no_fault(leg: Leg) -> None:
+    """Their group is the rule, and they may be recorded beside others."""
+    assert levels(look(leg, "/item/<name>", naming="otel")) == {"endpoint": OK}
+    app = leg.make_app()
+    leg.make_metrics(app)
+    leg.make_metrics(app, path=None, naming="otel")
+    assert seen(check_application(lambda: app)) == {"endpoint": OK}
+
+
+def test_a_decorator_above_the_route(leg: Leg) -> None:
+    def load() -> Any:
+        metrics = leg.make_metrics(None)
+        app = above(leg, metrics.counter("jobs", "Jobs."))
+        metrics.init_app(app)
+        return app
+
+    found = list(check_application(load))
+    assert levels(found) == {"decorators": WARNING, "endpoint": OK}
+    assert "counter 'jobs' is above the route of " in one(iter(found), "decorators").what
+    assert "below the route" in one(iter(found), "decorators").remedy
+
+
 def test_debug_mode(leg: Leg) -> None:
     assert levels(look(leg, debug=True))["debug"] is WARNING
 
@@ -279,6 +332,57 @@ def test_an_application_that_nobody_measures(leg: Leg) -> None:
     finding = one(check_application(leg.make_app), "application")
     assert (finding.level, "does not measure" in finding.what) == (ERROR, True)
     assert "no Flask or Quart" in one(check_application(lambda: 3), "application").what
+
+
+@pytest.mark.parametrize("use", ["register_default", "register_dashboard", "decorate"])
+def test_a_metrics_object_that_is_never_attached(leg: Leg, use: str) -> None:
+    def load() -> Any:
+        app = leg.make_app()
+        metrics = leg.make_metrics(None)
+        count = metrics.counter("jobs", "Jobs.")
+        if use == "register_default":
+            metrics.register_default(count, app=app)
+        elif use == "register_dashboard":
+            metrics.register_dashboard("/live", app)
+        app.add_url_rule("/", "index", count(leg.view(lambda: "ok")))
+        return app
+
+    finding = one(check_application(load), "application")
+    assert (finding.level, "init_app" in finding.remedy) == (ERROR, True)
+
+
+def test_an_application_that_only_exports_the_defaults_is_measured(leg: Leg) -> None:
+    def load() -> Any:
+        app = leg.make_app()
+        leg.make_metrics(None).export_defaults(app=app)
+        return app
+
+    assert levels(list(check_application(load))) == {"endpoint": OK}
+
+
+MISTAKES: dict[str, tuple[Callable[[Leg], Any], str]] = {
+    "a lambda as group": (
+        lambda leg: leg.make_metrics(leg.make_app(), group_by=lambda request: "x"),
+        "invalid label '<lambda>'",
+    ),
+    "before init_app": (
+        lambda leg: leg.make_metrics(None).register_endpoint("/metrics"),
+        "there is no application",
+    ),
+    "a decorator without its parentheses": (
+        lambda leg: leg.make_metrics(None).counter(len),
+        "returns a decorator",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_promweb_refuses(leg: Leg, mistake: str) -> None:
+    make, says = MISTAKES[mistake]
+    finding = one(check_application(lambda: make(leg)), "application")
+    assert (finding.level, says in finding.what) == (ERROR, True)
+    assert "refuses" in finding.why
+    assert f"Correct {ROOT / 'tests'}" in finding.remedy
 
 
 def test_an_application_inside_of_another(leg: Leg) -> None:
@@ -373,6 +477,8 @@ def test_somebody_answers_instead_of_the_endpoint(leg: Leg) -> None:
     assert "answered 200 text/html" in one(answering(leg, lambda: "Hello"), "endpoint").what
     assert "answered 401" in one(answering(leg, lambda: ("no", 401)), "endpoint").what
     assert one(answering(leg, lambda: ("broken", 503)), "endpoint").level is WARNING
+    finding = one(answering(leg, lambda: ("POST only", 405)), "endpoint")
+    assert (finding.level, "does not allow GET" in finding.what) == (ERROR, True)
 
 
 def test_an_endpoint_that_asks_for_a_password(leg: Leg) -> None:
@@ -472,6 +578,8 @@ def test_scrapes_that_are_slow() -> None:
 
 def test_metrics_of_somebody_else() -> None:
     assert levels(compare([scraped("up 1", info="")])) == {"promweb": WARNING}
+    info = "# TYPE http_server_request_duration_seconds histogram\n"
+    assert levels(compare([scraped("up 1", info=info)])) == {"scrape": OK}
 
 
 def test_self_metrics() -> None:
@@ -503,6 +611,7 @@ def fault(text: str, status: int | None = None) -> Outcome:
         (fault("answered 403", 403), "unauthorised", "--user"),
         (fault("answered 404", 404), "unreadable", "path"),
         (fault("answered 302", 302), "unreadable", "redirects"),
+        (fault("answered 405", 405), "unreadable", "GET"),
         (fault("answered 500", 500), "unreadable", "log"),
         (fault("the answer is not an exposition of metrics: x"), "unreadable", "Another route"),
         (fault("Connection refused"), "unreadable", "runs"),
@@ -689,6 +798,30 @@ def test_credentials_are_sent(project: Path) -> None:
     with serving(app, threaded=True) as url:
         assert "wants credentials" in run("--url", url).output
         assert run("--url", url, "--user", "a:b").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "examples.app_factory:create_app()",
+        "examples.quick_start_flask",
+        "examples.quick_start_quart",
+        "examples.shop_flask:create_app()",
+        "examples.shop_quart:create_app()",
+        "guestbook.flask_app:create_app()",
+        "guestbook.quart_app:create_app()",
+    ],
+)
+def test_nothing_is_wrong_with_the_examples(
+    project: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.syspath_prepend(ROOT / "examples/sample_project")
+    for name in [name for name in sys.modules if name.startswith("examples")]:
+        monkeypatch.delitem(sys.modules, name)  # made anew, in an empty registry
+    result = run(target)
+    assert (result.exit_code, "/metrics answers" in result.output) == (0, True), result.output
 
 
 def test_an_application_and_its_service_at_once(project: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial, wraps
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["called_first", "explain_app", "misplaced", "remember"]
+__all__ = ["BELOW", "called_first", "explain_app", "misplaced", "remember"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,6 +84,10 @@ def remember(decorated: object, what: str) -> None:
         _decorated[decorated] = what
 
 
+BELOW = "Put it below the route decorator."
+"""What to do about a misplaced decorator."""
+
+
 def misplaced(views: Mapping[str, object]) -> Iterator[str]:
     """Say which decorators are above the route, which has the function without them.
 
@@ -98,6 +102,5 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
         if id(function) in endpoints and named is decorated:
             yield (
                 f"{what} is above the route of {function.__module__}.{function.__name__}, so the "
-                f"endpoint {endpoints[id(function)]!r} has the function without it. Put it below "
-                "the route decorator."
+                f"endpoint {endpoints[id(function)]!r} has the function without it."
             )

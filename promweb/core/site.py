@@ -154,7 +154,7 @@ class Site:
         self._watch()
         try:
             for message in mistakes.misplaced(self.app.view_functions):
-                logger.warning(message)
+                logger.warning("%s %s", message, mistakes.BELOW)
         except Exception:
             logger.exception("promweb could not look at the views; requests are not affected.")
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.catalog import Catalog
-from ..core.metrics import NO_PREFIX
+from ..core.mistakes import BELOW, misplaced
+from ..core.names import NO_PREFIX, prefix_problem
 from ..core.storage import DIRECTORY_VARIABLE, shared_directory
+from ..core.vocabulary import OTEL
 from .findings import Findings, error, ok, warning
 from .loading import explain, listening, sharing_nothing
 
@@ -47,13 +49,14 @@ def check_application(load: Callable[[], Any]) -> Findings:
             )
             return
         site = app.extensions.get("promweb")
-        if site is None:
+        # A decorator for all views, or another endpoint, is not yet what init_app does.
+        if site is None or not (site.owners or site.recorders):
             yield error(
                 "application",
                 "promweb does not measure this application.",
                 "None of its requests are counted.",
-                "Pass it to PrometheusMetrics(app), or call metrics.init_app(app) in the function "
-                "that makes it.",
+                "Pass it to PrometheusMetrics(app). A metrics object of for_app_factory() measures "
+                "nothing until the function that makes the application calls init_app(app).",
             )
             return
         found = [
@@ -61,12 +64,18 @@ def check_application(load: Callable[[], Any]) -> Findings:
             *_check_groups(app, site),
             *_check_excluded(app, site),
             *_check_prefixes(site),
+            *_check_decorators(app),
             *_check_debug(app),
             *_check_endpoint(app, site),
         ]
+    told = {
+        *(prefix_problem(owner.defaults_prefix) for owner in site.owners),
+        *(f"{what} {BELOW}" for what in misplaced(app.view_functions)),
+    }
     found += [
-        warning("logged", record.getMessage(), "promweb said so at start-up.", "See there.")
-        for record in records
+        warning("logged", message, "promweb said so at start-up.", "See there.")
+        for message in map(logging.LogRecord.getMessage, records)
+        if message not in told
     ]
     yield from found or [ok("application", f"{len(_rules(app, site))} routes are measured.")]
 
@@ -85,7 +94,8 @@ def _check_mode(site: Any) -> Findings:
 def _check_groups(app: Any, site: Any) -> Findings:
     variable = [rule.rule for rule in _rules(app, site) if rule.arguments]
     for owner in site.owners:
-        if owner._export_defaults and owner.group_by in _BY_PATH and variable:
+        by_path = owner.naming == "promweb" and owner.group_by in _BY_PATH
+        if owner._export_defaults and by_path and variable:
             more = f" and {len(variable) - _SHOWN} more" if len(variable) > _SHOWN else ""
             yield warning(
                 "unbounded",
@@ -128,7 +138,8 @@ def _may_match(pattern: re.Pattern[str], rule: Any) -> bool:
 
 
 def _check_prefixes(site: Any) -> Findings:
-    names = sorted({recorder.duration.name for recorder in site.recorders})
+    # OpenTelemetry's names beside others are how dashboards move from the ones to the others.
+    names = sorted({recorder.duration.name for recorder in site.recorders} - {OTEL.duration})
     if len(names) > 1:
         yield warning(
             "prefixes",
@@ -145,6 +156,25 @@ def _check_prefixes(site: Any) -> Findings:
                 f"One is added, so the names start with {prefix}_.",
                 f"Write {prefix.rstrip('_')!r}.",
             )
+        stem = prefix.rstrip("_")
+        if stem.endswith("http"):
+            stem = stem.removesuffix("http").rstrip("_")
+            yield warning(
+                "prefixes",
+                f"defaults_prefix={prefix!r} ends with http.",
+                f"The names go on with http, so they start with {prefix}_http.",
+                f"Write {stem!r}." if stem else "Write promweb.NO_PREFIX, which means none.",
+            )
+
+
+def _check_decorators(app: Any) -> Findings:
+    for what in misplaced(app.view_functions):
+        yield warning(
+            "decorators",
+            what,
+            "No request reaches the decorator, so what it is for does not happen.",
+            BELOW,
+        )
 
 
 def _check_debug(app: Any) -> Findings:
@@ -192,6 +222,14 @@ def _check_endpoint(app: Any, site: Any) -> Findings:
                 f"{path} answered {status}.",
                 "Here nothing was started that the service may start first.",
                 "Look at the running service: promweb doctor --url URL",
+            )
+        elif status == 405:
+            yield error(
+                "endpoint",
+                f"{path} does not allow GET.",
+                "Prometheus sends nothing else.",
+                "Look at what answers before promweb, such as metrics_decorator or a "
+                "before_request function, and have it allow GET.",
             )
         elif status != 200 or not kind.startswith(("text/plain", "application/openmetrics-text")):
             yield error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,10 +15,13 @@ from ..multiprocess.reading import Corrupt, FileReader
 from ..serving import network_file_system
 from .findings import Findings, error, ok, warning
 
-__all__ = ["MANY", "check_directory"]
+__all__ = ["MANY", "ROOM", "check_directory"]
 
 MANY = 100
 """Files of dead workers; promweb folds them when it is scraped, so a few are as it should be."""
+
+ROOM = 8 * 2**20
+"""Bytes: what a few workers write before they count anything."""
 
 _CHOOSE = f"Set {DIRECTORY_VARIABLE} to a directory that every worker can write to."
 _EACH = f"Give each service a directory of its own in {DIRECTORY_VARIABLE}."
@@ -48,6 +52,13 @@ def check_directory(path: str) -> Findings:
             "Recording waits for the network, and locks may not hold, so that living workers are "
             "taken for dead ones.",
             "Choose a directory of this machine, for example in /run or /tmp.",
+        )
+    if (room := shutil.disk_usage(path).free) < ROOM:
+        yield error(
+            "directory-full",
+            f"{path} has {room // 1024:,} KiB left.",
+            "Without room for the files of a worker, what it counts would not be seen.",
+            "Make room there, or choose a directory of another file system.",
         )
     files, foreign = listing(path)
     living = Living(path)

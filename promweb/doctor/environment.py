@@ -26,6 +26,14 @@ def check_variable(environ: Mapping[str, str]) -> Findings:
             "prometheus_client has deprecated that, and other programs may not know it.",
             f"Write it {DIRECTORY_VARIABLE}.",
         )
+    if environ.get(DIRECTORY_VARIABLE) == "" and not environ.get(deprecated):
+        yield warning(
+            "variable",
+            f"{DIRECTORY_VARIABLE} is set, and empty.",
+            "To promweb that means off. prometheus_client's own metrics take it for the current "
+            "directory, and write files there that nobody reads.",
+            "Name a directory, or remove the variable.",
+        )
     path = environ.get(DIRECTORY_VARIABLE) or environ.get(deprecated)
     if path and not os.path.isabs(path):
         yield warning(

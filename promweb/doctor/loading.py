@@ -19,6 +19,8 @@ from .findings import Finding, error
 
 __all__ = ["explain", "find", "listening", "sharing_nothing"]
 
+_PROMWEB = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
 
 def find(target: str) -> Any:
     """Return the application that `module:name` or `module:function()` stands for."""
@@ -35,8 +37,9 @@ def explain(fault: BaseException) -> Finding:
     """Return what kept an application from being imported."""
     frames = traceback.extract_tb(fault.__traceback__)
     here = os.getcwd() + os.sep
-    own = [f for f in frames if f.filename.startswith(here) and "site-packages" not in f.filename]
-    where = (own or frames)[-1]
+    others = [f for f in frames if not f.filename.startswith(_PROMWEB)]
+    own = [f for f in others if f.filename.startswith(here) and "site-packages" not in f.filename]
+    where = (own or others or frames)[-1]
     if isinstance(fault, OSError) and fault.errno == errno.EADDRINUSE:
         return error(
             "port-taken",
@@ -46,9 +49,17 @@ def explain(fault: BaseException) -> Finding:
             "Have one process call start_http_server, give each a port of its own, or serve the "
             "metrics from the application.",
         )
+    what = f"The application cannot be imported: {type(fault).__name__}: {fault}"
+    if others and frames[-1].filename.startswith(_PROMWEB):
+        return error(
+            "application",
+            what,
+            "promweb refuses at the start of a program what would not work when it serves.",
+            f"Correct {where.filename}, line {where.lineno}, as it says.",
+        )
     return error(
         "application",
-        f"The application cannot be imported: {type(fault).__name__}: {fault}",
+        what,
         f"It came from {where.filename}, line {where.lineno}.",
         "Mend that; or run this command where the service runs, with its environment.",
     )

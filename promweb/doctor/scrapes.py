@@ -8,6 +8,7 @@ from urllib.error import HTTPError
 
 from ..cli.scrape import Exposition, ScrapeError
 from ..core.storage import DIRECTORY_VARIABLE
+from ..core.vocabulary import OTEL
 from .findings import Finding, Findings, error, ok, warning
 
 __all__ = ["SLOW", "Outcome", "check_scrapes"]
@@ -71,6 +72,8 @@ def _unreadable(url: str, failed: Sequence[ScrapeError], tried: int) -> Finding:
             "Look at the path: promweb serves `path`, /metrics unless set, below any prefix of the "
             "application; with path=None only start_http_server serves the metrics."
         )
+    elif status == 405:
+        remedy = "Prometheus sends GET, as this did: have what answers there allow it."
     elif status is not None and 300 <= status < 400:
         remedy = "Scrape where the metrics are; or exempt the path from what redirects."
     elif status is not None:
@@ -153,10 +156,11 @@ def _counters(exposition: Exposition) -> Iterator[tuple[Series, float]]:
 
 def _check_promweb(expositions: Iterable[Exposition]) -> Findings:
     names = {name for exposition in expositions for name in exposition.families}
-    if not any(name.endswith("exporter_info") for name in names):
+    if OTEL.duration not in names and not any(name.endswith("exporter_info") for name in names):
         yield warning(
             "promweb",
-            "These are metrics, but not promweb's: there is no exporter_info.",
+            "These are metrics, but not promweb's: there is neither exporter_info nor "
+            f"{OTEL.duration}.",
             "Another program answers at this URL, promweb uses another registry, or "
             "export_defaults is off.",
             "Look at the port and the path, and at the registry that PrometheusMetrics was given.",
