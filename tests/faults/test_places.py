@@ -64,8 +64,11 @@ def check(requests, jobs):
 def run(script: str) -> list[Any]:
     """Run a program; return the lines that it printed."""
     code = textwrap.dedent(SET_UP) + textwrap.dedent(script)
+    # Without coverage, which has locks of its own that a fork may leave taken.
+    environment = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        env=environment,
         capture_output=True,
         text=True,
         timeout=120,
