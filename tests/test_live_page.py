@@ -105,7 +105,7 @@ def test_numbers_are_those_of_the_traffic(shop: Shop, live: LivePage) -> None:
     assert live.numbers("in-progress") == ["0"]
     slow, fast = "GET /slow/<int:milliseconds>", "GET /<int:milliseconds>"
     assert live.table("routes") == [
-        [slow, "0.50/s", "100.0 %", "1.75 s", "2.43 s", "2.49 s", "1"],
+        [slow, "0.50/s", "100 %", "1.75 s", "2.43 s", "2.49 s", "1"],
         [fast, "1.50/s", "0 %", "375 ms", "488 ms", "498 ms", "3"],
     ]
     assert not live.page.locator("#routes .empty").is_visible()
@@ -375,7 +375,7 @@ def test_both_namings_show_the_same(leg: Leg, browser: Browser) -> None:
                 [
                     "GET /slow/<int:milliseconds>",
                     "0.50/s",
-                    "100.0 %",
+                    "100 %",
                     "1.75 s",
                     "2.43 s",
                     "2.49 s",

@@ -31,11 +31,12 @@ from promweb.cli.group import cli
 from promweb.cli.report import report
 from promweb.cli.snapshot import Snapshot
 from promweb.cli.tables import SHOWN, live, once
+from promweb.cli.tally import QUANTILES
 from promweb.cli.traffic import Traffic
 
 from .servers import werkzeug
 from .terminal import terminal
-from .test_top_numbers import EMPTY, snapshot
+from .test_top_numbers import EMPTY, one_route, snapshot
 
 SCRIPTS = Path(sys.executable).parent
 DURATION = "shop_http_request_duration_seconds"
@@ -369,10 +370,23 @@ def test_websockets_and_workers_have_tables_where_there_are_any() -> None:
         "/chat           3        0     150       0",
         "",
         "worker         cpu  memory   files",
-        "shop pid=7   1.5 s  50 MiB       -",
+        "shop pid=7  1.50 s  50 MiB       -",
         "",
         "exceptions: 0",
     ]
+
+
+def test_a_live_table_in_a_narrow_terminal_leaves_room_for_names() -> None:
+    traffic = Traffic(["http://shop/metrics"], window=10)
+    for at in (0, 2):
+        traffic.add("http://shop/metrics", at, one_route(0, at, at, at, path="/items/<item>"))
+    tables = live(traffic, "rate")
+    assert drawn(tables, 50)[3:5] == [
+        "route                       rate/s  errors     p50",
+        "/items/<item>                    1      0%  1.50 s",
+    ]
+    assert drawn(tables, 20)[3:5] == ["route         rate/s", "/items/<ite…       1"]
+    assert drawn(tables, 70)[3].split() == ["route", "rate/s", "errors", *QUANTILES, "total"]
 
 
 def test_a_live_table_has_no_more_rows_than_anybody_reads() -> None:

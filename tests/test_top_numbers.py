@@ -588,10 +588,11 @@ def test_shares(value: float | None, expected: str) -> None:
         (None, "-"),
         (0, "0 µs"),
         (0.00012, "120 µs"),
-        (0.0025, "2.5 ms"),
+        (0.0025, "2.50 ms"),
         (0.01234, "12.3 ms"),
-        (1, "1 s"),
+        (1, "1.00 s"),
         (75.25, "75.2 s"),
+        (5000, "5000 s"),
         (36_000, "10 h"),
     ],
 )
@@ -600,8 +601,8 @@ def test_durations(value: float | None, expected: str) -> None:
 
 
 def test_a_quantile_above_the_highest_bound_is_marked() -> None:
-    assert figures.quantile(Tally(2, buckets=buckets(0, 0, 0, 2)), 0.5) == "≥4 s"
-    assert figures.quantile(Tally(2, buckets=buckets(0, 2, 2, 2)), 0.5) == "1.5 s"
+    assert figures.quantile(Tally(2, buckets=buckets(0, 0, 0, 2)), 0.5) == "≥4.00 s"
+    assert figures.quantile(Tally(2, buckets=buckets(0, 2, 2, 2)), 0.5) == "1.50 s"
     assert figures.quantile(Tally(), 0.5) == "-"
 
 

@@ -45,12 +45,14 @@ def share(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time with three digits."""
+    """Return a time with three digits or more, so that those below each other line up."""
     if seconds is None:
         return _NOTHING
     for limit, factor, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (1e4, 1.0, "s")):
         if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
+            value = seconds * factor
+            places = 0 if value >= 100 or not value else 1 if value >= 10 else 2
+            return f"{value:.{places}f} {unit}"
     return f"{seconds / 3600:.0f} h"
 
 

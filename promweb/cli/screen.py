@@ -114,8 +114,8 @@ class TopApp(App[None]):
     def _draw(self) -> None:
         sources = self._traffic.sources
         self.query_one("#title", Static).update(
-            f"promweb top   {len(self._traffic.up)} of {len(sources)} up   every "
-            f"{self._interval:g} s, of the last {self._window:g} s   sorted by {self._order}"
+            f"promweb top   {len(self._traffic.up)} of {len(sources)} up   sorted by "
+            f"{self._order}   every {self._interval:g} s, of the last {self._window:g} s"
         )
         self.query_one("#overview", Static).update(Overview(self._traffic))
         self.query_one("#tables", Static).update(live(self._traffic, self._order))

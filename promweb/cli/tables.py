@@ -7,6 +7,7 @@ What a service or its labels say is untrusted: each such string passes `safe`, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -26,6 +27,8 @@ SHOWN = 200
 _REQUESTS = ("rate/s", "errors", *QUANTILES, "total")
 _WIDTH = 7
 """Of a column of numbers; the same for all tables, so that they stand below each other."""
+_NAME = 22
+"""What is left for names, at least, of the width of a live table: an address and its port fit."""
 _LONGEST = 1000
 """Characters of a name that are looked at."""
 
@@ -64,6 +67,19 @@ class Overview:
 
     def _line(self, field: str, room: int) -> Text:
         return Text(sparkline([getattr(point, field) for point in self._points], room), "cyan")
+
+
+class _Fitting:
+    """A live table without those last columns of numbers that leave no room for names."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        numbers = max((options.max_width - _NAME) // (_WIDTH + 1), 1)
+        shown = copy(self._table)  # the next time there may be more room
+        shown.columns = self._table.columns[: 1 + numbers]
+        yield shown
 
 
 def live(traffic: Traffic, order: str) -> RenderableType:
@@ -107,7 +123,8 @@ def live(traffic: Traffic, order: str) -> RenderableType:
             ),
         ),
     ]
-    return Group(urls, *reasons, "", *(Group(one, "") for one in tables if one.row_count))
+    shown = (Group(_Fitting(one), "") for one in tables if one.row_count)
+    return Group(_Fitting(urls), *reasons, "", *shown)
 
 
 def once(report: dict[str, Any]) -> RenderableType:

@@ -13,7 +13,9 @@ const write = (value) => fixed[value < 10 ? 2 : value < 100 ? 1 : 0].format(valu
 export const formatNumber = known(write);
 export const formatCount = known((value) => fixed[0].format(value));
 export const formatRate = known((value) => `${write(value)}/s`);
-export const formatShare = known((value) => (value ? `${fixed[1].format(100 * value)} %` : "0 %"));
+export const formatShare = known(
+  (value) => `${fixed[value === 0 || value === 1 ? 0 : 1].format(100 * value)} %`,
+);
 export const formatSize = known((value) => `${fixed[0].format(value / 2 ** 20)} MiB`);
 export const formatTime = (time) => new Date(1000 * time).toLocaleTimeString("en-GB");
 export const formatSeconds = known((value) => {
@@ -67,8 +69,10 @@ export function makeFigure(id, names, format, scale = {}) {
           size: 22,
           space: 64,
           grid: { show: false },
-          filter: ({ scales: { x } }, times) =>  // what would not fit
-            times.map((time) => (time > x.max - 0.12 * (x.max - x.min) ? null : time)),
+          filter: ({ scales: { x } }, times) => {  // what would not fit, or touch the other axis
+            const room = 0.12 * (x.max - x.min);
+            return times.map((time) => (time > x.max - room || time < x.min + room ? null : time));
+          },
           values: (_, times) => times.map((time) => time && formatTime(time)),
         },
         {
