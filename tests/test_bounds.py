@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import logging
 import threading
 import tracemalloc
@@ -13,6 +14,9 @@ from typing import Any
 
 import flask
 import pytest
+
+from promweb.core.children import NumberChild
+from promweb.core.families import CounterFamily
 
 from .legs import LEGS, Leg
 from .samples import samples
@@ -214,6 +218,39 @@ def test_smallest_bounds(leg: Leg, max_series: int) -> None:
     assert sum(values(leg, EXCEPTIONS, "method", "status").values()) == 3.0
     assert sum(values(leg, "calls_total", "path").values()) == 9.0
     assert sum(values(leg, "flask_http_requests_in_progress", "method").values()) == 0.0
+
+
+@pytest.mark.parametrize("max_series", [1, 2, 3, 4, 5, 12, 30])
+@pytest.mark.parametrize("deep", [1, 2])
+def test_label_sets_that_are_made_while_one_is_made(max_series: int, deep: int) -> None:
+    """A signal handler makes them, in the thread that it interrupts."""
+
+    class Child(NumberChild):
+        depth = 0
+
+        def __init__(self, owner: Any) -> None:
+            super().__init__(owner)
+            if Child.depth < deep:
+                Child.depth += 1
+                for _ in range(3):
+                    record()
+                Child.depth -= 1
+
+    class Family(CounterFamily):
+        child_class = Child
+
+    family = Family("calls", "Calls.", ("kind", "number"), max_series=max_series)
+    numbers = itertools.count()
+
+    def record() -> None:
+        number = next(numbers)
+        kind = str(number % 7)
+        family.child((kind, str(number)), (kind, OVERFLOW)).inc()
+
+    for _ in range(50):
+        record()
+    assert len(family.children) <= max_series
+    assert sum(child.value for child in family.children.values()) == next(numbers)
 
 
 def test_nothing_is_folded_below_the_bound(leg: Leg) -> None:

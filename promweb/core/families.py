@@ -116,6 +116,7 @@ class Family(Generic[ChildT]):
         self.hidden_while_empty = False
         self.lock: Lock = threading.RLock()
         self.children: dict[LabelValues, ChildT] = {}
+        self._being_made = 0
         self._layouts: dict[object, Layout | None] = {}
         if not self.labelnames:
             self.child(())
@@ -148,8 +149,8 @@ class Family(Generic[ChildT]):
             values = tuple(map(encodable, bounded))
         with self.lock:
             child = self.children.get(values)
-            if child is None and len(self.children) < self._ample:
-                child = self._add_child(values)
+            if child is None:
+                child = self._make_child(values, self._ample)
         if child is None:
             child, is_folded = self._find_room(values, folded)
         if (too_long or is_folded) and self.on_fold is not None:
@@ -167,20 +168,30 @@ class Family(Generic[ChildT]):
             for candidate, room in (
                 (values, self.max_series - reserve if values else 1),
                 (folded or everything, self.max_series - 1),
-                (everything, self.max_series),
+                (everything, float("inf")),  # only this one takes the last place
             ):
                 child = self.children.get(candidate)
-                if child is None and len(self.children) < room:
-                    child = self._add_child(candidate)
+                if child is None:
+                    child = self._make_child(candidate, room)
                 if child is not None:
                     return child, candidate is not values
-        raise AssertionError("only `everything` can take the last place")
+        raise AssertionError("there is always room for `everything`")
 
-    def _add_child(self, values: LabelValues) -> ChildT:
-        storage = self.storage
-        made = self.child_class(self) if storage is None else storage.make_child(self, values)
-        # A signal handler may have made it meanwhile, in this thread.
-        return self.children.setdefault(values, made)
+    def _make_child(self, values: LabelValues, room: float) -> ChildT | None:
+        """Make a label set if there is room for it; the lock is held.
+
+        A signal handler may make label sets meanwhile, in this thread: this one, which is then
+        made once, or others, for which there is one place less.
+        """
+        self._being_made += 1
+        try:
+            if len(self.children) + self._being_made > room:
+                return None
+            storage = self.storage
+            made = self.child_class(self) if storage is None else storage.make_child(self, values)
+            return self.children.setdefault(values, made)
+        finally:
+            self._being_made -= 1
 
     def keep_in(self, storage: Storage) -> None:
         """Keep the numbers in `storage` from now on; nothing has been recorded yet."""
