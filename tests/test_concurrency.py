@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ from werkzeug.test import EnvironBuilder
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families import CounterFamily
+from promweb.core.site import Site
 
 from .asgi import DEADLINE, Browser
 from .legs import LEGS, Leg
@@ -410,6 +412,28 @@ def test_threads_that_attach_the_same_application(leg: Leg, objects: str) -> Non
         found = samples(leg.registry)
         assert found["flask_http_request_total"] == {labels(method="GET", status="200"): 3.0}
         assert found["flask_http_requests_in_progress"] == {labels(method="GET"): 0.0}
+
+
+def test_threads_that_attach_the_same_application_without_init_app(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second waits until the first is done: nobody meets it where an application is new."""
+    made: list[Site] = []
+    both = threading.Barrier(2)
+
+    class Slow(Site):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.1)
+
+    monkeypatch.setattr("promweb.core.metrics.Site", Slow)
+    leg = LEGS["flask-sync"]()
+    app, metrics = leg.make_app(), leg.make_metrics(None)
+    count = metrics.counter("views", "Views.")
+    in_threads(2, lambda index: metrics.register_default(count, app=app))
+    assert made == [app.extensions["promweb"]]
 
 
 @pytest.mark.parametrize(

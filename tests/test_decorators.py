@@ -974,3 +974,41 @@ def test_marks_count_wherever_they_are_in_the_stack(leg: Leg) -> None:
     leg.get(app, "/helper")
     assert leg.value("calls_total") == 0.0
     assert DEFAULTS not in names(leg.registry)
+
+
+@pytest.mark.parametrize("kind", ["function", "generator", "awaited label"])
+def test_call_that_excludes_its_own_request(leg: Leg, kind: str) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+
+    async def late() -> str:
+        return "late"
+
+    if kind == "awaited label" and leg.name != "quart-async":
+        pytest.skip("awaits no labels")
+    exclude = metrics.exclude_all_metrics()(lambda: "ok")
+    count = metrics.counter("calls", "Calls.", {"late": late} if "label" in kind else None)
+
+    @count
+    def function() -> str:
+        return exclude()  # type: ignore[no-any-return]
+
+    @count
+    def generator() -> Iterator[str]:
+        yield exclude()
+
+    @count
+    async def coroutine() -> str:
+        return exclude()  # type: ignore[no-any-return]
+
+    async def wait() -> str:
+        return await coroutine()  # type: ignore[no-any-return]
+
+    views = {
+        "function": leg.view(lambda: function()),
+        "generator": leg.view(lambda: "".join(generator())),
+        "awaited label": wait,
+    }
+    app.add_url_rule("/", "view", views[kind])
+    assert leg.get(app, "/").text == "ok"
+    assert sum(value for _, value in samples(leg.registry, "calls_total")) == 0.0

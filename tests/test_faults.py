@@ -86,6 +86,7 @@ def test_websocket_group_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "promweb"):
         assert asyncio.run(talk()) == "hello"
     assert "measure a websocket connection" in caplog.text
+    assert not [name for name in samples(registry) if "connection" in name]
 
 
 def test_folding_within_folding_counts_everything_once() -> None:

@@ -239,6 +239,29 @@ def test_exit_resolves_labels_in_the_request_context(leg: Leg, error: Any) -> No
     assert samples(leg.registry) == {**expected(done), **calls}
 
 
+@pytest.mark.parametrize("error", [*EXITS, ZeroDivisionError])
+def test_exception_that_leaves_has_its_labels_before_the_teardown(leg: Leg, error: Any) -> None:
+    app = leg.make_app(testing=True)
+    metrics = leg.make_metrics(app)
+
+    @app.before_request
+    def begin() -> None:
+        flask.g.tenant = "t1"
+
+    @app.teardown_request
+    def end(error: object) -> None:
+        flask.g.pop("tenant")
+
+    @app.get("/")
+    @metrics.counter("calls", "Calls.", {"tenant": lambda: flask.g.tenant})
+    def view() -> Any:
+        raise error
+
+    with pytest.raises(error):
+        leg.get(app, "/")
+    assert samples(leg.registry)["calls_total"] == {labels(tenant="t1"): 1.0}
+
+
 @pytest.mark.parametrize(
     ("testing", "debug", "propagate", "leaves"),
     [
@@ -308,6 +331,20 @@ def test_request_that_a_middleware_answers_is_not_recorded(
     check(leg, Done("GET", "/", 200))
 
 
+def test_middleware_whose_functions_are_measured(leg: Leg) -> None:
+    """It knows no path that could be excluded."""
+    app = leg.make_app()
+    metrics = leg.make_metrics(None, excluded_paths="/")
+    inner = app.wsgi_app
+    job = metrics.counter("jobs", "Jobs.")(lambda: None)
+    rows = metrics.counter("rows", "Rows.")(lambda: (yield))
+    app.wsgi_app = lambda *args: (job(), list(rows()), inner(*args))[-1]
+    metrics.init_app(app)
+    leg.get(app, "/")
+    found = samples(leg.registry)
+    assert found["jobs_total"] == found["rows_total"] == {labels(): 1.0}
+
+
 def test_middleware_installed_before_raises(leg: Leg) -> None:
     """The exception leaves the measured part after the response: nothing else can be said."""
     app = leg.make_app()
@@ -345,7 +382,11 @@ def test_file_wrapper_reaches_the_server_as_it_is(leg: Leg, tmp_path: Any, close
     check(leg, Done("GET", "/", 200, 0.25))
 
 
-def test_file_wrapper_that_takes_no_attributes(leg: Leg, app: Any) -> None:
+def test_file_wrapper_that_takes_no_attributes(
+    leg: Leg, app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server may have one of that kind, which is nothing to log."""
+
     class Slotted:
         __slots__ = ("file",)
 
@@ -364,6 +405,7 @@ def test_file_wrapper_that_takes_no_attributes(leg: Leg, app: Any) -> None:
     assert type(body) is Slotted
     body.close()
     check(leg, Done("GET", "/", 200))
+    assert caplog.messages == []
 
 
 def test_file_wrapper_that_is_a_function(leg: Leg, app: Any) -> None:

@@ -316,9 +316,11 @@ def test_optional_families_are_absent_unless_asked_for(leg: Leg) -> None:
 
 def calls(leg: Leg, metrics: Any, app: Any, *paths: str) -> Samples:
     """Route to counted views, request each path, and return what is recorded."""
-    counter = metrics.counter("calls", "Calls.", {"path": lambda: leg.web.request.path})
+    path_label = {"path": lambda: leg.web.request.path}
+    counter = metrics.counter("calls", "Calls.", path_label)
+    gauge = metrics.gauge("busy", "Busy.", path_label)
     for path in paths:
-        app.add_url_rule(path, path.replace("/", "_"), counter(plain(leg)))
+        app.add_url_rule(path, path.replace("/", "_"), counter(gauge(plain(leg))))
     for path in paths:
         leg.get(app, path)
     return samples(leg.registry)
@@ -334,15 +336,17 @@ def test_excluded_paths(leg: Leg, excluded: Any, user_too: bool) -> None:
     if not user_too:
         counted[labels(path="/health")] = 1.0
     done = Done("GET", "/shop/health", 202, VIEW)
-    assert found == {**expected(done), "calls_total": counted}
+    busy = dict.fromkeys(counted, 0.0)
+    assert found == {**expected(done), "calls_total": counted, "busy": busy}
 
 
 def test_excluded_paths_match_from_the_start(leg: Leg) -> None:
     app = leg.make_app()
     metrics = leg.make_metrics(app, excluded_paths="/he")
     found = calls(leg, metrics, app, "/health", "/hello", "/the")
+    counted, busy = {labels(path="/the"): 1.0}, {labels(path="/the"): 0.0}
     done = Done("GET", "/the", 202, VIEW)
-    assert found == {**expected(done), "calls_total": {labels(path="/the"): 1.0}}
+    assert found == {**expected(done), "calls_total": counted, "busy": busy}
 
 
 def test_excluded_paths_that_match_no_route(leg: Leg) -> None:

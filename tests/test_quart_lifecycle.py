@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import quart
 from quart.wrappers.response import FileBody, IterableBody
 
 from .asgi import DEADLINE, Browser
 from .hanging import (
-    GONE,
     LABELS,
     VIEW,
     WAITS_FOR_DISCONNECT,
@@ -28,11 +28,16 @@ from .hanging import (
     check,
     get,
     in_progress,
+    late_path,
     late_status,
     until_nothing_is_in_progress,
 )
 from .legs import LEGS, Leg
 from .recorded import Done, expected, labels, samples
+
+
+class ServerExit(BaseException):
+    """What a server ends the program with."""
 
 
 @pytest.fixture
@@ -261,14 +266,28 @@ async def test_client_gone_before_an_error_page_was_sent_whole(leg: Leg, app: An
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("error", [OSError, ServerExit])
+@pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("message", ["http.response.start", "http.response.body"])
-async def test_send_to_a_client_that_is_gone(leg: Leg, app: Any, message: str) -> None:
+async def test_send_to_a_client_that_is_gone(
+    leg: Leg, app: Any, message: str, streams: bool, error: type[BaseException]
+) -> None:
     """ASGI lets servers raise then: that is no exception of the application."""
-    app.add_url_rule("/", view_func=leg.view(lambda: ("ok", 202)), endpoint="view")
-    browser = Browser(app)
-    browser.gone = message
-    with suppress(*GONE):
-        await browser.start().over()
+
+    async def send(sent: Any) -> None:
+        if sent["type"] == message:
+            raise error
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"ok"
+
+    @app.get("/")
+    async def view() -> Any:
+        return chunks() if streams else "ok", 202
+
+    browser = Browser(lambda scope, receive, _: app(scope, receive, send))
+    with suppress(ServerExit):
+        await browser.run()
     check(leg, Done("GET", "/", 499 if message == "http.response.start" else 202))
 
 
@@ -338,20 +357,64 @@ async def test_handler_cancelled_at_shutdown(leg: Leg, app: Any) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("by", ["server", "middleware"])
 @pytest.mark.parametrize("label", LABELS)
-async def test_labels_of_a_handler_cancelled_at_shutdown(leg: Leg, label: str) -> None:
-    """The server cancels the task that Quart's own handler task belongs to."""
+async def test_labels_of_a_handler_cancelled_at_shutdown(leg: Leg, label: str, by: str) -> None:
+    """The server cancels the task that Quart's own handler task belongs to.
+
+    A middleware of anyio cancels whatever that task awaits from then on.
+    """
     app = leg.make_app()
     metrics = leg.make_metrics(app)
-    hang = Hang(leg)
+    hang, scope = Hang(leg), anyio.CancelScope()
     app.get("/")(metrics.counter("views", "Views.", labels={label: LABELS[label]})(hang.stay))
-    browser = Browser(app).start()
+
+    async def limited(*args: Any) -> None:
+        with scope:
+            await app(*args)
+
+    browser = Browser(limited).start()
     await hang.wait()
-    await browser.cancel()
+    if by == "middleware":
+        scope.cancel()
+        await browser.over()
+    else:
+        await browser.cancel()
+    assert leg.value("flask_http_request_total", method="GET", status="499") == 1.0
     await cancel_the_rest()
     found = samples(leg.registry)
     assert found.pop("views_total") == {labels(**{label: all_labels(499)[label]}): 1.0}
     assert found == expected(Done("GET", "/", 499, VIEW))
+
+
+@pytest.mark.asyncio
+async def test_labels_of_a_cancelled_handler_are_computed_once(leg: Leg) -> None:
+    app, hang, calls = leg.make_app(), Hang(leg), []
+
+    async def tenant(response: Any) -> str:
+        calls.append(response.status_code)
+        return "t1"
+
+    leg.make_metrics(app, default_labels={"tenant": tenant})
+    app.get("/")(hang.stay)
+    browser = Browser(app).start()
+    await hang.wait()
+    await browser.cancel()
+    await cancel_the_rest()
+    assert calls == [499]
+    done = Done("GET", "/", 499, VIEW, labels=(("tenant", "t1"),))
+    assert samples(leg.registry) == expected(done)
+
+
+@pytest.mark.asyncio
+async def test_labels_of_a_request_that_never_reached_the_application(leg: Leg) -> None:
+    app, hang = leg.make_app(), Hang(leg)
+    app.asgi_app = hang.stay
+    leg.make_metrics(app, default_labels={"late": late_path})
+    browser = Browser(app).start()
+    await hang.wait()
+    await browser.cancel()
+    assert samples(leg.registry) == {}
 
 
 @pytest.mark.asyncio
@@ -429,6 +492,25 @@ def test_exception_that_ends_the_process(leg: Leg, app: Any, error: type[BaseExc
 
 
 # --- asynchronous hooks and error handlers -----------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("label", LABELS)
+async def test_labels_of_an_exception_that_leaves(leg: Leg, label: str) -> None:
+    app = leg.make_app()
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    metrics = leg.make_metrics(app)
+
+    @app.get("/")
+    @metrics.counter("views", "Views.", labels={label: LABELS[label]})
+    async def view() -> None:
+        raise ZeroDivisionError
+
+    with suppress(Exception):  # the oldest Quart keeps it
+        await get(app)
+    found = samples(leg.registry)
+    assert found.pop("views_total") == {labels(**{label: all_labels(500)[label]}): 1.0}
+    assert found == expected(Done("GET", "/", 500, failed=True))
 
 
 @pytest.mark.asyncio

@@ -215,11 +215,9 @@ class _Occupation:
     def start(self) -> None:
         instrument = self._instrument
         try:
-            child = self._child
-            if child is None:  # a coroutine label, and nothing to await it: its value is <error>
-                child = instrument.child(instrument.plan.resolve(None))
-            child.inc()
-            self._child = child
+            if self._child is None:  # its label is to be awaited, and nothing does: <error>
+                self._child = instrument.child(instrument.plan.resolve(None))
+            self._child.inc()
         except Exception:
             self._fail()
 

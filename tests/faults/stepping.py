@@ -90,9 +90,10 @@ def run(main: Main, at: int = 0, error: type[BaseException] = asyncio.CancelledE
     return steps.taken >= at
 
 
-def drop(main: Main, at: int) -> bool:
+def drop(main: Main, at: int, *, first: bool = False) -> bool:
     """Run what `main` starts, and after a step close all coroutines, whose event loop is gone.
 
+    The last to start is the first to be closed, or else the `first` one.
     Tell whether there was such a step.
     """
     loop = asyncio.new_event_loop()
@@ -105,7 +106,7 @@ def drop(main: Main, at: int) -> bool:
         if task.done() and not task.cancelled():
             task.exception()
     loop.close()
-    for coroutine in reversed(steps.coroutines):
+    for coroutine in steps.coroutines if first else reversed(steps.coroutines):
         while inspect.getcoroutinestate(coroutine) != inspect.CORO_CLOSED:
             # Quart awaits, and resets its context variables, where neither can be.
             with suppress(RuntimeError, LookupError, ValueError):

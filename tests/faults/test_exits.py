@@ -64,7 +64,7 @@ def test_exit_in_a_view(leg: Leg, exit: type[BaseException]) -> None:
 
 
 @pytest.mark.parametrize("exit", [KeyboardInterrupt, SystemExit, Quit])
-@pytest.mark.parametrize("where", ["label", "default"])
+@pytest.mark.parametrize("where", ["label", "default", "job"])
 def test_exit_in_a_label(leg: Leg, exit: type[BaseException], where: str) -> None:
     """Whoever ends the program while a label is computed ends it."""
 
@@ -77,6 +77,9 @@ def test_exit_in_a_label(leg: Leg, exit: type[BaseException], where: str) -> Non
     view = leg.view(lambda: "ok")
     if where == "label":
         view = metrics.counter("views", "Views.", {"label": label})(view)
+    elif where == "job":
+        job = metrics.counter("jobs", "Jobs.", {"label": label})(lambda: "ok")
+        view = leg.view(lambda: job())
     app.add_url_rule("/", "view", view)
     with pytest.raises(exit):
         serve(leg, app)

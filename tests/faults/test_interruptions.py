@@ -142,6 +142,7 @@ INTERRUPTIONS: dict[str, Callable[[Main, int], bool]] = {
     "cancelled": run,
     "quit": lambda main, at: run(main, at, Quit),
     "closed": drop,
+    "closed, the server's first": lambda main, at: drop(main, at, first=True),
 }
 
 

@@ -227,6 +227,40 @@ def test_forks_while_other_threads_serve() -> None:
     ) == ["exact"]
 
 
+@POSIX
+def test_fork_while_another_thread_attaches() -> None:
+    """A child has no such thread, and attaches and defines all the same."""
+    assert run(
+        """
+        from promweb.core import locking
+
+        held, forked = threading.Event(), threading.Event()
+
+        def hold():
+            with locking.definitions:
+                held.set()
+                forked.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                assert locking.definitions.acquire(blocking=False)
+                PrometheusMetrics(Flask("other"), registry=CollectorRegistry())
+                code = 0
+            finally:
+                os._exit(code)
+        code = os.waitpid(pid, 0)[1]
+        forked.set()
+        thread.join()
+        print(json.dumps(code))
+        """
+    ) == [0]
+
+
 def test_greenlets_and_threads() -> None:
     pytest.importorskip("gevent")
     assert run(
