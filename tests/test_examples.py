@@ -200,7 +200,13 @@ def test_the_demo_runs_on_real_servers_and_finds_both_equal() -> None:
 
 def test_the_demo_serves_until_ctrl_c() -> None:
     with subprocess.Popen(
-        DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        DEMO,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells have what they run in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as demo_process:
         assert demo_process.stdout is not None
         printed = ""
@@ -211,5 +217,8 @@ def test_the_demo_serves_until_ctrl_c() -> None:
         port = int(re.search(r"Quart.*:(\d+)/metrics", printed)[1])  # type: ignore[index]
         assert demo.send(port, "GET", "/items")[0] == 200
         demo_process.send_signal(signal.SIGINT)
-        _, errors = demo_process.communicate(timeout=60)
+        try:
+            _, errors = demo_process.communicate(timeout=60)
+        finally:
+            demo_process.kill()  # or leaving this block would wait for it
     assert (demo_process.returncode, errors) == (0, "")
