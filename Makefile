@@ -34,7 +34,7 @@ check: .venv/ready
 # The oldest versions that pyproject.toml admits. What needs servers, browsers and terminals of
 # others takes long, and is tested with the newest; the model knows the newest Quart's errors.
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
+	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := test_worker_servers.py test_monitoring_prometheus.py test_fleet.py test_live_page.py \
 	test_top.py test_testing.py test_comparison.py model
@@ -43,7 +43,7 @@ NEWEST_ONLY := test_worker_servers.py test_monitoring_prometheus.py test_fleet.p
 # on their versions; `make test` has the rest.
 test-newest:
 	$(if $(PYTHON_NEWEST),$(MAKE) .venv-newest/ready,@echo 'test-newest is skipped: there is no Python 3.13')
-	$(if $(PYTHON_NEWEST),$(NEWEST)/python -m pytest -k 'not (test_model and (flask or random))' $(ON_NEWEST) $(ARGS))
+	$(if $(PYTHON_NEWEST),$(NEWEST)/python -m pytest -n $(JOBS) --dist loadfile -k 'not (test_model and (flask or random))' $(ON_NEWEST) $(ARGS))
 
 # pyenv keeps versions that are not on the path.
 PYENV_ROOT ?= $(HOME)/.pyenv
