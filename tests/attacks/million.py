@@ -1,7 +1,7 @@
 """`make attack`: a million hostile requests to each framework, and what they leave behind.
 
-Flask and Quart are attacked at the same time, each in a process of its own, by calling the WSGI or
-ASGI application directly. Memory is what the operating system says of the process (RSS), because
+Flask and Quart are attacked one after the other, each in a process of its own, by calling the WSGI
+or ASGI application directly. Memory is what the operating system says of the process (RSS), because
 that is what a service is killed for. The allocator first gives back what it keeps for later:
 values of a megabyte leave room behind on their way through the framework, with and without promweb,
 which would hide as much growth. What is left is what the attack left behind, the label sets
@@ -67,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = [sys.executable, "-m", "tests.attacks.million"]
     command += [f"--requests={options.requests}", f"--seed={options.seed}"]
     start = perf_counter()
-    running = {
-        name: subprocess.Popen([*command, f"--only={name}"], stdout=subprocess.PIPE)
+    found = {
+        # One after the other: at once they would measure what they do to each other's caches.
+        name: json.loads(subprocess.check_output([*command, f"--only={name}"]))
         for name in ("flask", "quart")
     }
-    found = {name: json.loads(process.communicate()[0]) for name, process in running.items()}
     print(f"seed {options.seed}, {perf_counter() - start:.0f} s")
     broken = [promise for name in found for promise in _report(name, found[name])]
     return 1 if broken else 0
