@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -262,6 +264,24 @@ def test_a_folding_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) -> 
     assert len(seen) >= 5  # nothing done, new file, in place, one removed, both
 
 
+def test_two_who_ask_at_once_whether_a_process_lives_are_told_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    take = fcntl.flock
+    answers: list[bool] = []
+
+    def take_and_be_asked(descriptor: int, operation: int) -> None:
+        take(descriptor, operation)
+        monkeypatch.undo()
+        answers.append(locks.is_locked(str(path)))
+
+    monkeypatch.setattr("fcntl.flock", take_and_be_asked)
+    answers.append(locks.is_locked(str(path)))
+    assert answers == [False, False]
+
+
 class Killed(BaseException):
     """What happens to one who folds."""
 
@@ -288,6 +308,47 @@ def test_what_was_folded_is_left_out_until_it_is_removed(
     assert sums(read(tmp_path)) == expected
     assert sums(read(tmp_path, fold=True)) == expected
     assert files(tmp_path) == FOLDED
+
+
+def test_what_was_folded_is_removed_while_somebody_looks_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the folded file, so it must not be there when its name is no longer in there."""
+    make_dead(tmp_path)
+    expected = sums(read(tmp_path))
+    fold_until(Folder, "_remove", tmp_path, monkeypatch)
+    with ExitStack() as stack:
+        for file in tmp_path.glob("*.db"):
+            fcntl.flock(stack.enter_context(file.open("r+")), fcntl.LOCK_EX)
+        Folder(str(tmp_path), {}).fold(unfinished=True)
+    assert sums(read(tmp_path, fold=True)) == expected
+    assert files(tmp_path) == FOLDED
+
+
+def test_two_foldings_during_a_scrape_do_not_look_like_none(tmp_path: Path) -> None:
+    """The file system gives the inode of a file that is gone to the next one."""
+    folder = Folder(str(tmp_path), {})
+    directory = FileStorage(str(tmp_path)).directory
+    merge = directory._merge
+    merged = []
+
+    def fold_twice(*args: Any) -> Any:
+        is_first = not merged
+        if is_first:
+            folder.fold()
+            workers.run(sell(tmp_path, "tea"))
+        merged.append(merge(*args))
+        if is_first:
+            folder.fold()
+        return merged[-1]
+
+    workers.run(sell(tmp_path, "tea"))
+    folder.fold()
+    workers.run(sell(tmp_path, "tea"))
+    directory.fold = lambda: None  # type: ignore[method-assign]
+    directory._merge = fold_twice  # type: ignore[method-assign]
+    list(directory.collect(None, lambda: None))
+    assert len(merged) == 2
 
 
 def test_a_name_that_was_folded_may_be_used_again(
@@ -352,7 +413,7 @@ def test_a_scrape_that_never_ends_because_of_foldings_keeps_them_away(
             taken.append(not free)
         return merge(*args)
 
-    monkeypatch.setattr(directory, "_folded", lambda: {("x", next(inodes)): frozenset()})
+    monkeypatch.setattr(directory, "_folded", lambda: {("x", next(inodes)): None})
     monkeypatch.setattr(directory, "_merge", see)
     assert len(list(directory.collect(None, lambda: None))) == 5
     assert taken == [False] * 5 + [True]

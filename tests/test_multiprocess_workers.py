@@ -244,7 +244,7 @@ def test_another_container_may_have_the_same_pids(tmp_path: Path) -> None:
     elsewhere = tmp_path / "1-0.worker"
     elsewhere.write_bytes(numbers + f"pid:[1] {identify(os.getppid())}".encode())
     with elsewhere.open() as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        fcntl.flock(file, fcntl.LOCK_EX)
         assert pids(look(known)) == {str(os.getpid())}
         assert elsewhere.exists()
     assert pids(look(known)) == {str(os.getpid())}

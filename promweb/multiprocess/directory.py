@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from prometheus_client.metrics_core import Metric
@@ -100,7 +100,7 @@ class Directory:
                         path = os.path.join(self.path, naming.LOCK)
                         stack.enter_context(locks.exclusive(path, _PATIENCE))
                     before = self._folded()
-                    families = self._merge(before, breathe)
+                    families = self._merge(before.values(), breathe)
                     if before.keys() == self._folded().keys():
                         break
             except OSError as error:
@@ -110,24 +110,22 @@ class Directory:
             self._clear()
         return families
 
-    def _folded(self) -> dict[tuple[str, int], frozenset[tuple[str, int]]]:
-        """Return the folded files, and what each has in it."""
-        found = {}
-        for file in listing(self.path)[0]:
-            if file.name.is_folded:
-                reader = self._reader(file)
-                found[file.identity] = frozenset() if reader is None else absorbed(reader)
-        return found
+    def _folded(self) -> dict[tuple[str, int], FileReader | None]:
+        """Return the folded files. Who keeps their readers keeps others from having their inodes:
+        with those, a directory that was folded twice would look as it did before."""
+        files, _ = listing(self.path)
+        return {file.identity: self._reader(file) for file in files if file.name.is_folded}
 
     def _merge(
         self,
-        folded: Mapping[tuple[str, int], frozenset[tuple[str, int]]],
+        folded: Iterable[FileReader | None],
         breathe: Callable[[], None],
     ) -> Families:
+        # Before the files are listed: one whose name is cleared meanwhile is gone.
+        done = frozenset[tuple[str, int]]().union(*[absorbed(file) for file in folded if file])
         files, foreign = listing(self.path)
         for identity in foreign:
             self._skip(identity, "foreign")
-        done = frozenset[tuple[str, int]]().union(*folded.values())
         self._is_unfinished = bool(done)
         kinds: dict[str, list[tuple[FileReader, str]]] = {}
         for file in files:

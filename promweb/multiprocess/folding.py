@@ -164,6 +164,13 @@ class Folder:
     def _lives(self, file: File) -> bool:
         return self._living.has(file.name, file.inode, file.changed)
 
+    def _is_new(self, file: File) -> bool:
+        """Tell whether a living process has the name, and even the inode, of one that was folded.
+
+        promweb's names do not come again: whoever seems to live, such a file is folded.
+        """
+        return not file.name.is_own and self._lives(file)
+
     def _merge(self, kind: str, folded: File | None, dead: Sequence[File]) -> None:
         """Put a folded file in place that has the numbers of the dead ones, too."""
         keys = Keys()
@@ -198,8 +205,7 @@ class Folder:
         if reader is not None and names:
             files, _ = listing(self._directory)
             self._living.look_again(file.identity for file in files)
-            # A living process may have the name, and even the inode, of one that was removed.
-            self._remove(f for f in files if f.identity in names and not self._lives(f))
+            self._remove(f for f in files if f.identity in names and not self._is_new(f))
             _clear_names(reader.path, reader.used)
 
     def _read(self, file: File, keys: Keys) -> FileReader | None:

@@ -2,6 +2,7 @@
 
 The system lets go of a lock when the last copy of its descriptor is closed, also for a process
 that was killed. A forked child has copies of its parent's descriptors and closes them at once.
+Who asks shares the lock with all others who ask, so that they do not take each other for the owner.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def open_locked(path: str) -> int:
         descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o644)
         _held.add(descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         if not is_unsupported(error):
             close(descriptor)
@@ -58,7 +59,7 @@ def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
         _held.add(descriptor)
     try:
         end = time.monotonic() + wait
-        while not (taken := _take(descriptor, unsupported=False)) and time.monotonic() < end:
+        while not (taken := _take_alone(descriptor)) and time.monotonic() < end:
             time.sleep(_PAUSE)
         yield taken
     finally:
@@ -69,7 +70,7 @@ def is_locked(path: str) -> bool:
     """Tell whether a living process holds the lock of a file. Raise `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return not _take(descriptor)
+        return not _take(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
@@ -79,16 +80,22 @@ def is_unsupported(error: OSError) -> bool:
     return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def _take(descriptor: int, unsupported: bool | None = None) -> bool:
-    """Try to have a lock alone; `unsupported` is the answer where there are none, None to raise."""
+def _take_alone(descriptor: int) -> bool:
+    """Try to have a lock; where the file system has none nobody gets one."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _take(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if is_unsupported(error):
+            return False
+        raise
+
+
+def _take(descriptor: int, operation: int) -> bool:
+    """Try to have a lock alone (`LOCK_EX`) or with others (`LOCK_SH`). Raise `OSError`."""
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:
-        if unsupported is None or not is_unsupported(error):
-            raise
-        return unsupported
     return True
 
 
