@@ -56,8 +56,8 @@ class Child:
     exemplars: dict[int, Exemplar] | None
     """The newest exemplar of each sample, by its place in the family's `shape`."""
     pending: array[float]
-    written: tuple[str, str, str, str] | None
-    """Labels before and after `le`, `created` and all labels, as the last scrape wrote them."""
+    written: tuple[str, str, str] | None
+    """Labels before and after `le`, those with what ends labels, and `created`, as written."""
     _folding: bool
 
     def __init__(self, owner: Owner) -> None:

@@ -11,7 +11,7 @@ stranger's would make all the text that it is joined with wide, and the scrape s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import Counter
@@ -36,6 +36,9 @@ __all__ = [
 LabelValues = tuple[str, ...]
 Shape = Sequence[tuple[str, str | None]]
 
+
+_BATCH = 64
+"""Label sets that are written at a time: about a third of a millisecond of work."""
 
 _EXEMPLARY = ("_bucket", "_total")
 """The suffixes of samples that may have an exemplar (OpenMetrics 1.0)."""
@@ -62,7 +65,7 @@ class FamilyMetric(Metric):
         return list(_samples(self.family, rows, with_created, self.names))
 
     def write(self, format: Format, with_created: bool) -> Iterator[str] | None:
-        """Return the text in pieces, by the family's layout; None if it has none."""
+        """Return the text in batches, by the family's layout; None if it has none."""
         layout = self.family.layout(format, with_created, self.names)
         return None if layout is None else layout.write(self.family.label_sets())
 
@@ -132,18 +135,19 @@ class Layout:
         rows: Iterable[tuple[LabelValues, Any]],
         texts_of: Callable[[Any], tuple[str, ...]] | None = None,
     ) -> Iterator[str]:
-        """Yield the text of the family with these label sets, in pieces.
+        """Yield the text of the family, some dozen label sets at a time.
 
         `texts_of` gives the texts of a child; unless given, the family does.
         """
         texts_of = texts_of or self._family.texts
-        kept, lines, created = self._kept, self._lines, self._created
-        width = (len(self._pieces) - 1) // lines if lines else 0
+        kept, lines, head = self._kept, self._lines, self._head
         before, after = bool(self._before), bool(self._after)
         openmetrics = self._format.openmetrics
-        yield self._head
-        if lines:
-            for values, child in rows:
+        for batch in _batches(rows) if lines else ():
+            all_texts: list[str] = []
+            all_before: list[str] = []
+            all_after: list[str] = []
+            for values, child in batch:
                 texts: Sequence[str] = texts_of(child)
                 if child.exemplars and openmetrics:
                     texts = self._with_exemplars(texts, child.exemplars)
@@ -152,18 +156,40 @@ class Layout:
                     texts = (*texts, written[2])
                 if kept is not None:
                     texts = [texts[index] for index in kept]
-                pieces = self._pieces.copy()
+                all_texts += texts
                 if before:
-                    pieces[1::width] = [written[0]] * lines
+                    all_before += [written[0]] * lines
                 if after:
-                    pieces[width - 2 :: width] = [written[1] + "} "] * lines
-                pieces[width - 1 :: width] = texts
-                yield "".join(pieces)
-        if created and rows:
-            yield self._created_head
-            for values, child in rows:
+                    all_after += [written[1]] * lines
+            pieces = self._pieces * len(batch)
+            width = len(self._pieces) // lines
+            pieces[0] = head + pieces[0].removeprefix("\n")
+            if before:
+                pieces[1::width] = all_before
+            if after:
+                pieces[width - 2 :: width] = all_after
+            pieces[width - 1 :: width] = all_texts
+            pieces.append("\n")
+            yield "".join(pieces)
+            head = ""
+        if self._created and rows:
+            yield from self._write_created(rows, head + self._created_head)
+        elif head:
+            yield head
+
+    def _write_created(self, rows: Iterable[tuple[LabelValues, Any]], head: str) -> Iterator[str]:
+        """Yield the times of creation as a family of its own, after `head`."""
+        before, after = bool(self._before), bool(self._after)
+        begin = self._created + ("{" if before or after else "")
+        between = "," if before and after else ""
+        end = "" if after else "} " if before else " "
+        for batch in _batches(rows):
+            pieces = [head]
+            for values, child in batch:
                 written = child.written or self._remember(child, values)
-                yield f"{created}{written[3]} {written[2]}\n"
+                pieces += (begin, written[0], between, written[1], end, written[2], "\n")
+            yield "".join(pieces)
+            head = ""
 
     def agrees(self) -> bool:
         """Tell whether the encoder writes the same for a label set that needs every rule."""
@@ -177,12 +203,11 @@ class Layout:
         metric.samples = list(_samples(family, rows, self._with_created, self._names))
         return "".join(self.write(rows)) == self._format.write(metric)
 
-    def _remember(self, child: Any, values: LabelValues) -> tuple[str, str, str, str]:
+    def _remember(self, child: Any, values: LabelValues) -> tuple[str, str, str]:
         """Keep what is the same at every scrape, in every format that has a layout."""
         before, after = _labels(self._before, values), _labels(self._after, values)
-        labels = ",".join(filter(None, (before, after)))
-        child.written = (before, after, text_of(child.created), f"{{{labels}}}" if labels else "")
-        return child.written  # type: ignore[no-any-return]
+        child.written = written = (before, after and after + "} ", text_of(child.created))
+        return written
 
     def _with_exemplars(
         self, texts: Sequence[str], exemplars: Mapping[int, Exemplar]
@@ -194,13 +219,14 @@ class Layout:
         return texts
 
     def _template(self, shape: Shape) -> list[str]:
-        """Return the lines of a label set in pieces, as many for each line, and the last line end.
+        """Return the lines of a label set in pieces, as many for each line, which ends the one
+        before it.
 
         Empty ones are for the labels before `le`, the labels after it, and the value, in a line.
         """
         pieces: list[str] = []
         for suffix, le in shape:
-            pieces.append(("\n" if pieces else "") + self._family.name + suffix)
+            pieces.append("\n" + self._family.name + suffix)
             bucket = [] if le is None else [f'le="{le}"']
             if self._before:
                 pieces[-1] += "{"
@@ -213,7 +239,15 @@ class Layout:
             if self._after:
                 pieces.append("")
             pieces.append("")
-        return [*pieces, "\n"]
+        return pieces
+
+
+def _batches(
+    rows: Iterable[tuple[LabelValues, Any]],
+) -> Iterator[list[tuple[LabelValues, Any]]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
 
 
 def text_of(value: float) -> str:

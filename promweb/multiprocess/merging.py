@@ -28,7 +28,7 @@ class MergedChild:
     def __init__(self, slots: dict[Part, int]) -> None:
         self.slots = slots
         self.pick: Any = None
-        self.written: tuple[str, str, str, str] | None = None
+        self.written: tuple[str, str, str] | None = None
 
 
 class MergedFamily:
@@ -143,7 +143,7 @@ class MergedMetric(FamilyMetric):
         return list(self._merged.samples(self._numbers, self.names))
 
     def write(self, format: Format, with_created: bool) -> Iterator[str] | None:
-        """Return the text in pieces; nobody knows when it was created."""
+        """Return the text in batches; nobody knows when it was created."""
         layout = self.family.layout(format, False, self.names)
         if layout is None:
             return None

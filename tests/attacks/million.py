@@ -8,7 +8,8 @@ which would hide as much growth. What is left is what the attack left behind, th
 included that strangers made until the families were full.
 
 A scrape afterwards is compared with one of a service with as many label sets of ordinary requests,
-which it got before. They take turns in random order; times are those of the thread, and the ratio
+which it got before: texts of several lengths and languages, because it costs something that they
+are not all alike. They take turns in random order; times are those of the thread, and the ratio
 is that of the medians.
 """
 
@@ -48,8 +49,16 @@ SCRAPE_EVERY = 500
 """How many requests there are between two scrapes."""
 
 
-WORDS = ("seven", "lamps", "of", "the", "garden", "everybody", "tea", "from", "winter", "in", "a")
-PLATFORMS = ("X11; Linux x86_64", "Windows NT 10.0; Win64; x64", "iPhone; CPU iPhone OS 17_5")
+WORDS = ("seven", "lamps", "of", "the", "garden", "größe", "thé", "everybody", "冬", "сад", "a")
+NAMES = ("Ada", "Zoë", "美咲", "Мария", "Łukasz", "José Ángel Martínez", "Alexandra Montgomery")
+CLIENTS = (
+    "curl/8.5.0",
+    "kube-probe/1.31",
+    "python-requests/2.32.3",
+    "Mozilla/5.0 (compatible; bot/2.1; +http://bot.example/about.html)",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148",
+)
 
 Send = Callable[[Target, Shot], int]
 
@@ -205,9 +214,14 @@ SENDERS = {"flask": _flask_sender, "quart": _quart_sender}
 def _ordinary(number: int) -> Shot:
     """Return a request as services get them: texts of the program's and its users' making."""
     slug = "-".join(WORDS[number * step % len(WORDS)] for step in range(1, 2 + number % 9))
-    client = f"Mozilla/5.0 ({PLATFORMS[number % 3]}) Chrome/{100 + number % 40}.0.0.0 Safari/537.36"
-    headers = (("host", b"localhost"), ("x-client", client.encode()))
-    return Shot("GET", f"/items/{slug}-{number}".encode(), b"who=%d" % number, headers)
+    query = f"who={NAMES[number % len(NAMES)]} {number}".encode()
+    client = CLIENTS[number % len(CLIENTS)].encode()
+    return Shot(
+        "GET",
+        f"/items/{slug}-{number}".encode(),
+        query,
+        (("host", b"localhost"), ("x-client", client)),
+    )
 
 
 def _longest(number: int) -> Shot:
