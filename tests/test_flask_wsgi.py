@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import flask
@@ -518,6 +519,27 @@ def test_request_context_made_by_hand_is_not_recorded(leg: Leg, app: Any) -> Non
     with app.test_request_context("/fail"):
         assert app.handle_exception(ZeroDivisionError()).status_code == 500
     check(leg)
+
+
+@pytest.mark.parametrize("how", ["variable", "proxy", "argument"])
+def test_request_context_is_found_however_flask_keeps_it(
+    leg: Leg, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = leg.make_app()
+    dispatch = app.full_dispatch_request
+    app.full_dispatch_request = lambda *args: dispatch()
+    if how == "proxy":
+        monkeypatch.delattr("flask.globals._cv_request")
+    elif how == "argument":
+        monkeypatch.setattr("flask.globals._cv_request", SimpleNamespace(get=lambda: None))
+    leg.make_metrics(app, in_progress=True)
+    wrapped = app.full_dispatch_request
+    if how == "argument":
+        get_request = flask.request._get_current_object  # type: ignore[attr-defined]
+        app.full_dispatch_request = lambda: wrapped(SimpleNamespace(request=get_request()))
+    app.add_url_rule("/item", view_func=lambda: "ok", endpoint="view")
+    leg.get(app, "/item")
+    check(leg, Done("GET", "/item", 200))
 
 
 @pytest.mark.parametrize("limit", [None, 100])

@@ -27,7 +27,7 @@ __all__ = [
 
 Lock = AbstractContextManager[bool]
 
-PENDING_LIMIT = 64
+PENDING_LIMIT = 100
 """How many observations of a label set wait at most, 8 bytes each."""
 
 
@@ -169,7 +169,8 @@ class ObservedChild(Child):
         return bisect_left(self.owner.bounds, amount)
 
     def _take(self, count: int) -> None:
-        taken, below = sorted(self.pending[:count]), 0
+        taken, below = self.pending[:count].tolist(), 0
+        taken.sort()
         bounds, buckets = self.owner.bounds, self._buckets.copy()
         for index in range(bisect_left(bounds, taken[0]), len(bounds)):
             if taken[-1] <= bounds[index]:  # and so are all that are left
