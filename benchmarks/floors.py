@@ -20,7 +20,7 @@ import quart
 
 __all__ = ["FlaskFloor", "quart_floor"]
 
-_BATCH = 64
+_BATCH = 100
 
 
 class _Numbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import hypothesis.strategies as st
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.samples import Exemplar, Timestamp
+from prometheus_client.utils import floatToGoString
 
 from promweb.core.children import PENDING_LIMIT
 from promweb.core.exposition import render
@@ -22,6 +24,7 @@ from promweb.core.families import (
     HistogramFamily,
     SummaryFamily,
 )
+from promweb.core.rendering import texts_of_counts
 
 ACCEPTS = [
     "",
@@ -112,6 +115,16 @@ def test_any_buckets(buckets: list[float]) -> None:
     for amount in (0.0, 0.25, *range(PENDING_LIMIT)):
         family.child(("a",)).observe(amount)
     assert_same(registry)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2**53) | numbers, min_size=1, max_size=9))
+@example([999, 1, 0, 0, 999_000, 0, 1])
+@example([-1.0, 0.0])
+def test_any_counts(buckets: list[float]) -> None:
+    """Those of workers' files are read from the files, and may be anything."""
+    counts = [*accumulate(buckets, initial=0.0)][1:]  # as prometheus_client adds them up
+    assert texts_of_counts(buckets) == [floatToGoString(count) for count in counts]
 
 
 @pytest.mark.parametrize("family_class", FAMILIES)

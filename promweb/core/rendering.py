@@ -257,9 +257,20 @@ def text_of(value: float) -> str:
     return floatToGoString(value)  # type: ignore[no-any-return,no-untyped-call]
 
 
-def texts_of_counts(buckets: list[int]) -> list[str]:
-    """Return the texts of cumulative counts."""
-    return [_counts[count] for count in accumulate(buckets)]
+def texts_of_counts(buckets: Sequence[float]) -> list[str]:
+    """Return the texts of cumulative counts, of which many are like the one before."""
+    texts = []
+    last: float | None = None
+    text = ""
+    for count in accumulate(buckets):
+        if count != last:
+            last, text = count, _COUNTS.get(count) or text_of(count)
+        texts.append(text)
+    return texts
+
+
+_COUNTS: dict[float, str] = {count: text_of(count) for count in range(1000)}
+"""The texts of small counts, which most buckets of most label sets have."""
 
 
 def created_series_enabled() -> bool:
@@ -269,19 +280,6 @@ def created_series_enabled() -> bool:
     """
     probe = Counter("promweb_probe", "Never registered.", registry=None)
     return len(next(iter(probe.collect())).samples) > 1
-
-
-class _Counts(dict[int, str]):
-    """The texts of small whole numbers; larger ones are not kept."""
-
-    def __missing__(self, count: int) -> str:
-        text = text_of(count)
-        if count < 1000:
-            self[count] = text
-        return text
-
-
-_counts = _Counts()
 
 
 class _Only:
