@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Histogram
 
+from promweb.core.conventions import DURATION_BUCKETS
+from promweb.core.vocabulary import OTEL
 from promweb.monitoring.rules import windows
 from promweb.monitoring.service import duration_text, read_duration
 
@@ -23,6 +27,7 @@ from .prometheus import program
 VARIANTS = {
     "defaults": (),
     "no prefix": ("--no-prefix", "--group-by", "endpoint"),
+    "otel": ("--naming", "otel"),
     "summary": ("--summary", "--no-websockets"),
     "everything": (
         *("--prefix", "shop", "--group-by", "url_rule", "--selector", 'job="shop",env=~"a|b"'),
@@ -121,6 +126,11 @@ def test_the_options_choose_names_labels_and_rows() -> None:
         *("Overview", "Requests", "Errors", "Duration", "In progress"),
         *("Sizes and time to the first byte", "Websockets", "Processes", "promweb and scrapes"),
     ]
+    otel = "--naming", "otel"
+    assert titles(*otel)[5] == "Sizes"
+    # What an application may be given besides, because it is so in any case.
+    assert dashboard(*otel, "--no-prefix", "--group-by", "url_rule") == dashboard(*otel)
+    assert dashboard(*otel)["uid"] == "promweb-http_server"
     assert "Websockets" not in titles("--no-websockets")
     assert "Workers" in titles("--multiprocess")
     for panel in panels(dashboard("--summary")):
@@ -264,6 +274,16 @@ CASES: dict[str, tuple[dict[str, str], str, list[str]]] = {
         [f"LatencyBudgetBurn {window}" for window in ("1h", "6h", "1d", "3d")],
     ),
     "fast requests": ({COUNT: "0+100x600", bucket("0.5"): "0+100x600"}, "10h", []),
+    "failures are not slow": (
+        {
+            COUNT: "0+100x600",
+            bucket("0.5"): "0+100x600",
+            requests("500"): "0+100x600",
+            COUNT.replace("200", "500"): "0+100x600",
+        },
+        "10h",
+        [f"ErrorBudgetBurn {window}" for window in ("1h", "6h", "1d", "3d")],
+    ),
     "nobody exposes metrics": ({INFO: "1x10 stale", UP: "1x600"}, "1h", ["MetricsAbsent "]),
     "a target that answers no more": (
         {INFO: "1x10 stale", INFO.replace('"a"', '"b"'): "1x600", UP: "1x10 0x600"},
@@ -292,22 +312,104 @@ CASES: dict[str, tuple[dict[str, str], str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_alerts_fire_when_they_should_and_not_otherwise(case: str, tmp_path: Path) -> None:
+OTEL_NAMES = {
+    "flask_exporter_info": f"{OTEL.duration}_count",  # has each instance, like all its series
+    "flask_http_request_total": f"{OTEL.duration}_count",
+    "flask_http_request_duration_seconds": OTEL.duration,
+    "flask_http_requests_in_progress": OTEL.in_progress,
+    "flask_websocket": "websocket",
+    "method=": f"{OTEL.method}=",
+    "status=": f"{OTEL.status}=",
+    "path=": f"{OTEL.group}=",
+}
+# One for each alert whose names depend on the naming.
+OTEL_CASES = (
+    "a burst of errors",
+    "slow requests",
+    "failures are not slow",
+    "nobody exposes metrics",
+    "a target that answers no more",
+    "full",
+    "stalled",
+    "websockets that break",
+)
+
+
+def as_otel(series: str) -> str:
+    """Return what a service with OpenTelemetry's names exposes in place of a series."""
+    for name, other in OTEL_NAMES.items():
+        series = series.replace(name, other)
+    return series
+
+
+@pytest.mark.parametrize(
+    ("naming", "case"),
+    [*(("promweb", case) for case in CASES), *(("otel", case) for case in OTEL_CASES)],
+)
+def test_alerts_fire_when_they_should_and_not_otherwise(
+    naming: str, case: str, tmp_path: Path
+) -> None:
     series, when, expected = CASES[case]
+    series, prefix = {**ALIVE, **series}, "Flask"
+    if naming == "otel":
+        series, prefix = {as_otel(name): values for name, values in series.items()}, "HttpServer"
     wanted = []
     for alert in expected:
         name, _, window = alert.partition(" ")
-        labels = [f'alertname="Flask{name}"', *([f'long_window="{window}"'] if window else [])]
+        labels = [f'alertname="{prefix}{name}"', *([f'long_window="{window}"'] if window else [])]
         wanted.append({"labels": f"{{{','.join(labels)}}}", "value": 1})
     query = 'count by (alertname, long_window) (ALERTS{alertstate="firing"})'
     check_rules(
         tmp_path,
-        {**ALIVE, **series},
+        series,
+        "--naming",
+        naming,
         # Days in small steps take promtool long, and no alert of those cases waits.
         evaluation_interval="20m" if when == "80h" else "5m",
         promql_expr_test=[{"expr": query, "eval_time": when, "exp_samples": wanted}],
     )
+
+
+def test_what_opentelemetrys_names_have_only_in_labels_is_found_there(tmp_path: Path) -> None:
+    def series(**labels: str) -> str:
+        matchers = (f'{name}="{value}"' for name, value in {"job": "shop", **labels}.items())
+        return f"{OTEL.duration}_count{{{','.join(matchers)}}}"
+
+    records = {
+        # One second has an exception of each class; a status and a full family say nothing of one.
+        "job:http_server_request_exceptions:rate5m": ['{job="shop"} 2'],
+        "job_http_route:http_server_request:rate5m": [
+            '{job="shop",http_route="<unmatched>"} 24',
+            '{job="shop",http_route="/pay"} 7',
+        ],
+    }
+    check_rules(
+        tmp_path,
+        {
+            series(http_route="/pay", error_type="ValueError"): "0+60x60",
+            series(http_route="/pay", error_type="shop.f.<locals>.Oops"): "0+60x60",
+            series(http_route="/pay", error_type="503"): "0+300x60",
+            series(error_type="<overflow>"): "0+600x60",
+            series(): "0+840x60",
+        },
+        "--naming",
+        "otel",
+        promql_expr_test=[
+            {
+                "expr": name,
+                "eval_time": "1h",
+                "exp_samples": [
+                    {"labels": f"{name}{labels}", "value": float(value)}
+                    for labels, _, value in (sample.partition(" ") for sample in samples)
+                ],
+            }
+            for name, samples in records.items()
+        ],
+    )
+
+
+def test_both_namings_have_the_buckets_that_the_threshold_is_checked_with() -> None:
+    assert (*DURATION_BUCKETS, math.inf) == Histogram.DEFAULT_BUCKETS
 
 
 def test_an_alert_reads_well(tmp_path: Path) -> None:
@@ -350,10 +452,14 @@ def test_an_alert_reads_well(tmp_path: Path) -> None:
 
 
 def check_rules(
-    directory: Path, series: dict[str, str], evaluation_interval: str = "5m", **tests: Any
+    directory: Path,
+    series: dict[str, str],
+    *arguments: str,
+    evaluation_interval: str = "5m",
+    **tests: Any,
 ) -> None:
     """Have promtool evaluate the rules over series that are given for each minute."""
-    (directory / "rules.yml").write_text(printed("rules", "--concurrency", "8"))
+    (directory / "rules.yml").write_text(printed("rules", *arguments, "--concurrency", "8"))
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     test = {"interval": "1m", "input_series": inputs, **tests}
     content = {
@@ -387,6 +493,11 @@ WRONG = {
     ("--buckets", "0.1;0.5"): "write numbers with commas between",
     ("--buckets", "0.1,1"): "0.5 is the bound of no bucket",
     ("--summary", "--latency-slo", "99"): "a summary has no buckets",
+    ("--naming", "opentelemetry"): "'opentelemetry' is not one of 'promweb', 'otel'",
+    ("--naming", "otel", "--prefix", "shop"): "the names of the conventions have no prefix",
+    ("--naming", "otel", "--group-by", "endpoint"): "the group is the label http_route",
+    ("--naming", "otel", "--summary"): "the duration is a histogram by the conventions",
+    ("--buckets", "1,0.5"): "Buckets not in sorted order",
 }
 WRONG_RULES = {
     ("--window", "a month"): "'a month' is no duration",
@@ -407,7 +518,7 @@ WRONG_RULES = {
 def test_wrong_use_says_what_to_write(command: str, arguments: tuple[str, ...], says: str) -> None:
     done = run(command, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "Invalid value for" in done.stderr
+    assert re.search("Error: (Invalid value for|No application can be given this)", done.stderr)
     assert says in done.stderr.replace("\n", " ")
 
 

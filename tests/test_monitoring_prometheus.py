@@ -32,10 +32,12 @@ SCRAPE = ("--scrape-interval", "1s", "--window", "1d")
 """The shortest windows that this interval allows: a burst fires within seconds."""
 
 SHOP = ("--prefix", "shop", "--group-by", "url_rule", "--selector", 'job=~"shop-.+"')
+OTEL = ("--naming", "otel", "--selector", 'job=~"shop-.+"')
 PLAIN = ("--no-prefix", "--summary", "--no-websockets", "--selector", 'job="plain"')
 
 # Which label values Grafana puts in for its variables.
-JOBS = {"shop": ["shop-flask", "shop-quart"], "plain": ["plain"]}
+SHOPS = ["shop-flask", "shop-quart"]
+JOBS = {"shop": SHOPS, "otel": SHOPS, "plain": ["plain"]}
 
 
 FAILING = next(request for request in demo.REQUESTS if request.status == 500)
@@ -62,6 +64,15 @@ def add_everything(app: Any, metrics_class: Any, registry: CollectorRegistry) ->
         group_by="url_rule",
         default_labels={"service": "shop"},
         response_start=True,
+        registry=registry,
+    )
+    metrics_class(
+        app,
+        path=None,
+        naming="otel",
+        in_progress=True,
+        request_size=True,
+        response_size=True,
         registry=registry,
     )
     add_trouble(app, metrics_class, registry)
@@ -144,8 +155,8 @@ class Scene:
             for name, (serve, make) in SERVICES.items()
             if name in names
         }
-        (directory / "shop-rules.yml").write_text(printed("rules", *SHOP, *SCRAPE))
-        (directory / "plain-rules.yml").write_text(printed("rules", *PLAIN, *SCRAPE))
+        for name, options in (("shop", SHOP), ("otel", OTEL), ("plain", PLAIN)):
+            (directory / f"{name}-rules.yml").write_text(printed("rules", *options, *SCRAPE))
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(directory / "*-rules.yml")],
@@ -225,7 +236,7 @@ def as_grafana(expr: str, service: str) -> str:
     variables = {
         "job": escaped(JOBS[service]),
         "instance": ".*",  # the value for All
-        "group": escaped(groups) if service == "shop" else ".*",
+        "group": ".*" if service == "plain" else escaped(groups),
         "__rate_interval": f"{max(STEP + SCRAPED_EVERY, 4 * SCRAPED_EVERY)}s",
         "__range": f"{RANGE}s",
     }
@@ -260,7 +271,8 @@ def ask_variable(scene: Scene, variable: dict[str, Any], service: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("service", "arguments"), [("shop", (*SHOP, "--multiprocess")), ("plain", PLAIN)]
+    ("service", "arguments"),
+    [("shop", (*SHOP, "--multiprocess")), ("otel", (*OTEL, "--multiprocess")), ("plain", PLAIN)],
 )
 def test_every_query_of_the_dashboard_finds_data(
     scene: Scene, service: str, arguments: tuple[str, ...]
@@ -276,6 +288,18 @@ def test_every_query_of_the_dashboard_finds_data(
         if variable["type"] == "query":
             asks[variable["name"]] = partial(ask_variable, scene, variable, service)
     assert all_have_data(scene, asks) == []
+
+
+@pytest.mark.parametrize(("service", "arguments"), [("shop", SHOP), ("otel", OTEL)])
+def test_instances_are_counted_once(scene: Scene, service: str, arguments: tuple[str, ...]) -> None:
+    (panel,) = (one for one in panels(dashboard(*arguments)) if one["title"] == "Instances")
+    query = as_grafana(panel["targets"][0]["expr"], service)
+
+    def counts() -> list[str]:
+        scene.send_everything()
+        return [one["value"][1] for one in scene.server.vector(query)]
+
+    assert eventually(lambda: counts() == ["2"], PATIENCE), counts()
 
 
 # Rules.
@@ -294,7 +318,7 @@ def parts(rule: dict[str, Any]) -> Iterator[str]:
             yield re.sub(r" offset \w+|^absent\((.*)\)$", r"\1", bare)
 
 
-@pytest.mark.parametrize("arguments", [SHOP, PLAIN])
+@pytest.mark.parametrize("arguments", [SHOP, OTEL, PLAIN])
 def test_every_query_of_the_rules_finds_data(scene: Scene, arguments: tuple[str, ...]) -> None:
     def ask(part: str) -> bool:
         return has_data(scene.server.get("query", query=part))
@@ -314,7 +338,8 @@ def test_prometheus_evaluates_every_rule(scene: Scene) -> None:
 
 
 def test_alerts_about_promweb_fire(scene: Scene) -> None:
-    names = {"ShopLabelErrors", "ShopSeriesFolded", "LabelErrors", "SeriesFolded"}
+    kinds = ("LabelErrors", "SeriesFolded")
+    names = {f"{service}{kind}" for service in ("Shop", "HttpServer", "") for kind in kinds}
 
     def firing() -> set[str]:
         scene.send_everything()
@@ -348,7 +373,9 @@ def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> 
             scene.send("shop-flask", errors=False)
             for _ in range(20):
                 assert demo.ask(scene.ports["shop-quart"], FAILING) == 500
-            return ("ShopErrorBudgetBurn", "shop-quart", "page", "2m") in alerts(scene.server)
+            names = ("ShopErrorBudgetBurn", "HttpServerErrorBudgetBurn")
+            wanted = {(name, "shop-quart", "page", "2m") for name in names}
+            return wanted <= alerts(scene.server)
 
         assert eventually(fires, PATIENCE), alerts(scene.server)
         assert not [

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from math import isfinite
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 from prometheus_client import Histogram
 
 from ..core.grouping import Grouping
+from ..core.names import NO_PREFIX, Naming, check_defaults
+from ..core.vocabulary import OTEL, PROMWEB
 from ..monitoring.service import Latency, Objective, Service, read_duration
 
 __all__ = ["duration", "service_options"]
@@ -28,6 +30,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_service(
+        naming: Naming,
         prefix: str,
         no_prefix: bool,
         group_by: str,
@@ -54,9 +57,24 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
                     "a summary has no buckets, so it does not know how many requests were slow",
                     param_hint=f"--{option.replace('_', '-')}",
                 )
+        try:
+            check_defaults(
+                naming,
+                prefix=NO_PREFIX if no_prefix else prefix,
+                group_by=group_by,
+                buckets=buckets,
+                histogram=not summary,
+                default_labels={},
+                response_start=False,
+                status_classes=False,
+            )
+        except ValueError as error:
+            raise click.UsageError(f"No application can be given this. {error}") from error
+        words = OTEL if naming == "otel" else PROMWEB
         service = Service(
-            prefix="" if no_prefix else f"{prefix}_",
-            group=group_by,
+            words=words,
+            prefix="" if no_prefix or words is OTEL else f"{prefix}_",
+            group=words.group or group_by,
             matchers=selector,
             errors=Objective(slo),
             latency=latency,
@@ -92,7 +110,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> Decimal:
 
 
 def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
-    if value is None:
+    if value is None:  # OpenTelemetry's conventions have the same
         return tuple(Histogram.DEFAULT_BUCKETS)
     try:
         return tuple(map(float, value.split(",")))
@@ -153,6 +171,14 @@ def _is_given(option: str) -> bool:
 
 
 _OPTIONS = (
+    click.option(
+        "--naming",
+        type=click.Choice(get_args(Naming)),
+        default="promweb",
+        show_default=True,
+        help="Whose names the metrics have: the application's naming. otel has no prefix, and is "
+        "always grouped by http_route.",
+    ),
     click.option(
         "--prefix",
         default="flask",

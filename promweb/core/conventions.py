@@ -40,7 +40,7 @@ LABELS = (
     "error_type",
 )
 
-OTHER = "_OTHER"
+OTHER = OTEL.other
 """The method of every method that HTTP does not define, and what stands for unknown schemes."""
 
 _SCHEMES = frozenset(("http", "https"))
@@ -98,16 +98,12 @@ class ConventionMetrics:
         self.request_size: HistogramFamily | None = None
         if request_size:
             self.request_size = histogram(
-                "http_server_request_body_size_bytes",
-                "Size of HTTP server request bodies.",
-                SIZE_BUCKETS,
+                OTEL.request_size, "Size of HTTP server request bodies.", SIZE_BUCKETS
             )
         self.response_size: HistogramFamily | None = None
         if response_size:
             self.response_size = histogram(
-                "http_server_response_body_size_bytes",
-                "Size of HTTP server response bodies.",
-                SIZE_BUCKETS,
+                OTEL.response_size, "Size of HTTP server response bodies.", SIZE_BUCKETS
             )
         self.in_progress: GaugeFamily | None = None
         if in_progress:

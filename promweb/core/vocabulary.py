@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .grouping import UNMATCHED
+from .site import OTHER
 
 __all__ = ["OTEL", "PROMWEB", "VOCABULARIES", "Vocabulary"]
 
@@ -22,6 +23,11 @@ class Vocabulary(NamedTuple):
     requests: str | None
     """The counter of requests, which has no group."""
     exceptions: str | None
+    request_size: str
+    response_size: str
+    response_start: str | None
+    info: str | None
+    """What every instance has from its start."""
     method: str
     status: str
     group: str | None
@@ -30,6 +36,8 @@ class Vocabulary(NamedTuple):
     """The label with the class of an exception that nobody handled, or with a status."""
     unmatched: str
     """What an empty group stands for."""
+    other: str
+    """The method of every method that HTTP does not define."""
 
 
 PROMWEB = Vocabulary(
@@ -38,11 +46,16 @@ PROMWEB = Vocabulary(
     in_progress="http_requests_in_progress",
     requests="http_request_total",
     exceptions="http_request_exceptions_total",
+    request_size="http_request_size_bytes",
+    response_size="http_response_size_bytes",
+    response_start="http_response_start_seconds",
+    info="exporter_info",
     method="method",
     status="status",
     group=None,
     error=None,
     unmatched="",
+    other=OTHER,
 )
 
 OTEL = Vocabulary(
@@ -51,11 +64,16 @@ OTEL = Vocabulary(
     in_progress="http_server_active_requests",
     requests=None,
     exceptions=None,
+    request_size="http_server_request_body_size_bytes",
+    response_size="http_server_response_body_size_bytes",
+    response_start=None,
+    info=None,
     method="http_request_method",
     status="http_response_status_code",
     group="http_route",
     error="error_type",
     unmatched=UNMATCHED,
+    other="_OTHER",
 )
 
 VOCABULARIES = (PROMWEB, OTEL)

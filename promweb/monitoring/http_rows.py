@@ -11,25 +11,25 @@ __all__ = ["durations", "errors", "in_progress", "overview", "requests", "sizes"
 
 _RANGE = "[$__range]"
 _WHOLE_RANGE = "[$__range] @ end()"
-_DURATION = "http_request_duration_seconds"
 _COLOURS = {"1xx": "purple", "2xx": "green", "3xx": "blue", "4xx": "yellow", "5xx": "red"}
 
 
 def overview(queries: Queries) -> Row:
     service = queries.service
+    duration = service.words.duration
     if service.latency:
         speed = stat(
             "Duration, p95",
             "95 % of the requests took at most this long, to the last byte.",
             "s",
-            queries.quantile(0.95, _DURATION, RATE),
+            queries.quantile(0.95, duration, RATE),
         )
     else:
         speed = stat(
             "Mean duration",
             "Mean time from the call of the application to the last byte.",
             "s",
-            queries.mean(_DURATION, RATE),
+            queries.mean(duration, RATE),
         )
     return Row(
         "Overview",
@@ -68,17 +68,17 @@ def overview(queries: Queries) -> Row:
 
 
 def requests(queries: Queries) -> Row:
-    group = queries.service.group
+    group, words = queries.service.group, queries.words
     busiest = among(queries.requests(RATE, group), group, queries.requests(_WHOLE_RANGE, group))
     columns = {
         "Requests/s": ("reqps", queries.requests(_RANGE, group)),
         "Errors": ("percentunit", queries.error_share(_RANGE, group)),
     }
     if queries.service.latency:
-        for name, expr in queries.quantiles(_DURATION, _RANGE, group).items():
+        for name, expr in queries.quantiles(words.duration, _RANGE, group).items():
             columns[name] = ("s", expr)
     else:
-        columns["Mean duration"] = ("s", queries.mean(_DURATION, _RANGE, group))
+        columns["Mean duration"] = ("s", queries.mean(words.duration, _RANGE, group))
     return Row(
         "Requests",
         [
@@ -99,9 +99,9 @@ def requests(queries: Queries) -> Row:
             ),
             timeseries(
                 "Requests by method",
-                "Requests per second. Methods that HTTP does not define are `<other>`.",
+                f"Requests per second. Methods that HTTP does not define are `{words.other}`.",
                 "reqps",
-                {"{{method}}": queries.requests(RATE, "method")},
+                {legend(words.method): queries.requests(RATE, words.method)},
                 stacked=True,
             ),
             table(
@@ -115,7 +115,9 @@ def requests(queries: Queries) -> Row:
 
 
 def errors(queries: Queries) -> Row:
-    service, group = queries.service, queries.service.group
+    service, group, words = queries.service, queries.service.group, queries.words
+    kinds = [label for label in (words.method, words.status, words.error) if label]
+    of_all = f" Of every {group}: this family has no such label." if words.exceptions else ""
     failing = among(queries.failures(RATE, group), group, queries.failures(_WHOLE_RANGE, group))
     return Row(
         "Errors",
@@ -138,9 +140,9 @@ def errors(queries: Queries) -> Row:
             timeseries(
                 "Exceptions",
                 "Exceptions per second that no error handler answered. With a status other than "
-                f"5xx a streamed body broke off. Of every {group}: this family has no such label.",
+                f"5xx a streamed body broke off.{of_all}",
                 "reqps",
-                {"{{method}} {{status}}": queries.exceptions(RATE, "method", "status")},
+                {legend(*kinds): queries.exceptions(RATE, *kinds)},
                 width=24,
             ),
         ],
@@ -148,12 +150,12 @@ def errors(queries: Queries) -> Row:
 
 
 def durations(queries: Queries) -> Row:
-    service, group = queries.service, queries.service.group
+    service, group, duration = queries.service, queries.service.group, queries.words.duration
     if service.latency is None:
         by_group = among(
-            queries.mean(_DURATION, RATE, group),
+            queries.mean(duration, RATE, group),
             group,
-            queries.mean(_DURATION, _WHOLE_RANGE, group),
+            queries.mean(duration, _WHOLE_RANGE, group),
         )
         return Row(
             "Duration",
@@ -163,7 +165,7 @@ def durations(queries: Queries) -> Row:
                     "Mean time to the last byte. A summary has no quantiles; leave out "
                     "default_latency_as_histogram=False for them.",
                     "s",
-                    {"mean": queries.mean(_DURATION, RATE)},
+                    {"mean": queries.mean(duration, RATE)},
                     width=12,
                 ),
                 timeseries(
@@ -176,9 +178,9 @@ def durations(queries: Queries) -> Row:
             ],
         )
     slowest = among(
-        queries.quantile(0.95, _DURATION, RATE, group),
+        queries.quantile(0.95, duration, RATE, group),
         group,
-        queries.quantile(0.95, _DURATION, _WHOLE_RANGE, group),
+        queries.quantile(0.95, duration, _WHOLE_RANGE, group),
     )
     return Row(
         "Duration",
@@ -187,13 +189,13 @@ def durations(queries: Queries) -> Row:
                 "Durations",
                 "How many requests took how long, to the last byte.",
                 "s",
-                queries.buckets(_DURATION, RATE),
+                queries.buckets(duration, RATE),
             ),
             timeseries(
                 "Duration",
                 "Time to the last byte, streams included.",
                 "s",
-                queries.quantiles(_DURATION, RATE),
+                queries.quantiles(duration, RATE),
                 width=12,
             ),
             timeseries(
@@ -216,7 +218,7 @@ def durations(queries: Queries) -> Row:
 
 
 def in_progress(queries: Queries) -> Row:
-    needs = "The application must be given in_progress=True."
+    needs, method = "The application must be given in_progress=True.", queries.words.method
     return Row(
         "In progress",
         [
@@ -224,7 +226,7 @@ def in_progress(queries: Queries) -> Row:
                 "Requests in progress",
                 f"By method, as each scrape found them. {needs}",
                 "short",
-                {"{{method}}": queries.in_progress("method")},
+                {legend(method): queries.in_progress(method)},
                 stacked=True,
                 width=12,
             ),
@@ -240,50 +242,48 @@ def in_progress(queries: Queries) -> Row:
 
 
 def sizes(queries: Queries) -> Row:
-    traffic = {
-        "sent": queries.rate("http_response_size_bytes_sum", RATE),
-        "received": queries.rate("http_request_size_bytes_sum", RATE),
-    }
-    return Row(
-        "Sizes and time to the first byte",
-        [
-            timeseries(
-                "Size of requests",
-                "Size of request bodies. The application must be given request_size=True.",
-                "bytes",
-                queries.quantiles("http_request_size_bytes", RATE),
-            ),
-            timeseries(
-                "Size of responses",
-                "Size of response bodies. The application must be given response_size=True.",
-                "bytes",
-                queries.quantiles("http_response_size_bytes", RATE),
-            ),
-            timeseries(
-                "Traffic",
-                "Bytes of bodies per second. The application must be given request_size=True and "
-                "response_size=True.",
-                "Bps",
-                traffic,
-            ),
-            heatmap(
-                "Times to the first byte",
-                "How many requests had their first byte when. The application must be given "
-                "response_start=True.",
-                "s",
-                queries.buckets("http_response_start_seconds", RATE),
-            ),
-            timeseries(
-                "Time to the first byte",
-                "Unlike the duration it does not grow with the length of a stream. The "
-                "application must be given response_start=True.",
-                "s",
-                queries.quantiles("http_response_start_seconds", RATE),
-                width=12,
-            ),
-        ],
-        collapsed=True,
+    words = queries.words
+    panels = [
+        timeseries(
+            f"Size of {what}s",
+            f"Size of {what} bodies. The application must be given {what}_size=True.",
+            "bytes",
+            queries.quantiles(family, RATE),
+        )
+        for what, family in (("request", words.request_size), ("response", words.response_size))
+    ]
+    panels.append(
+        timeseries(
+            "Traffic",
+            "Bytes of bodies per second. The application must be given request_size=True and "
+            "response_size=True.",
+            "Bps",
+            {
+                "sent": queries.rate(f"{words.response_size}_sum", RATE),
+                "received": queries.rate(f"{words.request_size}_sum", RATE),
+            },
+        )
     )
+    if words.response_start is None:
+        return Row("Sizes", panels, collapsed=True)
+    panels += [
+        heatmap(
+            "Times to the first byte",
+            "How many requests had their first byte when. The application must be given "
+            "response_start=True.",
+            "s",
+            queries.buckets(words.response_start, RATE),
+        ),
+        timeseries(
+            "Time to the first byte",
+            "Unlike the duration it does not grow with the length of a stream. The "
+            "application must be given response_start=True.",
+            "s",
+            queries.quantiles(words.response_start, RATE),
+            width=12,
+        ),
+    ]
+    return Row("Sizes and time to the first byte", panels, collapsed=True)
 
 
 def _burn(title: str, share: str, objective: Objective) -> Panel:

@@ -93,51 +93,52 @@ def processes(queries: Queries, multiprocess: bool) -> Row:
 
 
 def health(queries: Queries) -> Row:
-    return Row(
-        "promweb and scrapes",
-        [
-            table(
-                "Labels that could not be computed",
-                "Label callables that raised, since the processes began. Their value is "
-                "`<error>`, and the log has the traceback. Empty where there was none.",
-                {"Times": ("short", queries.label_errors("metric", "label"))},
-                sort="Times",
-                width=8,
-            ),
-            table(
-                "Full metrics",
-                "Recordings summed up under `<overflow>`, since the processes began. Group by "
-                "something with fewer values, or raise max_series. Empty where there was none.",
-                {"Times": ("short", queries.folded("metric"))},
-                sort="Times",
-                width=8,
-            ),
-            table(
-                "Versions of promweb",
-                "Instances by version.",
-                {"Instances": ("short", queries.versions())},
-                sort="Instances",
-                width=8,
-            ),
-            timeseries(
-                "Reachable",
-                "1 where Prometheus could scrape the target, 0 where it could not.",
-                "short",
-                {"{{instance}}": queries.scraped("up")},
-                maximum=1,
-            ),
-            timeseries(
-                "Duration of scrapes",
-                "As Prometheus measured it.",
-                "s",
-                {"{{instance}}": queries.scraped("scrape_duration_seconds")},
-            ),
-            timeseries(
-                "Samples per scrape",
-                "What one scrape brings: a line that climbs is a label with too many values.",
-                "short",
-                {"{{instance}}": queries.scraped("scrape_samples_scraped")},
-            ),
-        ],
-        collapsed=True,
-    )
+    tables = [
+        table(
+            "Labels that could not be computed",
+            "Label callables that raised, since the processes began. Their value is "
+            "`<error>`, and the log has the traceback. Empty where there was none.",
+            {"Times": ("short", queries.label_errors("metric", "label"))},
+            sort="Times",
+            width=8,
+        ),
+        table(
+            "Full metrics",
+            "Recordings summed up under `<overflow>`, since the processes began. Group by "
+            "something with fewer values, or raise max_series. Empty where there was none.",
+            {"Times": ("short", queries.folded("metric"))},
+            sort="Times",
+            width=8,
+        ),
+    ]
+    if queries.words.info:
+        versions = table(
+            "Versions of promweb",
+            "Instances by version.",
+            {"Instances": ("short", queries.versions())},
+            sort="Instances",
+            width=8,
+        )
+        tables.append(versions)
+    scrapes = [
+        timeseries(
+            "Reachable",
+            "1 where Prometheus could scrape the target, 0 where it could not.",
+            "short",
+            {"{{instance}}": queries.scraped("up")},
+            maximum=1,
+        ),
+        timeseries(
+            "Duration of scrapes",
+            "As Prometheus measured it.",
+            "s",
+            {"{{instance}}": queries.scraped("scrape_duration_seconds")},
+        ),
+        timeseries(
+            "Samples per scrape",
+            "What one scrape brings: a line that climbs is a label with too many values.",
+            "short",
+            {"{{instance}}": queries.scraped("scrape_samples_scraped")},
+        ),
+    ]
+    return Row("promweb and scrapes", [*tables, *scrapes], collapsed=True)

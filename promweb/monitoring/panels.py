@@ -180,9 +180,9 @@ def limit(value: float) -> Json:
     return _steps(("green", None), ("red", value))
 
 
-def legend(label: str) -> str:
-    """Return what names a series by the value of a label."""
-    return f"{{{{{label}}}}}"
+def legend(*labels: str) -> str:
+    """Return what names a series by the values of labels."""
+    return " ".join(f"{{{{{label}}}}}" for label in labels)
 
 
 def _panel(

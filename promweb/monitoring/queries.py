@@ -10,9 +10,6 @@ from .service import Objective, Service
 
 __all__ = ["Queries", "among", "burn"]
 
-FAILED, ANSWERED = 'status=~"5.."', 'status!~"5.."'
-"""Responses that break the promise, and all others: with 499 the client left."""
-
 BROKEN_CLOSE = 'close_code=~"1011|5.."'
 """Connections that the server broke off (RFC 6455) or whose handshake it could not answer."""
 
@@ -25,6 +22,9 @@ class Queries:
 
     def __init__(self, service: Service, matchers: str = "", group: str = "") -> None:
         self.service = service
+        self.words = words = service.words
+        # Responses that break the promise, and all others: with 499 the client left.
+        self._failed, self._answered = f'{words.status}=~"5.."', f'{words.status}!~"5.."'
         self._matchers = (service.matchers, matchers)
         self._group_matcher = group
 
@@ -34,27 +34,36 @@ class Queries:
         """Return requests per second.
 
         The counter has no group label. The count of durations is the same number, has it, and
-        is many more series; it is used where the group matters.
+        is many more series; it is used where the group matters, or where there is no counter.
         """
-        if self._group_matcher or self.service.group in by:
-            return self.rate("http_request_duration_seconds_count", over, *by, where=where)
-        return _sum(f"rate({self._select('http_request_total', where)}{over})", by)
+        counter = self.words.requests
+        if counter is None or self._group_matcher or self.service.group in by:
+            return self.rate(f"{self.words.duration}_count", over, *by, where=where)
+        return self._sum(f"rate({self._select(counter, where)}{over})", by)
 
     def requests_by_class(self, over: str) -> str:
         """Return requests per second by the label `class`: 2xx, 4xx and so on."""
-        rates = self.requests(over, "status")
-        return f'sum by (class) (label_replace({rates}, "class", "${{1}}xx", "status", "(.).*"))'
+        status = self.words.status
+        rates = self.requests(over, status)
+        return f'sum by (class) (label_replace({rates}, "class", "${{1}}xx", "{status}", "(.).*"))'
 
     def error_share(self, over: str, *by: str) -> str:
         """Return the share of requests that failed; 0 where none did."""
-        return _share(self.requests(over, *by, where=FAILED), self.requests(over, *by))
+        return _share(self.requests(over, *by, where=self._failed), self.requests(over, *by))
 
     def failures(self, over: str, *by: str) -> str:
-        return self.requests(over, *by, where=FAILED)
+        return self.requests(over, *by, where=self._failed)
 
     def exceptions(self, over: str, *by: str) -> str:
-        """Return exceptions per second that no error handler answered."""
-        return _sum(f"rate({self._select('http_request_exceptions_total')}{over})", by)
+        """Return exceptions per second that no error handler answered.
+
+        Where no family counts them, these are the requests whose error is a class: what was
+        answered has its status there, if that is an error, and a full family `<overflow>`.
+        """
+        counter = self.words.exceptions
+        if counter is None:
+            return self.requests(over, *by, where=f'{self.words.error}=~"[^0-9<].*"')
+        return self._sum(f"rate({self._select(counter)}{over})", by)
 
     def slow_share(self, over: str, *by: str) -> str:
         """Return the share of requests that took longer than promised.
@@ -63,23 +72,19 @@ class Queries:
         """
         latency = self.service.latency
         assert latency is not None, "a summary has no buckets"
-        fast = self.rate(
-            "http_request_duration_seconds_bucket",
-            over,
-            *by,
-            where=f'le="{latency.le}",{ANSWERED}',
-        )
-        everything = self.rate("http_request_duration_seconds_count", over, *by, where=ANSWERED)
+        duration, answered = self.words.duration, self._answered
+        fast = self.rate(f"{duration}_bucket", over, *by, where=f'le="{latency.le}",{answered}')
+        everything = self.rate(f"{duration}_count", over, *by, where=answered)
         return f"1 -\n{fast}\n/\n{everything}"
 
     def in_progress(self, *by: str) -> str:
-        return _sum(self._select("http_requests_in_progress"), by)
+        return self._sum(self._select(self.words.in_progress), by)
 
     # Histograms and summaries that have the group: durations, sizes, response start.
 
     def rate(self, name: str, over: str, *by: str, where: str = "") -> str:
         """Return the rate of a counter that has the group label."""
-        return _sum(f"rate({self._select_grouped(name, where)}{over})", by)
+        return self._sum(f"rate({self._select_grouped(name, where)}{over})", by)
 
     def quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
         rates = self.rate(f"{family}_bucket", over, *by, "le")
@@ -101,7 +106,7 @@ class Queries:
     # Websockets.
 
     def connections(self, *by: str) -> str:
-        return _sum(self._select_grouped("websocket_connections_in_progress"), by)
+        return self._sum(self._select_grouped("websocket_connections_in_progress"), by)
 
     def messages(self, over: str, *by: str) -> str:
         return self.rate("websocket_messages_total", over, *by)
@@ -117,21 +122,22 @@ class Queries:
     # What prometheus_client says of processes, promweb of itself, and Prometheus of scrapes.
 
     def process(self, name: str, *by: str) -> str:
-        return _sum(self._foreign(f"process_{name}"), by)
+        return self._sum(self._foreign(f"process_{name}"), by)
 
     def process_rate(self, name: str, over: str, *by: str) -> str:
-        return _sum(f"rate({self._foreign(f'process_{name}')}{over})", by)
+        return self._sum(f"rate({self._foreign(f'process_{name}')}{over})", by)
 
     def workers(self, *by: str) -> str:
         """Return the number of processes that expose themselves."""
         return f"count by ({', '.join(by)}) ({self._foreign('process_start_time_seconds')})"
 
     def info(self) -> str:
-        """Return the series that every instance has, whatever happens in it."""
-        return self._select("exporter_info")
+        """Return series that every instance has, if need be from its first request on."""
+        return self._foreign(self.service.presence)
 
     def instances(self) -> str:
-        return f"count({self.info()})"
+        each = self.info() if self.words.info else f"count by (job, instance) ({self.info()})"
+        return f"count({each})"
 
     def down(self) -> str:
         """Return how many targets cannot be scraped."""
@@ -141,10 +147,10 @@ class Queries:
         return f"count by (version) ({self.info()})"
 
     def label_errors(self, *by: str) -> str:
-        return _sum(self._foreign("promweb_label_errors_total"), by)
+        return self._sum(self._foreign("promweb_label_errors_total"), by)
 
     def folded(self, *by: str) -> str:
-        return _sum(self._foreign("promweb_series_folded_total"), by)
+        return self._sum(self._foreign("promweb_series_folded_total"), by)
 
     def happened(self, name: str, over: str, *by: str) -> str:
         """Return how often a self-metric counted, also if this was its first time.
@@ -154,8 +160,8 @@ class Queries:
         series = self._foreign(name)
         before = f"offset {over.strip('[]')}"
         return (
-            f"{_sum(f'increase({series}{over})', by)} > 0\n"
-            f"or\n{_sum(series, by)}\nunless\n{_sum(f'{series} {before}', by)}"
+            f"{self._sum(f'increase({series}{over})', by)} > 0\n"
+            f"or\n{self._sum(series, by)}\nunless\n{self._sum(f'{series} {before}', by)}"
         )
 
     def scraped(self, name: str) -> str:
@@ -164,7 +170,7 @@ class Queries:
 
     def grouped(self) -> str:
         """Return series that have every group there is."""
-        return self._select("http_request_duration_seconds_count")
+        return self._select(f"{self.words.duration}_count")
 
     # Selectors.
 
@@ -178,6 +184,16 @@ class Queries:
         matchers = ",".join(filter(None, (*self._matchers, where)))
         return f"{name}{{{matchers}}}" if matchers else name
 
+    def _sum(self, series: str, by: tuple[str, ...]) -> str:
+        if not by:
+            return f"sum({series})"
+        group, unmatched = self.service.group, self.words.unmatched
+        found = f"sum by ({', '.join(by)}) ({series})"
+        if unmatched and group in by:
+            # An empty label is none to Prometheus, and a line without a name to Grafana.
+            return f'label_replace({found}, "{group}", "{unmatched}", "{group}", "")'
+        return found
+
 
 def among(series: str, label: str, best: str) -> str:
     """Return those series whose label is among the ten best over the whole range."""
@@ -187,10 +203,6 @@ def among(series: str, label: str, best: str) -> str:
 def burn(share: str, objective: Objective) -> str:
     """Return how many times faster than allowed the budget is used up."""
     return f"(\n{share}\n)\n/ {objective.budget:f}"
-
-
-def _sum(series: str, by: tuple[str, ...]) -> str:
-    return f"sum by ({', '.join(by)}) ({series})" if by else f"sum({series})"
 
 
 def _share(part: str, whole: str) -> str:

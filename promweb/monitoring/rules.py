@@ -70,6 +70,8 @@ class _Rules:
     def __init__(self, service: Service, period: int, concurrency: int | None) -> None:
         self.service = service
         self.queries = Queries(service)
+        self.request = service.words.duration.removesuffix("_duration_seconds")
+        """What the names of recorded series call a request."""
         self.period = period
         self.pairs = windows(period)
         self.concurrency = concurrency
@@ -92,11 +94,11 @@ class _Rules:
 
     def _requests(self) -> Iterator[Json]:
         queries, group, over = self.queries, self.service.group, f"[{self.recent}]"
-        duration = "http_request_duration_seconds"
-        for by in (("job",), ("job", "status"), ("job", group)):
-            yield self._record("http_request", "rate", queries.requests(over, *by), *by)
+        duration, status = self.service.words.duration, self.service.words.status
+        for by in (("job",), ("job", status), ("job", group)):
+            yield self._record(self.request, "rate", queries.requests(over, *by), *by)
         yield self._record(
-            "http_request_exceptions", "rate", queries.exceptions(over, "job"), "job"
+            f"{self.request}_exceptions", "rate", queries.exceptions(over, "job"), "job"
         )
         if self.service.latency is None:
             for by in (("job",), ("job", group)):
@@ -113,7 +115,7 @@ class _Rules:
         if what == "slow":
             assert self.service.latency is not None
             share, bad = self.queries.slow_share, f"took more than {self.service.latency.seconds} s"
-        metric = f"http_request_{what}_per_request"
+        metric = f"{self.request}_{what}_per_request"
         spans = sorted({span for pair in self.pairs for span in (pair.short, pair.long)})
         for span in spans:
             window = duration_text(span)
@@ -148,7 +150,7 @@ class _Rules:
         if what == "errors":
             query, look = here.failures(over, group), "the log for their exceptions"
         else:
-            query = here.quantile(0.95, "http_request_duration_seconds", over, group)
+            query = here.quantile(0.95, self.service.words.duration, over, group)
             look = "requests in progress and what they wait for"
         return (
             f"See which are worst: topk(5, {query}). Then look at {look}, and at what was changed."
@@ -198,6 +200,7 @@ class _Rules:
 
     def _health(self) -> Iterator[Json]:
         queries, info = self.queries, self.queries.info()
+        since = "start" if self.service.words.info else "first request"
         yield self._alert(
             "ScrapeFails",
             f"{queries.scraped('up')} == 0\nand on (job, instance)\nmax_over_time({info}[1d])",
@@ -214,8 +217,8 @@ class _Rules:
             wait="10m",
             severity=_PAGE,
             summary=f"Nobody exposes the metrics of {self.service.name}",
-            description=f"There is no series {self.service.prefix}exporter_info, which every "
-            "instance has from its start. The other alerts see nothing.",
+            description=f"There is no series {self.service.presence}, which every "
+            f"instance has from its {since}. The other alerts see nothing.",
             runbook="See whether the service runs, and whether Prometheus discovers it.",
         )
         yield self._alert(
@@ -264,7 +267,7 @@ class _Rules:
         labels: Json | None = None,
         **annotations: str,
     ) -> Json:
-        words = self.service.prefix.split("_")
+        words = self.service.start.split("_")
         service = "".join(word[:1].upper() + word[1:] for word in words)
         return {
             "alert": f"{service}{name}",

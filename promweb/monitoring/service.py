@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ..core.rendering import text_of
+from ..core.vocabulary import Vocabulary
 
 __all__ = ["Latency", "Objective", "Service", "duration_text", "read_duration"]
 
@@ -39,10 +40,12 @@ class Latency(Objective):
 class Service:
     """What the constructor of the metrics was given, as far as names and labels depend on it.
 
-    `prefix` is with its underscore, or empty. `matchers` are label matchers of PromQL (without
-    braces) that select the targets, or empty. `latency` is None where durations are a summary.
+    `words` are the names, which follow `prefix`: with its underscore, or empty. `matchers` are
+    label matchers of PromQL (without braces) that select the targets, or empty. `latency` is None
+    where durations are a summary.
     """
 
+    words: Vocabulary
     prefix: str
     group: str
     matchers: str
@@ -51,9 +54,19 @@ class Service:
     websockets: bool
 
     @property
+    def start(self) -> str:
+        """What the names of all families of requests begin with."""
+        return f"{self.prefix}{self.words.start}"
+
+    @property
     def name(self) -> str:
-        """The prefix as a word, for titles and names of groups."""
-        return self.prefix.rstrip("_") or "http"
+        """That as a word, for titles and names of groups."""
+        return self.start.rstrip("_") or "http"
+
+    @property
+    def presence(self) -> str:
+        """The name of what every instance has: from its start, or else from a first request on."""
+        return f"{self.prefix}{self.words.info or f'{self.words.duration}_count'}"
 
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
