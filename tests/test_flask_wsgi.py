@@ -542,6 +542,24 @@ def test_request_context_is_found_however_flask_keeps_it(
     check(leg, Done("GET", "/item", 200))
 
 
+def test_chunked_request_body_is_counted_where_the_session_reads_it(leg: Leg) -> None:
+    """That is before the application's dispatch."""
+
+    class Sessions(SecureCookieSessionInterface):
+        def open_session(self, app: Any, request: Any) -> Any:
+            request.get_data()
+            return super().open_session(app, request)
+
+    app = leg.make_app()
+    app.session_interface = Sessions()
+    leg.make_metrics(app, request_size=True)
+    app.add_url_rule("/", view_func=lambda: "ok", endpoint="view", methods=["POST"])
+    body = {"wsgi.input": io.BytesIO(b"12345"), "wsgi.input_terminated": True}
+    assert [*call(app, method="POST", **body)] == [b"ok"]
+    where = {"method": "POST", "path": "/", "status": "200"}
+    assert leg.value("flask_http_request_size_bytes_sum", **where) == 5
+
+
 @pytest.mark.parametrize("limit", [None, 100])
 def test_chunked_request_body_is_counted_as_it_is_read(leg: Leg, limit: int | None) -> None:
     app = leg.make_app()

@@ -834,3 +834,19 @@ def test_label_that_reads_a_missing_view_argument_breaks_no_route(leg: Leg) -> N
         ({"method": "GET", "path": "/long-running", "status": "200"}, 1.0)
     ]
     assert leg.get(app, "/metrics").status == 200
+
+
+def test_metrics_that_are_attached_during_a_request_see_its_labels(leg: Leg) -> None:
+    """What they ask of it is resolved while its context is there."""
+    app, _ = make(leg, export_defaults=True)
+
+    @app.route("/late", endpoint="late")
+    @leg.view
+    def late() -> str:
+        labels = {"where": lambda: leg.web.request.path}
+        leg.make_metrics(app, path=None, defaults_prefix="late", default_labels=labels)
+        return "ok"
+
+    leg.get(app, "/missing")  # with the first request everything has been looked for
+    leg.get(app, "/late")
+    assert leg.value("late_http_request_total", method="GET", status="200", where="/late") == 1

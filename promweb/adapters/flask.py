@@ -124,6 +124,8 @@ def _attach(site: Site) -> None:
         """Begin an exchange; end it here unless the body is still to be produced."""
         exchange = new(Exchange)  # what `Exchange(site)` does, without the call
         exchange.site, exchange.start = site, clock()
+        if site.measures_sizes:
+            _measure_request(exchange, environ)  # a session may read the body before the dispatch
         token = set_visit(exchange)
         try:
             body = wrapped_wsgi_app(environ, start_response)
@@ -134,8 +136,7 @@ def _attach(site: Site) -> None:
             reset_visit(token)
         response = exchange.response
         if response is None or type(response.response) is list:  # and so not streamed
-            watches = site.watches
-            if watches and site.measures_sizes and response is not None:
+            if site.measures_sizes and response is not None:
                 exchange.response_bytes = _size(environ, exchange.status, response.response)
             if exchange.special or exchange.finished or response is None:
                 exchange.finish()
@@ -144,7 +145,7 @@ def _attach(site: Site) -> None:
                 try:
                     site.record(exchange, clock() - exchange.start)
                 finally:
-                    if watches:
+                    if site.watches:
                         exchange.leave()
             return body
         try:
@@ -161,8 +162,6 @@ def _attach(site: Site) -> None:
             return wrapped_full_dispatch_request(*args)  # a request context made by hand
         exchange.request = (args[0] if args else get_context()).request
         if site.watches:
-            if site.measures_sizes:
-                _measure_request(exchange, exchange.request.environ)
             exchange.reach()
         try:
             response = wrapped_full_dispatch_request(*args)
@@ -175,7 +174,7 @@ def _attach(site: Site) -> None:
             status = response.status_code
         except AttributeError:  # an `after_request` function answers with another WSGI application
             return _seen(exchange, response)
-        if exchange.special:
+        if exchange.special or not site.constant:
             exchange.respond(status, response)
         else:  # what `respond` does then, without the call
             exchange.status, exchange.response = status, response
@@ -223,7 +222,7 @@ def _attach(site: Site) -> None:
 
 
 def _context_reader() -> Callable[[], Any]:
-    """Return what reads the request context; a proxy does it at half the speed."""
+    """Return what reads the request context, without the calls of the proxy."""
     try:
         return flask.globals._cv_request.get
     except AttributeError:  # Flask 3.2 passes the context

@@ -151,7 +151,7 @@ def _attach(site: Site) -> None:
             exchange.reach()
         try:
             response = await wrapped_full_dispatch_request(*args)
-            if exchange.special:
+            if exchange.special or not site.constant:
                 await exchange.respond_async(response.status_code, response)
             else:  # what `respond_async` does then, without the coroutine
                 exchange.status, exchange.response = response.status_code, response

@@ -162,13 +162,14 @@ class Exchange(Visit):
             site, rule = self.site, self.request.url_rule
             if not site.checked:
                 site.check()
-            if rule is not None and rule.endpoint in site.endpoints:
-                return
+            if rule is not None:
+                if rule.endpoint in site.endpoints:
+                    return
+                if site.decorators:
+                    site.decorate(rule.endpoint)
             if not site.constant:
                 self.special = SPECIAL
                 self._context = copy_context()
-            if rule is not None and site.decorators:
-                site.decorate(rule.endpoint)
             entered = site.gauges.get(self.request.method)
             if entered is None:
                 entered = site.find_gauges(self.request)

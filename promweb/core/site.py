@@ -161,7 +161,7 @@ class Site:
     def _watch(self) -> None:
         self.gauges = {}
         gauges = any(recorder.in_progress for recorder in self.recorders)
-        more = gauges or bool(self.decorators) or not self.constant or self.measures_sizes
+        more = gauges or bool(self.decorators) or not self.constant
         self.watches = more or not self.checked
 
     def record_specially(self, exchange: Exchange, seconds: float) -> None:
