@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from examples.fleet.prometheus import Prometheus, running, wait_for
 from promweb import PrometheusMetrics
-from promweb.core.exposition import answer
+from promweb.core.exposition.scrape import answer
 
 from . import programs
 from .harness import Effort, Table

@@ -13,8 +13,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from promweb.core.children import PENDING_LIMIT
-from promweb.core.exposition import answer
+from promweb.core.exposition.scrape import answer
+from promweb.core.families.children import PENDING_LIMIT
 
 from . import programs
 from .harness import NULL, Effort, Samples, Table, without_collector

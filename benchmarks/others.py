@@ -11,7 +11,7 @@ from typing import Any
 import flask
 from prometheus_client import CollectorRegistry, generate_latest
 
-from promweb.core.exposition import answer
+from promweb.core.exposition.scrape import answer
 
 from . import programs
 from .harness import BARE, NULL, Effort, Table, Variant, compare, percentile

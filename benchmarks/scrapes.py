@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import choose_encoder
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.core.exposition import answer
+from promweb.core.exposition.scrape import answer
 
 from . import programs
 from .harness import Effort, Samples, Table, percentile, without_collector

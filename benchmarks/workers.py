@@ -15,10 +15,10 @@ from unittest.mock import patch
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from promweb.core.catalog import Catalog
-from promweb.core.exposition import answer
-from promweb.core.families import CounterFamily, Family, HistogramFamily
-from promweb.core.storage import DIRECTORY_VARIABLE
+from promweb.core.exposition.scrape import answer
+from promweb.core.families.catalog import Catalog
+from promweb.core.families.family import CounterFamily, Family, HistogramFamily
+from promweb.core.families.storage import DIRECTORY_VARIABLE
 from promweb.multiprocess.storage import FileStorage
 
 from .harness import Effort, Samples, Table, Variant, compare, without_collector

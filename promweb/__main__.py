@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; exit with a sentence where its extra is not installed."""
     try:
-        from .cli.group import cli
+        from .tools.cli.group import cli
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .core.exchange import current
-from .core.labels import OutcomeLabel
+from .core.labels.plan import OutcomeLabel
+from .core.requests.exchange import current
 
 __all__ = ["exception_type", "from_cookie", "from_header", "from_view_arg"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from click.testing import CliRunner, Result
 
-from promweb.cli.group import cli
+from promweb.tools.cli.group import cli
 
 
 def run(*arguments: str) -> Result:

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import promweb
-from promweb import labels, multiprocess, security, server, testing
+from promweb import labels, multiprocess, security, testing
+from promweb.server import http as server
 
 PUBLIC = [
     f"{module.__name__}.{name}"

@@ -15,8 +15,8 @@ from typing import Any
 import flask
 import pytest
 
-from promweb.core.children import NumberChild
-from promweb.core.families import CounterFamily
+from promweb.core.families.children import NumberChild
+from promweb.core.families.family import CounterFamily
 
 from .legs import LEGS, Leg
 from .samples import samples

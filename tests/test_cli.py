@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from promweb.cli.group import _COMMANDS, cli
+from promweb.tools.cli.group import _COMMANDS, cli
 
 SCRIPTS = Path(sys.executable).parent
 

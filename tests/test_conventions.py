@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from werkzeug.test import EnvironBuilder
 
 from promweb import NO_PREFIX
-from promweb.core.conventions import LABELS, ConventionMetrics
+from promweb.core.defaults.otel import LABELS, ConventionMetrics
 
 from .asgi import DEADLINE, Browser
 from .hanging import leaves

@@ -27,16 +27,16 @@ from quart_trio import QuartTrio
 from werkzeug.serving import make_server
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.cli.group import cli
-from promweb.cli.scrape import ScrapeError, parse
-from promweb.core.problems import logger
-from promweb.doctor import directory, environment
-from promweb.doctor.application import check_application
-from promweb.doctor.directory import check_directory
-from promweb.doctor.findings import Finding, Findings, Level
-from promweb.doctor.loading import find
-from promweb.doctor.scrapes import Outcome, check_scrapes
+from promweb.core.families.problems import logger
 from promweb.multiprocess.setup import storage_of
+from promweb.scrapes.client import ScrapeError, parse
+from promweb.tools.cli.group import cli
+from promweb.tools.doctor import directory, environment
+from promweb.tools.doctor.application import check_application
+from promweb.tools.doctor.directory import check_directory
+from promweb.tools.doctor.findings import Finding, Findings, Level
+from promweb.tools.doctor.loading import find
+from promweb.tools.doctor.scrapes import Outcome, check_scrapes
 
 from . import workers
 from .legs import LEGS, Leg

@@ -12,7 +12,7 @@ import click
 import pytest
 import yaml
 
-from promweb.cli.group import cli
+from promweb.tools.cli.group import cli
 
 from .documents import BLOCK, DOCUMENTS, ROOT
 

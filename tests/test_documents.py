@@ -14,7 +14,7 @@ import trustme
 
 import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.core.conventions import LABELS
+from promweb.core.defaults.otel import LABELS
 
 from .documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
 from .programs.differences import DIFFERENCES

@@ -11,11 +11,11 @@ import anyio.to_thread
 import pytest
 from prometheus_client import CollectorRegistry
 
-from promweb.adapters.scraping import SharedWork
-from promweb.core.children import PENDING_LIMIT
-from promweb.core.exchange import Exchange
-from promweb.core.families import Family, HistogramFamily
-from promweb.core.site import Site
+from promweb.adapters.protocols.scraping import SharedWork
+from promweb.core.families.children import PENDING_LIMIT
+from promweb.core.families.family import Family, HistogramFamily
+from promweb.core.requests.exchange import Exchange
+from promweb.core.requests.site import Site
 
 from .asgi import DEADLINE
 from .legs import Leg

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from promweb.core.vocabulary import VOCABULARIES
+from promweb.core.defaults.vocabulary import VOCABULARIES
 
 from .legs import LEGS, Leg, Reply
 

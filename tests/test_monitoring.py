@@ -16,10 +16,10 @@ import pytest
 import yaml
 from prometheus_client import Histogram
 
-from promweb.core.conventions import DURATION_BUCKETS
-from promweb.core.vocabulary import OTEL
-from promweb.monitoring.rules import windows
-from promweb.monitoring.service import duration_text, read_duration
+from promweb.core.defaults.otel import DURATION_BUCKETS
+from promweb.core.defaults.vocabulary import OTEL
+from promweb.tools.monitoring.rules import windows
+from promweb.tools.monitoring.service import duration_text, read_duration
 
 from .monitoring import dashboard, panels, printed, rules, run
 from .prometheus import program

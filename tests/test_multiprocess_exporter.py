@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 import promweb.adapters.shared
 import promweb.multiprocess as ours
 from promweb.core import forking
-from promweb.server import MetricsServer
+from promweb.server.http import MetricsServer
 
 from . import workers
 

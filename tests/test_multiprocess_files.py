@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from promweb.core.catalog import Catalog
-from promweb.core.exposition import render
-from promweb.core.families import CounterFamily, GaugeFamily, HistogramFamily
+from promweb.core.exposition.scrape import render
+from promweb.core.families.catalog import Catalog
+from promweb.core.families.family import CounterFamily, GaugeFamily, HistogramFamily
 from promweb.multiprocess import client, locks, writing
 from promweb.multiprocess.keys import Keys
 from promweb.multiprocess.reading import FileReader

@@ -21,7 +21,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
-from promweb.core.families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
+from promweb.core.families.family import (
+    CounterFamily,
+    Family,
+    GaugeFamily,
+    HistogramFamily,
+    SummaryFamily,
+)
 from promweb.multiprocess import folding, locks, mark_process_dead, naming, processes
 from promweb.multiprocess.client import HAS_TIMESTAMPS
 from promweb.multiprocess.folding import Folder, absorbed

@@ -164,7 +164,7 @@ async def test_default_labels_of_a_vanished_client_see_499(leg: Leg) -> None:
 async def test_label_that_hangs_holds_no_vanished_client(
     leg: Leg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("promweb.adapters.asgi.LABEL_GRACE", 0.01)
+    monkeypatch.setattr("promweb.adapters.protocols.asgi.LABEL_GRACE", 0.01)
     app = leg.make_app()
     metrics = leg.make_metrics(app)
     hang = Hang(leg)

@@ -14,9 +14,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.samples import Exemplar, Timestamp
 from prometheus_client.utils import floatToGoString
 
-from promweb.core.children import PENDING_LIMIT
-from promweb.core.exposition import render
-from promweb.core.families import (
+from promweb.core.exposition.layout import texts_of_counts
+from promweb.core.exposition.scrape import render
+from promweb.core.families.children import PENDING_LIMIT
+from promweb.core.families.family import (
     CounterFamily,
     DerivedCounterFamily,
     Family,
@@ -24,7 +25,6 @@ from promweb.core.families import (
     HistogramFamily,
     SummaryFamily,
 )
-from promweb.core.rendering import texts_of_counts
 
 ACCEPTS = [
     "",
@@ -197,7 +197,7 @@ def test_templates_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: object) -> Any:
         raise AssertionError("samples were made")
 
-    monkeypatch.setattr("promweb.core.rendering.FamilyMetric.samples", property(fail))
+    monkeypatch.setattr("promweb.core.exposition.layout.FamilyMetric.samples", property(fail))
     for accept, answer in expected.items():
         if "dots" not in accept and "values" not in accept:  # these rewrite names
             assert render(registry, accept) == answer

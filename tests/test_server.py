@@ -13,8 +13,8 @@ import pytest
 import trustme
 from prometheus_client import generate_latest
 
-from promweb.connections import TIMEOUT
-from promweb.server import MetricsServer
+from promweb.server.connections import TIMEOUT
+from promweb.server.http import MetricsServer
 
 from .legs import LEGS, Leg
 from .samples import samples

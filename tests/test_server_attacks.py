@@ -24,8 +24,8 @@ from typing import Any
 import pytest
 import trustme
 
-from promweb import connections
-from promweb.server import LONGEST_HEAD, MetricsServer, serve
+from promweb.server import connections
+from promweb.server.http import LONGEST_HEAD, MetricsServer, serve
 
 from .legs import LEGS
 from .servers import DEADLINE, eventually, reset

@@ -12,7 +12,8 @@ import pytest
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from promweb import PrometheusMetrics, serving
+from promweb import PrometheusMetrics
+from promweb import deployment as serving
 
 from .legs import Leg
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from promweb.cli import figures
-from promweb.cli.report import report
-from promweb.cli.scrape import Exposition, ScrapeError, parse
-from promweb.cli.snapshot import Series, Snapshot, Sockets, Worker
-from promweb.cli.tally import Tally, increase
-from promweb.cli.traffic import HISTORY, ORDERS, Point, Row, Traffic
+from promweb.scrapes.client import Exposition, ScrapeError, parse
+from promweb.scrapes.report import report
+from promweb.scrapes.snapshot import Series, Snapshot, Sockets, Worker
+from promweb.scrapes.tally import Tally, increase
+from promweb.scrapes.traffic import HISTORY, ORDERS, Point, Row, Traffic
+from promweb.tools.cli import figures
 
 INF = math.inf
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
-from promweb.cli import scrape
-from promweb.cli.scrape import MAX_BYTES, Client, ScrapeError, metrics_url
+from promweb.scrapes import client as scrape
+from promweb.scrapes.client import MAX_BYTES, Client, ScrapeError, metrics_url
 
 from .servers import DEADLINE
 

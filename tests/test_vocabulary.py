@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from promweb.cli.group import cli
-from promweb.cli.scrape import parse
-from promweb.cli.snapshot import Snapshot, Sockets
-from promweb.core.vocabulary import OTEL
+from promweb.core.defaults.vocabulary import OTEL
+from promweb.scrapes.client import parse
+from promweb.scrapes.snapshot import Snapshot, Sockets
+from promweb.tools.cli.group import cli
 
 from .legs import LEGS, Leg
 from .servers import hypercorn, werkzeug

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 import flask
 
-from ..core.exchange import SPECIAL, Exchange, current
-from ..core.site import Site
-from ..core.wrapping import wrap
+from ..core.decorators.wrapping import wrap
+from ..core.requests.exchange import SPECIAL, Exchange, current
+from ..core.requests.site import Site
 from .flask import CONNEXION, PrometheusMetrics
 from .shared import announced_size
 

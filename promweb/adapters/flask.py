@@ -14,11 +14,11 @@ from urllib.parse import parse_qs
 import flask
 from werkzeug.exceptions import HTTPException
 
-from ..core import exposition
-from ..core.exchange import Exchange, current
+from ..core.exposition import scrape as exposition
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
-from ..core.site import Site
+from ..core.requests.exchange import Exchange, current
+from ..core.requests.site import Site
 from .shared import WebMetrics, announced_size, find_exchange, sends_body
 
 __all__ = ["PrometheusMetrics"]

@@ -16,14 +16,14 @@ import anyio.to_thread
 import quart
 import quart.wrappers
 
-from ..core import exposition
-from ..core.exchange import current
+from ..core.defaults.websockets import Connection
+from ..core.exposition import scrape as exposition
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
-from ..core.site import Site
-from ..core.websockets import Connection
-from . import wsgi
-from .asgi import (
+from ..core.requests.exchange import current
+from ..core.requests.site import Site
+from .protocols import wsgi_bridge as wsgi
+from .protocols.asgi import (
     CLIENT_CLOSED_REQUEST,
     Departures,
     cut,
@@ -33,7 +33,7 @@ from .asgi import (
     measured,
     shelter,
 )
-from .scraping import SharedWork, breathe
+from .protocols.scraping import SharedWork, breathe
 from .shared import WebMetrics, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from typing import Any
 
-from ..core.catalog import Catalog
-from ..core.exchange import Exchange, current
+from ..core.families.catalog import Catalog
+from ..core.families.problems import logger
+from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
-from ..core.problems import logger
-from ..core.site import Site
-from ..core.storage import Storage, shared_directory
-from ..server import MetricsServer, serve
-from ..serving import SEVERAL, is_one_of_several, problems
+from ..core.requests.exchange import Exchange, current
+from ..core.requests.site import Site
+from ..deployment import SEVERAL, is_one_of_several, problems
+from ..server.http import MetricsServer, serve
 from . import uwsgi as uwsgi  # loaded for what it does
 
 __all__ = ["WebMetrics", "announced_size", "find_exchange", "sends_body"]

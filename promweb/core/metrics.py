@@ -10,18 +10,26 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import exposition, locking, mistakes, names, options
-from .catalog import Catalog
-from .exchange import Visit
-from .exemplars import ExemplarReader, exemplar_reader
-from .families import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
-from .instruments import Instrument, Mark
-from .labels import LabelPlan
-from .names import NO_PREFIX
-from .site import Site
-from .storage import Storage
+from . import locking, mistakes, options
+from .decorators.instruments import Instrument, Mark
+from .decorators.wrapping import Probe, wrap
+from .defaults import naming as names
+from .defaults.naming import NO_PREFIX
+from .exposition import scrape as exposition
+from .families.catalog import Catalog
+from .families.family import (
+    CounterFamily,
+    Family,
+    GaugeFamily,
+    HistogramFamily,
+    SummaryFamily,
+)
+from .families.storage import Storage
+from .labels.exemplars import ExemplarReader, exemplar_reader
+from .labels.plan import LabelPlan
+from .requests.exchange import Visit
+from .requests.site import Site
 from .version import __version__
-from .wrapping import Probe, wrap
 
 __all__ = ["NO_PREFIX", "MetricsBase"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
-from .labels import check_label_name
+from .labels.plan import check_label_name
 
 __all__ = [
     "name_problem",

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
-from ..core.vocabulary import VOCABULARIES
+from ..core.defaults.vocabulary import VOCABULARIES
 
 __all__ = ["SCRAPE", "File", "find"]
 

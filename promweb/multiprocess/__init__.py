@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .setup import enable, mark_process_dead
 
 if TYPE_CHECKING:
-    from .exporter import (
+    from ..adapters.multiprocess import (
         GunicornInternalPrometheusMetrics,
         GunicornPrometheusMetrics,
         MultiprocessInternalPrometheusMetrics,
@@ -38,5 +38,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .. import PrometheusMetrics  # noqa: F401  # it says what to install without Flask
 
-    value = globals()[name] = getattr(import_module(".exporter", __name__), name)
+    value = globals()[name] = getattr(import_module("promweb.adapters.multiprocess"), name)
     return value

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from prometheus_client.metrics_core import Metric
 
-from ..core.problems import logger
+from ..core.families.problems import logger
 from . import locks, naming
 from .folding import File, Folder, absorbed, listing
 from .keys import Keys

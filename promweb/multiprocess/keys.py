@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client.metrics_core import Metric
 
-from ..core.families import OVERFLOW
-from ..core.rendering import text_of
+from ..core.exposition.layout import text_of
+from ..core.families.family import OVERFLOW
 from .client import key_of, read_key
 from .writing import STRIDE
 

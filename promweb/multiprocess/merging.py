@@ -9,8 +9,14 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-from ..core.families import AnyFamily, CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
-from ..core.rendering import FamilyMetric, Format, text_of, texts_of_counts
+from ..core.exposition.layout import FamilyMetric, Format, text_of, texts_of_counts
+from ..core.families.family import (
+    AnyFamily,
+    CounterFamily,
+    GaugeFamily,
+    HistogramFamily,
+    SummaryFamily,
+)
 from .keys import Block, Part
 from .reading import picker
 

@@ -9,8 +9,8 @@ import tempfile
 from contextlib import suppress
 
 from ..core import locking
-from ..core.problems import logger
-from ..core.storage import DIRECTORY_VARIABLE, shared_directory
+from ..core.families.problems import logger
+from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from . import client, locks, naming
 from .folding import Folder
 from .processes import run_of

@@ -12,10 +12,10 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 
 from ..core import forking
-from ..core.children import NumberChild, ObservedChild
-from ..core.families import CounterFamily, Family, GaugeFamily, HistogramFamily
-from ..core.problems import logger
-from ..core.rendering import LabelValues, text_of
+from ..core.exposition.layout import LabelValues, text_of
+from ..core.families.children import NumberChild, ObservedChild
+from ..core.families.family import CounterFamily, Family, GaugeFamily, HistogramFamily
+from ..core.families.problems import logger
 from .client import key_of
 from .directory import Directory
 from .workers import Workers

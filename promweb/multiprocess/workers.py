@@ -21,7 +21,7 @@ from typing import Any
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
-from ..core.problems import logger
+from ..core.families.problems import logger
 from . import locks, naming
 from .merging import restricted
 from .processes import identify

@@ -34,7 +34,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from promweb.core import exposition
+from promweb.core.exposition import scrape as exposition
 
 from .arsenal import Arsenal, Shot
 from .targets import LONGEST, Target, flask_target, quart_target, send_asgi, send_wsgi

@@ -18,7 +18,7 @@ import quart
 from prometheus_client import CollectorRegistry
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.core.rendering import Layout
+from promweb.core.exposition.layout import Layout
 
 from .. import servers
 from ..asgi import Browser

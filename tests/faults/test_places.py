@@ -143,7 +143,7 @@ def test_label_set_that_is_made_while_it_is_made() -> None:
     """A signal handler or a destructor records the very label set that is being made."""
     assert run(
         """
-        from promweb.core.children import NumberChild
+        from promweb.core.families.children import NumberChild
         from promweb.core.families import CounterFamily
 
         class Child(NumberChild):

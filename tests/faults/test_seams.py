@@ -14,8 +14,8 @@ import quart
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from promweb.core.children import NumberChild, ObservedChild
-from promweb.core.families import CounterFamily, Family, GaugeFamily, HistogramFamily
+from promweb.core.families.children import NumberChild, ObservedChild
+from promweb.core.families.family import CounterFamily, Family, GaugeFamily, HistogramFamily
 
 from ..asgi import Socket
 from ..legs import LEGS, Leg
@@ -173,7 +173,7 @@ def test_sum_that_is_interrupted_is_taken_whole_later(monkeypatch: pytest.Monkey
     child.inc(2.0)
     child.inc(3.0)
     with monkeypatch.context() as interrupting:
-        interrupting.setattr("promweb.core.children.sum", fail, raising=False)
+        interrupting.setattr("promweb.core.families.children.sum", fail, raising=False)
         with pytest.raises(Fault):
             child.fold()
     assert child.value == 5.0
@@ -279,7 +279,7 @@ def test_views_that_cannot_be_looked_at(
     app = leg.make_app()
     metrics = leg.make_metrics(app, in_progress=True)
     monkeypatch.setattr("promweb.core.mistakes.misplaced", fail)
-    monkeypatch.setattr("promweb.core.site.targets", fail)
+    monkeypatch.setattr("promweb.core.requests.site.targets", fail)
     check(leg, route(leg, app, metrics.counter("views", "Views.")))
     assert len(log.messages) == 2
     assert any("look at the views" in message for message in log.messages)

@@ -1,0 +1,202 @@
+"""The classes of prometheus_flask_exporter.multiprocess, for its users' programs and server files.
+
+`PrometheusMetrics` alone does what they do where the variable is set. They have their own ideas of
+where metrics are served: some only from a port of their own, by one process that they choose.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from ..core import forking
+from ..core.families.problems import logger
+from ..multiprocess.setup import mark_process_dead
+from ..server.http import MetricsServer
+from .flask import PrometheusMetrics
+
+__all__ = [
+    "GunicornInternalPrometheusMetrics",
+    "GunicornPrometheusMetrics",
+    "MultiprocessInternalPrometheusMetrics",
+    "MultiprocessPrometheusMetrics",
+    "UWsgiPrometheusMetrics",
+]
+
+_ANYWHERE = "/metrics"
+
+
+class MultiprocessPrometheusMetrics(PrometheusMetrics):
+    """Metrics of several processes, served from a port of their own by one of them.
+
+    Override `should_start_http_server` to say by which, and call `start_http_server` in each. No
+    application serves the metrics unless `register_endpoint` is called, so `path` is ignored. The
+    registry is a new one unless one is passed. Raises `ValueError` if multiprocess mode is off.
+    """
+
+    def __init__(self, app: Any = None, path: str | None = None, **kwargs: Any) -> None:
+        self._check_mode()
+        kwargs.setdefault("registry", CollectorRegistry())
+        super().__init__(app, self._served_path(path), **kwargs)
+
+    @classmethod
+    def _check_mode(cls) -> None:
+        if cls._storage() is None:
+            raise ValueError(
+                f"{cls.__name__} needs multiprocess mode, which is off: set the environment "
+                "variable PROMETHEUS_MULTIPROC_DIR to a directory before the program starts"
+            )
+
+    def _served_path(self, path: str | None) -> str | None:
+        """Return where the application itself serves the metrics."""
+        return None
+
+    def should_start_http_server(self) -> bool:
+        """Tell whether this is the process that serves the metrics; to be overridden."""
+        return False
+
+    def start_http_server(  # type: ignore[override]  # None where another process is the one
+        self,
+        port: int,
+        host: str = "0.0.0.0",
+        endpoint: str | None = None,
+        ssl: dict[str, str] | None = None,
+    ) -> MetricsServer | None:
+        """Serve the metrics of all processes if this is the one to do so, else do nothing.
+
+        The server answers at every path, whatever `endpoint` is, as the exporter's does. Raises
+        `OSError` if the port is taken.
+        """
+        if not self.should_start_http_server():
+            return None
+        return super().start_http_server(port, host, _ANYWHERE, ssl)
+
+    def _server_app(self, endpoint: str) -> Callable[..., Any]:
+        app = super()._server_app(endpoint)
+        return lambda environ, start_response: app(
+            {**environ, "PATH_INFO": endpoint}, start_response
+        )
+
+
+class MultiprocessInternalPrometheusMetrics(MultiprocessPrometheusMetrics):
+    """Metrics of several processes, served by the application, as `PrometheusMetrics` does."""
+
+    def __init__(self, app: Any = None, path: str | None = "/metrics", **kwargs: Any) -> None:
+        super().__init__(app, path, **kwargs)
+
+    def _served_path(self, path: str | None) -> str | None:
+        return path
+
+    @classmethod
+    def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
+        """Warn: the application serves the metrics."""
+        _warn_internal(cls)
+
+
+class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
+    """Metrics of the workers of uWSGI, served from a port of their own by the first worker.
+
+    uWSGI needs the options `master` and `enable-threads`. Its master, which the exporter takes,
+    forks workers without regard to threads: one that serves there can leave a worker hanging.
+    """
+
+    def should_start_http_server(self) -> bool:
+        """Tell whether this is the process that serves the metrics."""
+        return bool(_uwsgi().worker_id() == 1)
+
+    def start_http_server(  # type: ignore[override]  # as above
+        self,
+        port: int,
+        host: str = "0.0.0.0",
+        endpoint: str | None = None,
+        ssl: dict[str, str] | None = None,
+    ) -> MetricsServer | None:
+        """Serve the metrics from the first worker, also where the application is loaded before.
+
+        If the port is taken then, that is logged; uWSGI starts the worker all the same.
+        """
+        uwsgi = _uwsgi()
+        start = super().start_http_server
+
+        def start_in_worker() -> None:
+            if os.getppid() == uwsgi.masterpid():  # and this is no child of a worker
+                try:
+                    start(port, host, endpoint, ssl)
+                except OSError as error:
+                    logger.error("The metrics cannot be served from port %d: %s", port, error)
+
+        if os.getpid() == uwsgi.masterpid():
+            forking.in_child(start_in_worker)
+            return None
+        return start(port, host, endpoint, ssl)
+
+
+def _uwsgi() -> Any:
+    """Return the module that exists inside of uWSGI only."""
+    try:
+        return import_module("uwsgi")
+    except ImportError as error:
+        raise RuntimeError(
+            "UWsgiPrometheusMetrics serves metrics inside of uWSGI only, and this is not uWSGI; "
+            "PrometheusMetrics works everywhere"
+        ) from error
+
+
+class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
+    """Metrics of Gunicorn's workers, served from a port of their own by its first process.
+
+    In Gunicorn's configuration file:
+
+        def when_ready(server):
+            GunicornPrometheusMetrics.start_http_server_when_ready(9100)
+
+        def child_exit(server, worker):
+            GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+    """
+
+    def should_start_http_server(self) -> bool:
+        """Tell whether this is the process that serves the metrics."""
+        return True
+
+    @classmethod
+    def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
+        """Serve the metrics of all workers; for `when_ready`. Raises `OSError` if port is taken."""
+        GunicornPrometheusMetrics().start_http_server(port, host)
+
+    @classmethod
+    def mark_process_dead_on_child_exit(cls, pid: int) -> None:
+        """Take over what a worker that has ended counted; for `child_exit`."""
+        mark_process_dead(pid)
+
+
+class GunicornInternalPrometheusMetrics(GunicornPrometheusMetrics):
+    """Metrics of Gunicorn's workers, served by the application, as `PrometheusMetrics` does."""
+
+    def __init__(self, app: Any = None, path: str | None = "/metrics", **kwargs: Any) -> None:
+        super().__init__(app, path, **kwargs)
+
+    def _served_path(self, path: str | None) -> str | None:
+        return path
+
+    def should_start_http_server(self) -> bool:
+        """Tell that no process does."""
+        return False
+
+    @classmethod
+    def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
+        """Warn: the application serves the metrics."""
+        _warn_internal(cls)
+
+
+def _warn_internal(cls: type) -> None:
+    warnings.warn(
+        f"{cls.__name__} has the application serve the metrics, so start_http_server_when_ready "
+        f"does nothing; {cls.__name__.replace('Internal', '')} serves them from their own port",
+        UserWarning,
+        stacklevel=3,
+    )

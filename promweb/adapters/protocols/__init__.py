@@ -1,0 +1,1 @@
+"""WSGI and ASGI without a framework."""

@@ -1,0 +1,1 @@
+"""What decorators measure, and wrappers that keep the kind of callable."""

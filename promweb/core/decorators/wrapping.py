@@ -1,0 +1,224 @@
+"""Wrappers that measure a callable and stay the kind of callable that it is."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import partial, update_wrapper, wraps
+from typing import Any, Protocol, TypeVar, cast
+
+from ..labels.plan import RAISED
+from ..requests.views import innermost
+from .instruments import Call
+
+__all__ = ["Probe", "wrap"]
+
+F = TypeVar("F")
+
+
+class Timer(Protocol):
+    """Measures a call when it has ended, in one step."""
+
+    clock: Callable[[], float]
+
+    def ended(self, target: object, seconds: float, outcome: object) -> None:
+        """A call of `target`, the innermost function, ended with a result or `RAISED`."""
+
+
+class Probe(Protocol):
+    """Begins a measurement for each call; None leaves the call alone."""
+
+    @property
+    def timer(self) -> Timer | None:
+        """What does the same for a function and a coroutine function, and costs less, if any."""
+
+    def begin(self, target: object, later: bool = False) -> Call | None:
+        """A call of `target`, the innermost function, begins; `later` if it starts by itself."""
+
+
+def wrap(function: F, probe: Probe, what: str) -> F:
+    """Return `function` measured by `probe`: same kind, signature and metadata.
+
+    A view class is changed in place (its `dispatch_request`) and returned. Raises `TypeError`,
+    naming `what`, for something that is not called.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        return cast(F, type(function)(wrap(function.__func__, probe, what)))
+    if inspect.isclass(function):
+        dispatch = getattr(function, "dispatch_request", None)
+        if dispatch is None:
+            raise TypeError(
+                f"{what} decorates functions and view classes; {function.__qualname__} is neither. "
+                "Decorate its methods instead."
+            )
+        function.dispatch_request = wrap(dispatch, probe, what)  # type: ignore[attr-defined]
+        return function
+    if not callable(function):
+        raise TypeError(f"{what} decorates functions, not {type(function).__name__} objects.")
+    target = innermost(function)
+    if _is_kind(inspect.isasyncgenfunction, function):
+        return cast(F, _GeneratorFunction(function, probe, target, _relay_async))
+    if _is_kind(inspect.isgeneratorfunction, function):
+        return cast(F, _GeneratorFunction(function, probe, target, _relay))
+    if _is_kind(inspect.iscoroutinefunction, function):
+        if probe.timer is not None:
+            return cast(F, _time_coroutine_function(function, probe.timer, target))
+        return cast(F, _wrap_coroutine_function(function, probe, target))
+    if probe.timer is not None:
+        return cast(F, _time_function(function, probe.timer, target))
+    return cast(F, _wrap_function(function, probe, target))
+
+
+def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
+    """Ask about a function, or about what an object does when it is called."""
+    return is_kind(function) or is_kind(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _time_function(function: Callable[..., Any], timer: Timer, target: object) -> Any:
+    clock, ended = timer.clock, timer.ended
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outcome = RAISED
+        start = clock()
+        try:
+            outcome = function(*args, **kwargs)
+            return outcome
+        finally:
+            ended(target, clock() - start, outcome)
+
+    return wrapper
+
+
+def _time_coroutine_function(function: Callable[..., Any], timer: Timer, target: object) -> Any:
+    clock, ended = timer.clock, timer.ended
+
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outcome = RAISED
+        start = clock()
+        try:
+            outcome = await function(*args, **kwargs)
+            return outcome
+        finally:
+            ended(target, clock() - start, outcome)
+
+    return wrapper
+
+
+def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
+    begin = probe.begin
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = begin(target)
+        if call is None:
+            return function(*args, **kwargs)
+        outcome = RAISED
+        try:
+            outcome = function(*args, **kwargs)
+            return outcome
+        finally:
+            call.end(outcome)
+
+    return wrapper
+
+
+def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
+    begin = probe.begin
+
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = begin(target, True)
+        if call is None:
+            return await function(*args, **kwargs)
+        if not call.awaits:
+            outcome = RAISED
+            call.start()
+            try:
+                outcome = await function(*args, **kwargs)
+                return outcome
+            finally:
+                call.end(outcome)
+        await call.start_async()
+        try:
+            outcome = await function(*args, **kwargs)
+        except GeneratorExit:  # the coroutine was closed: nothing can be awaited any more
+            call.end(RAISED)
+            raise
+        except BaseException:
+            await call.end_async(RAISED)
+            raise
+        await call.end_async(outcome)
+        return outcome
+
+    return wrapper
+
+
+class _GeneratorFunction(partial):  # type: ignore[type-arg]
+    """A measured generator function, of either kind.
+
+    Its code runs when it is called, while the request context is there, not at the first item,
+    when a streamed view's context is gone. A function that does so is no generator function to
+    `inspect`; a partial of one is.
+    """
+
+    _parts: tuple[Callable[..., Any], Probe, object, Callable[[Call, Any], Any]]
+
+    def __new__(
+        cls,
+        function: Callable[..., Any],
+        probe: Probe,
+        target: object,
+        relay: Callable[[Call, Any], Any],
+    ) -> _GeneratorFunction:
+        self = super().__new__(cls, function)
+        update_wrapper(self, function)  # copies the attributes of `function`: ours come after
+        self._parts = function, probe, target, relay
+        return self
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        function, probe, target, relay = self._parts
+        call = probe.begin(target, True)
+        generator = function(*args, **kwargs)
+        return generator if call is None else relay(call, generator)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+
+def _relay(call: Call, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    outcome = RAISED
+    call.start()
+    try:
+        outcome = yield from generator
+        return outcome
+    except GeneratorExit:  # whoever read it had enough
+        outcome = None
+        raise
+    finally:
+        call.end(outcome)
+
+
+async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+    """Do what `yield from` does, which async generators do not have."""
+    outcome: object = RAISED
+    await call.start_async()
+    try:
+        item = await anext(generator)
+        while True:
+            try:
+                sent = yield item
+            except GeneratorExit:  # whoever read it had enough
+                outcome = None
+                await generator.aclose()
+                raise
+            except BaseException as error:
+                item = await generator.athrow(error)
+            else:
+                item = await generator.asend(sent)
+    except StopAsyncIteration:
+        outcome = None
+    finally:
+        await call.end_async(outcome)

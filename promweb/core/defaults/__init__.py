@@ -1,0 +1,1 @@
+"""The default metrics: namings, grouping, one recorder."""

@@ -1,0 +1,1 @@
+"""Numbers as bytes: negotiation and text templates."""

@@ -1,0 +1,1 @@
+"""The numbers: children, families, their catalog, the storage seam, self-metrics."""

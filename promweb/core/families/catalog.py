@@ -1,0 +1,137 @@
+"""The families that promweb keeps in a registry: made once, reused, never silently doubled."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.metrics_core import Metric
+
+from .. import locking
+from .family import Family
+from .problems import Problems
+from .storage import Storage
+
+__all__ = ["Catalog"]
+
+FamilyT = TypeVar("FamilyT", bound=Family[Any])
+
+# Information is that of the workers that live, one series for all of them. prometheus_client before
+# 0.15 does not know the first mode, and nothing public says which there are.
+_INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
+
+_catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
+
+
+class Catalog:
+    """What promweb has put into one registry. Ask for it with `Catalog.of(registry)`."""
+
+    def __init__(self) -> None:
+        self.problems = Problems()
+        self.storage: Storage | None = None
+        """Where the numbers are kept and read; None for in this process."""
+        self._families: dict[str, Family[Any]] = {}
+        self._infos: dict[str, tuple[Gauge, tuple[str, ...]]] = {}
+
+    @staticmethod
+    def of(registry: CollectorRegistry, storage: Storage | None = None) -> Catalog:
+        """Return the registry's catalog; every `PrometheusMetrics` on it shares that one.
+
+        Families that are added from now on keep their numbers in `storage`, if there is one.
+        """
+        with locking.definitions:
+            catalog = _catalogs.get(registry)
+            if catalog is None:
+                catalog = _catalogs[registry] = Catalog()
+            if catalog.storage is None and storage is not None:
+                catalog.keep_in(storage)
+            for family in catalog.problems.families:
+                catalog.add(registry, family)
+            return catalog
+
+    @staticmethod
+    def is_shared(registry: CollectorRegistry) -> bool:
+        """Tell whether several processes share the numbers of a registry."""
+        catalog = _catalogs.get(registry)
+        return catalog is not None and catalog.storage is not None
+
+    @staticmethod
+    def collect(
+        registry: CollectorRegistry, names: Sequence[str] | None, breathe: Callable[[], None]
+    ) -> Iterable[Metric]:
+        """Return what a scrape of a registry shows, restricted to the sample names in `names`."""
+        catalog = _catalogs.get(registry)
+        if catalog is not None and catalog.storage is not None:
+            return catalog.storage.collect(names, breathe)
+        source: Any = registry.restricted_registry(names) if names else registry
+        return source.collect()  # type: ignore[no-any-return]
+
+    def keep_in(self, storage: Storage) -> None:
+        """Keep the numbers of every family that is added from now on in `storage`."""
+        late = [name for name in self._families if not name.startswith("promweb_")]
+        if late:
+            self.problems.warn(
+                f"Metrics were defined before multiprocess mode was enabled and will not be seen: "
+                f"{', '.join(late)}. Enable it first: set PROMETHEUS_MULTIPROC_DIR before the "
+                "program starts, or call promweb.multiprocess.enable() before metrics are made."
+            )
+        self.storage = storage
+        for family in self.problems.families:
+            family.keep_in(storage)
+
+    def add(self, registry: CollectorRegistry, family: FamilyT) -> FamilyT:
+        """Register a family, or return the registered one that has the same definition.
+
+        Whether a name is taken is the registry's to say: what somebody unregistered is gone.
+        """
+        with locking.definitions:
+            known = self._families.get(family.name)
+            try:
+                registry.register(family)
+            except ValueError as error:
+                if known is not None and known.schema == family.schema:
+                    return known  # type: ignore[return-value]  # the schema includes the type
+                raise _taken(str(family), known, error) from None
+            family.on_fold = self.problems.series_folded
+            if self.storage is not None:
+                family.keep_in(self.storage)
+            self._families[family.name] = family
+            return family
+
+    def info(
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        documentation: str,
+        labelnames: Sequence[str],
+        labelvalues: Iterable[object],
+    ) -> Gauge:
+        """Set one label set of an information gauge to 1; prometheus_client stores these."""
+        labelnames = tuple(labelnames)
+        with locking.definitions:
+            known = self._infos.get(name)
+            try:
+                gauge = Gauge(
+                    name, documentation, labelnames, registry=registry, multiprocess_mode=_INFO_MODE
+                )
+            except ValueError as error:
+                if known is None or known[1] != labelnames:
+                    wanted = f"info {name!r} with labels {labelnames}"
+                    raise _taken(wanted, known and f"info with labels {known[1]}", error) from None
+                gauge = known[0]
+            self._infos[name] = gauge, labelnames
+        child = gauge.labels(*labelvalues) if labelnames else gauge
+        child.set(1)
+        return child
+
+
+def _taken(wanted: str, known: object, error: ValueError) -> ValueError:
+    if known is None and "uplicate" not in str(error):
+        return ValueError(f"{wanted}: {error}")
+    there = known or "a collector that promweb did not make"
+    return ValueError(
+        f"cannot define {wanted}: the registry already has {there} ({error}). "
+        "Use the same definition, another name, or another registry."
+    )

@@ -1,0 +1,92 @@
+"""What went wrong while serving: logged once, counted always, never raised."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from .family import MAX_LABEL_BYTES, CounterFamily
+
+__all__ = ["Problems", "logger"]
+
+logger = logging.getLogger("promweb")
+
+
+class Problems:
+    """The self-metrics of one registry; each is exposed once it has something to say.
+
+    Both are bounded by the number of metrics and labels that the program defines.
+    """
+
+    def __init__(self) -> None:
+        self.label_errors = CounterFamily(
+            "promweb_label_errors_total",
+            "Label values that could not be computed and were recorded as <error>.",
+            ("metric", "label"),
+        )
+        self.folded = CounterFamily(
+            "promweb_series_folded_total",
+            "Recordings whose label values became <overflow>: a set too many, or a value too long.",
+            ("metric",),
+        )
+        self.families = (self.label_errors, self.folded)
+        for family in self.families:
+            family.hidden_while_empty = True
+        self._logged: dict[tuple[str, ...], object] = {}
+
+    def label_error(self, metric: str, label: str) -> None:
+        """Count a label callable that raised; log the exception being handled the first time."""
+        _count(self.label_errors, metric, label)
+        if self._first(metric, label):
+            _log(
+                logging.ERROR,
+                "The label %r of the metric %r could not be computed; its value is <error>. "
+                "This is logged once; promweb_label_errors_total counts every time.",
+                label,
+                metric,
+            )
+
+    def series_folded(self, metric: str, too_long: bool) -> None:
+        """Count a recording that went to `<overflow>`; log the first of each reason."""
+        _count(self.folded, metric)
+        if too_long:
+            if self._first(metric, "too long", ""):
+                _log(
+                    logging.WARNING,
+                    "A label value of the metric %r has more than %d bytes and is recorded "
+                    "as <overflow>. Have the label's function return something shorter.",
+                    metric,
+                    MAX_LABEL_BYTES,
+                )
+        elif self._first(metric):
+            _log(
+                logging.WARNING,
+                "The metric %r reached max_series; new label sets are recorded as <overflow>. "
+                "Group by something with fewer values (url_rule, endpoint) or raise max_series.",
+                metric,
+            )
+
+    def warn(self, message: str) -> None:
+        """Log a warning about how the program is set up."""
+        if self._first("warning", message, ""):
+            _log(logging.WARNING, message)
+
+    def failed(self, what: str) -> None:
+        """Log, once per `what`, an exception that promweb kept away from the request."""
+        if self._first("failed", what, ""):
+            _log(logging.ERROR, "promweb could not %s; the request was not affected.", what)
+
+    def _first(self, *key: str) -> bool:
+        mine = object()
+        return self._logged.setdefault(key, mine) is mine  # one thread's, of all that come at once
+
+
+def _count(family: CounterFamily, *values: str) -> None:
+    with suppress(Exception):  # there may be no memory
+        family.child(values).inc()
+
+
+def _log(level: int, message: str, *args: object) -> None:
+    """Log a message; an error with the exception being handled. A handler may raise."""
+    with suppress(Exception):
+        logger.log(level, message, *args, exc_info=level == logging.ERROR)

@@ -1,0 +1,1 @@
+"""Label values and exemplars: inspected once, resolved for each recording."""

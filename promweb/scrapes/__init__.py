@@ -1,0 +1,1 @@
+"""Reading an exposition: the one reader that all tools share."""

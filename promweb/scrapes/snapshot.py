@@ -1,0 +1,296 @@
+"""What one exposition says about a service: its routes, websockets and workers.
+
+Names are discovered: the naming and its prefix from the family of durations, the group from the
+label that the counter of requests does not have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from prometheus_client.samples import Sample
+
+from ..core.defaults.vocabulary import OTEL, PROMWEB, Vocabulary
+from .client import Exposition, ScrapeError
+from .tally import Tally, increase
+
+__all__ = ["Labels", "Series", "Snapshot", "Sockets", "Worker"]
+
+Labels = tuple[tuple[str, str], ...]
+"""The labels of a series, sorted."""
+
+_MEMORY = "resident_memory_bytes"
+_LARGEST = 1e18
+"""Of counts and bytes: sums of such numbers stay finite."""
+_USUAL_GROUPS = ("path", "endpoint", "url_rule")
+
+
+@dataclass(frozen=True)
+class Series:
+    """The requests of one label set."""
+
+    route: str
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """The websockets of one route."""
+
+    open: float = 0.0
+    closed: float = 0.0
+    received: float = 0.0
+    """Messages from clients."""
+    sent: float = 0.0
+
+    def __add__(self, other: Sockets) -> Sockets:
+        return Sockets(
+            self.open + other.open,
+            self.closed + other.closed,
+            self.received + other.received,
+            self.sent + other.sent,
+        )
+
+    def since(self, before: Sockets) -> Sockets:
+        """Return by how much the counters went up; `open` stays what it is."""
+        return Sockets(
+            self.open,
+            increase(self.closed, before.closed),
+            increase(self.received, before.received),
+            increase(self.sent, before.sent),
+        )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process; `None` is what it does not tell."""
+
+    memory: float
+    """Resident, in bytes."""
+    cpu: float | None = None
+    """Seconds."""
+    files: float | None = None
+    """Open file descriptors."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The numbers of one service, at one moment or between two."""
+
+    prefix: str
+    """What the names of the families begin with."""
+    group: str | None
+    """The label that has the route; `None` before the first request."""
+    series: Mapping[Labels, Series]
+    in_progress: float | None
+    """Requests; `None` where the service does not count them."""
+    exceptions: float
+    sockets: Mapping[str, Sockets]
+    workers: Mapping[Labels, Worker]
+
+    @classmethod
+    def of(
+        cls, exposition: Exposition, prefix: str | None = None, group: str | None = None
+    ) -> Snapshot:
+        """Read an exposition; a prefix or a group that is given is not looked for.
+
+        Raises `ScrapeError` where the families of HTTP requests are missing or not to be told
+        apart, or where a count is no number.
+        """
+        start, words = _naming(exposition, prefix)
+        prefix = start.removesuffix(words.start)
+        samples = exposition.samples
+        group = _group(samples, prefix, words, group)
+        in_progress = samples.get(f"{prefix}{words.in_progress}")
+        return cls(
+            start,
+            group,
+            {} if group is None else _series(samples, prefix, group, words),
+            None if in_progress is None else _sum(in_progress),
+            _exceptions(samples, prefix, words),
+            _sockets(samples, prefix, words),
+            _workers(samples),
+        )
+
+    @property
+    def total(self) -> Tally:
+        return Tally.total(series.tally for series in self.series.values())
+
+    def since(self, before: Snapshot) -> Snapshot:
+        """Return what was counted since an earlier snapshot; what is no counter stays."""
+        series = {
+            labels: replace(one, tally=one.tally.since(before.series[labels].tally))
+            if labels in before.series
+            else one
+            for labels, one in self.series.items()
+        }
+        return replace(
+            self,
+            series={labels: one for labels, one in series.items() if one.tally.count},
+            exceptions=increase(self.exceptions, before.exceptions),
+            sockets={
+                route: one.since(before.sockets.get(route, Sockets()))
+                for route, one in self.sockets.items()
+            },
+            workers={
+                labels: replace(one, cpu=_cpu_since(one, before.workers.get(labels)))
+                for labels, one in self.workers.items()
+            },
+        )
+
+
+def _cpu_since(worker: Worker, before: Worker | None) -> float | None:
+    if worker.cpu is None or before is None or before.cpu is None:
+        return None
+    return increase(worker.cpu, before.cpu)
+
+
+def _naming(exposition: Exposition, wanted: str | None) -> tuple[str, Vocabulary]:
+    """Return what the names begin with, and the rest of their naming."""
+    # Without TYPE lines each name is a family of its own.
+    names = {*exposition.families, *(name.removesuffix("_count") for name in exposition.samples)}
+    duration = PROMWEB.duration
+    found = {n.removesuffix(duration): PROMWEB for n in sorted(names) if n.endswith(duration)}
+    prefixes = list(found)
+    if OTEL.duration in names:
+        found[OTEL.start] = OTEL
+    if wanted is not None:
+        if wanted not in found:
+            raise ScrapeError(f"it has no family {wanted}{duration}{_instead(list(found))}")
+        return wanted, found[wanted]
+    if not found:
+        raise ScrapeError(
+            f"it has no family whose name ends in {duration}, and none named {OTEL.duration}"
+        )
+    if len(prefixes) > 1:
+        raise ScrapeError(
+            f"it has several prefixes; choose one with --prefix{_instead(list(found))}"
+        )
+    # Where there are both namings, they count the same requests.
+    return next(iter(found.items()))
+
+
+def _instead(prefixes: list[str]) -> str:
+    return ": " + ", ".join(repr(prefix) for prefix in prefixes) if prefixes else ""
+
+
+def _group(
+    samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary, wanted: str | None
+) -> str | None:
+    counts = samples.get(f"{prefix}{words.duration}_count")
+    if not counts:
+        return None
+    names = set(counts[0].labels)
+    if wanted is not None:
+        if wanted not in names:
+            raise ScrapeError(f"its {words.duration} has no label {wanted!r}: {_listed(names)}")
+        return wanted
+    if words.group is not None:
+        return words.group
+    names -= {words.method, words.status}
+    # Default labels are on both families, the group on the first one only.
+    totals = samples.get(f"{prefix}{words.requests}", [])
+    for candidates in (
+        names.difference(*(sample.labels for sample in totals[:1])),
+        names,
+        names.intersection(_USUAL_GROUPS),
+    ):
+        if len(candidates) == 1:
+            return candidates.pop()
+    raise ScrapeError(f"which label has the route? Choose one with --group: {_listed(names)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "there is none"
+
+
+def _series(
+    samples: Mapping[str, list[Sample]], prefix: str, group: str, words: Vocabulary
+) -> dict[Labels, Series]:
+    name = f"{prefix}{words.duration}"
+    seconds = {_key(sample): sample.value for sample in samples.get(f"{name}_sum", [])}
+    buckets: dict[Labels, dict[float, float]] = {}
+    for sample in samples.get(f"{name}_bucket", []):
+        bound = _bound(sample)
+        buckets.setdefault(_key(sample), {})[bound] = _count(sample)
+    found = {}
+    for sample in samples[f"{name}_count"]:
+        key, count = _key(sample), _count(sample)
+        failed = sample.labels.get(words.status, "").startswith("5")
+        found[key] = Series(
+            sample.labels.get(group) or words.unmatched,
+            Tally(count, count * failed, seconds.get(key, 0.0), buckets.get(key, {})),
+        )
+    return found
+
+
+def _exceptions(samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary) -> float:
+    if words.error is None:
+        return _sum(samples.get(f"{prefix}{words.exceptions}", []))
+    counts = samples.get(f"{prefix}{words.duration}_count", [])
+    kinds = ((sample, sample.labels.get(words.error, "")) for sample in counts)
+    # What was answered, with a status that is an error, has that status there.
+    return _sum(sample for sample, kind in kinds if kind and not kind.isdecimal())
+
+
+def _sockets(
+    samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary
+) -> dict[str, Sockets]:
+    found: dict[str, Sockets] = {}
+    for name, field in (
+        ("connections_in_progress", "open"),
+        ("connection_duration_seconds_count", "closed"),
+        ("messages_total", None),
+    ):
+        for sample in samples.get(f"{prefix}websocket_{name}", []):
+            direction = field or sample.labels.get("direction")
+            if direction not in ("open", "closed", "received", "sent"):
+                continue
+            # The label that is left is the group, whatever it is called.
+            groups = sample.labels.keys() - {"direction", "close_code"}
+            route = (sample.labels[min(groups)] if groups else "") or words.unmatched
+            more = Sockets(**{direction: _count(sample)})
+            found[route] = found.get(route, Sockets()) + more
+    return found
+
+
+def _workers(samples: Mapping[str, list[Sample]]) -> dict[Labels, Worker]:
+    found = {}
+    for name in samples:
+        if not name.endswith(_MEMORY):
+            continue
+        base = name.removesuffix(_MEMORY)
+        cpu, files = (
+            {_key(sample): _count(sample) for sample in samples.get(f"{base}{rest}", [])}
+            for rest in ("cpu_seconds_total", "open_fds")
+        )
+        for sample in samples[name]:
+            key = _key(sample)
+            found[key] = Worker(_count(sample), cpu.get(key), files.get(key))
+    return found
+
+
+def _sum(samples: Iterable[Sample]) -> float:
+    return sum(_count(sample) for sample in samples)
+
+
+def _key(sample: Sample) -> Labels:
+    return tuple(sorted(pair for pair in sample.labels.items() if pair[0] != "le"))
+
+
+def _count(sample: Sample) -> float:
+    if not abs(sample.value) < _LARGEST:  # NaN is not, either
+        raise ScrapeError(f"{sample.name} is {sample.value}, which is no number of anything")
+    return sample.value
+
+
+def _bound(sample: Sample) -> float:
+    try:
+        bound = float(sample.labels.get("le", "nan"))
+    except ValueError:
+        bound = math.nan
+    if math.isnan(bound):
+        raise ScrapeError(f"{sample.name} has no bound in its label le")
+    return bound

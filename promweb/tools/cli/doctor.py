@@ -1,0 +1,162 @@
+"""`promweb doctor`: what is wrong with an environment, an application or a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...core.families.storage import shared_directory
+from ...scrapes.client import Client, ScrapeError, metrics_url
+from ..doctor.findings import Finding, Findings, Level
+from .connecting import with_client
+from .figures import safe
+
+__all__ = ["command"]
+
+_ROUNDS = 3
+_AT_ONCE = 4
+"""Scrapes at the same time, so that a second worker has to answer."""
+
+_LEVELS = list(Level)
+_WIDTH = 100
+_COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+
+
+def _url(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    try:
+        return None if given is None else metrics_url(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{given!r}: {error}") from error
+
+
+@click.command(name="doctor", short_help="What is wrong, and what to do.")
+@click.argument("target", metavar="[MODULE:APP]", required=False)
+@click.option("--app", metavar="MODULE:APP", help="The same as the argument.")
+@click.option(
+    "--url", metavar="URL", callback=_url, help="Scrape a running service a few times and compare."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print what was found.",
+)
+@with_client
+@click.pass_context
+def command(
+    ctx: click.Context,
+    target: str | None,
+    app: str | None,
+    url: str | None,
+    form: str,
+    client: Client,
+) -> None:
+    """Say in plain words what is wrong with metrics, why that matters, and what to do.
+
+    With MODULE:APP or MODULE:create_app() an application is imported and looked at; `flask promweb
+    doctor` and `quart promweb doctor` look at the framework's own. With --url a running service is
+    scraped. Else it is the environment alone. Run it with the environment of the service.
+
+    Exit codes: 0 if all is well, 1 for warnings, 2 for errors and for wrong usage.
+    """
+    if target and app and target != app:
+        raise click.UsageError("give one application, as argument or as --app")
+    target = target or app
+    load = _loader(ctx, target) if target or not url else None
+    findings: list[Finding] = []
+    if url is None or target is not None:
+        findings += _look_at_environment()
+    if load is not None:
+        from ..doctor.application import check_application
+
+        findings += check_application(load)
+    if url is not None:
+        findings += _look_at_service(client, url)
+    findings = sorted(dict.fromkeys(findings), key=lambda finding: -_LEVELS.index(finding.level))
+    _print(findings, form)
+    sys.exit(max(_LEVELS.index(finding.level) for finding in findings))
+
+
+def _loader(ctx: click.Context, target: str | None) -> Callable[[], Any] | None:
+    """Return what loads the application, None if there is none to load."""
+    if target is not None:
+        from ..doctor.loading import find
+
+        return partial(find, target)
+    # What `flask` and `quart` pass on to their commands.
+    load: Callable[[], Any] | None = getattr(ctx.find_root().obj, "load_app", None)
+    return load
+
+
+def _look_at_environment() -> Findings:
+    from ..doctor.environment import check_mode, check_variable
+
+    directory = shared_directory()
+    yield from check_variable(os.environ)
+    yield from check_mode(os.environ, Path.cwd(), is_shared=directory is not None)
+    if directory is not None:
+        from ..doctor.directory import check_directory
+
+        yield from check_directory(directory)
+
+
+def _look_at_service(client: Client, url: str) -> Findings:
+    from ..doctor.scrapes import Outcome, check_scrapes
+
+    def scrape(_: int) -> Outcome:
+        begin = time.monotonic()
+        try:
+            result: Any = client.scrape(url)
+        except ScrapeError as error:
+            result = error
+        return Outcome(result, time.monotonic() - begin)
+
+    rounds: list[Sequence[Outcome]] = [[scrape(0)]]
+    if not isinstance(rounds[0][0].result, ScrapeError):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            rounds += [list(pool.map(scrape, range(_AT_ONCE))) for _ in range(_ROUNDS)]
+    return check_scrapes(url, rounds, client.timeout)
+
+
+def _print(findings: Sequence[Finding], form: str) -> None:
+    if form == "json":
+        made = [
+            {
+                "check": finding.check,
+                "level": finding.level.value,
+                "what": finding.what,
+                "why": finding.why,
+                "remedy": finding.remedy,
+            }
+            for finding in findings
+        ]
+        click.echo(json.dumps({"version": 1, "findings": made}, indent=2))
+        return
+    for finding in findings:
+        click.echo("\n".join(_lines(finding)))
+
+
+def _lines(finding: Finding) -> Iterable[str]:
+    label = f"{finding.level.value:8}"
+    first, *more = _wrapped(finding.what)
+    yield click.style(label, fg=_COLOURS[finding.level], bold=True) + first
+    yield from (" " * len(label) + line for line in more)
+    for text in (finding.why, finding.remedy and f"-> {finding.remedy}"):
+        yield from (" " * len(label) + line for line in _wrapped(text))
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return lines; what strangers wrote is escaped."""
+    return textwrap.wrap(safe(text), _WIDTH - 8, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,157 @@
+"""`promweb top`: a live look at the numbers of services in a terminal, or one look as a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from ...scrapes.client import Client, ScrapeError, metrics_url
+from ...scrapes.report import report
+from ...scrapes.snapshot import Snapshot
+from ...scrapes.traffic import ORDERS
+from .connecting import with_client
+
+__all__ = ["command"]
+
+_WIDEST = 10_000
+"""Columns of a line that goes to a file."""
+
+
+def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    urls = []
+    for one in given:
+        try:
+            urls.append(metrics_url(one))
+        except ValueError as error:
+            raise click.BadParameter(f"{one!r}: {error}") from error
+    if len(set(urls)) < len(urls):
+        raise click.BadParameter("the same URL twice would count twice")
+    return urls
+
+
+@click.command(name="top", short_help="A live look at services in a terminal.")
+@click.argument("urls", metavar="URL...", nargs=-1, required=True, callback=_urls)
+@click.option("--once", is_flag=True, help="Print totals since the start, from one scrape.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    help="What --once prints; text if not given.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two scrapes.",
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(1, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds that rates, shares and quantiles are of.",
+)
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(list(ORDERS)),
+    default="rate",
+    show_default=True,
+    help="What the routes are sorted by at first.",
+)
+@click.option("--prefix", help="What the families' names start with, where a scrape has several.")
+@click.option("--group", help="The label that has the route, where it cannot be told.")
+@with_client
+def command(
+    urls: list[str],
+    once: bool,
+    form: str | None,
+    interval: float,
+    window: float,
+    order: str,
+    prefix: str | None,
+    group: str | None,
+    client: Client,
+) -> None:
+    """Show rates, errors and latencies of services, summed, and by route.
+
+    URL is where a service has its metrics. http:// and /metrics may be left out.
+
+    Exit codes: 0 if a URL could be read, 1 if none could, 2 for wrong usage.
+    """
+    if form is not None and not once:
+        raise click.UsageError("--format says what --once prints; give --once, too")
+
+    def read(url: str) -> Snapshot | str:
+        try:
+            return Snapshot.of(client.scrape(url), prefix, group)
+        except ScrapeError as error:
+            return str(error)
+
+    if once:
+        found = _print_once(urls, read, form)
+    else:
+        found = _watch(urls, read, interval=interval, window=window, order=order)
+    sys.exit(0 if found else 1)
+
+
+def _print_once(urls: list[str], read: Callable[[str], Snapshot | str], form: str | None) -> bool:
+    with ThreadPoolExecutor(len(urls)) as pool:
+        outcomes = dict(zip(urls, pool.map(read, urls), strict=True))
+    made = report(outcomes)
+    if form == "json":
+        click.echo(json.dumps(made, indent=2, allow_nan=False))
+    else:
+        _print_text(made)
+    return any(isinstance(outcome, Snapshot) for outcome in outcomes.values())
+
+
+def _print_text(made: dict[str, Any]) -> None:
+    with _needs("rich"):
+        from rich.console import Console
+        from rich.measure import Measurement
+
+        from .tables import once
+    tables = once(made)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file has room for every line
+        widest = Measurement.get(console, console.options.update(max_width=_WIDEST), tables)
+        console = Console(highlight=False, width=widest.maximum)
+    console.print(tables)
+
+
+def _watch(
+    urls: list[str],
+    read: Callable[[str], Snapshot | str],
+    *,
+    interval: float,
+    window: float,
+    order: str,
+) -> bool:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("this is no terminal; print one look with --once")
+    with _needs("textual"):
+        from .screen import TopApp
+    app = TopApp(urls, read, interval=interval, window=window, order=order)
+    app.run()
+    return app.ever_up
+
+
+@contextmanager
+def _needs(package: str) -> Iterator[None]:
+    """Say what to install where a package is missing: click alone comes with both frameworks."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("rich", "textual"):
+            raise
+        raise click.ClickException(
+            f"this needs {package}. Install it with: pip install 'promweb[cli]'"
+        ) from error

@@ -1,0 +1,102 @@
+"""What the environment says: the variable of multiprocess mode, and how many workers there are."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ...core.families.storage import DIRECTORY_VARIABLE
+from ...deployment import workers_asked_for
+from .findings import Findings, ok, warning
+
+__all__ = ["check_mode", "check_variable"]
+
+
+def check_variable(environ: Mapping[str, str]) -> Findings:
+    """Check how the variable of multiprocess mode is written."""
+    deprecated = DIRECTORY_VARIABLE.lower()
+    if not environ.get(DIRECTORY_VARIABLE) and environ.get(deprecated):
+        yield warning(
+            "variable",
+            f"The variable is written {deprecated}.",
+            "prometheus_client has deprecated that, and other programs may not know it.",
+            f"Write it {DIRECTORY_VARIABLE}.",
+        )
+    if environ.get(DIRECTORY_VARIABLE) == "" and not environ.get(deprecated):
+        yield warning(
+            "variable",
+            f"{DIRECTORY_VARIABLE} is set, and empty.",
+            "To promweb that means off. prometheus_client's own metrics take it for the current "
+            "directory, and write files there that nobody reads.",
+            "Name a directory, or remove the variable.",
+        )
+    path = environ.get(DIRECTORY_VARIABLE) or environ.get(deprecated)
+    if path and not os.path.isabs(path):
+        yield warning(
+            "variable",
+            f"{DIRECTORY_VARIABLE} is the relative path {path!r}.",
+            "Processes with different working directories would not share it.",
+            "Make it an absolute path.",
+        )
+
+
+def check_mode(environ: Mapping[str, str], where: Path, *, is_shared: bool) -> Findings:
+    """Check that several workers share their metrics; `where` has the servers' configuration."""
+    if is_shared:
+        yield ok("workers", "Multiprocess mode is on: workers share their metrics.")
+        return
+    asked = list(_asked_for(environ, where))
+    for source in asked:
+        yield warning(
+            "workers",
+            f"{source}, but multiprocess mode is off.",
+            "Each worker would have its own numbers and a scrape show those of the worker that "
+            "happens to answer it: counters seem to jump.",
+            f"Set {DIRECTORY_VARIABLE} to an empty directory before the server starts, or call "
+            "promweb.multiprocess.enable() before metrics are made.",
+        )
+    if not asked:
+        yield ok("workers", "Multiprocess mode is off, and nothing here asks for several workers.")
+
+
+def _asked_for(environ: Mapping[str, str], where: Path) -> Iterator[str]:
+    """Yield what asks for several workers."""
+    for name in ("WEB_CONCURRENCY", "GRANIAN_WORKERS", "UVICORN_WORKERS"):
+        value = environ.get(name, "")
+        if value.isdecimal() and int(value) > 1:
+            yield f"{name} is {value}"
+    only_arguments = {"GUNICORN_CMD_ARGS": environ.get("GUNICORN_CMD_ARGS", "")}
+    if (number := workers_asked_for(["gunicorn"], only_arguments)) > 1:
+        yield f"GUNICORN_CMD_ARGS asks for {number} workers"
+    if (workers := _gunicorn_workers(where / "gunicorn.conf.py")) not in ("", "0", "1"):
+        yield f"gunicorn.conf.py says workers = {workers}"
+    for name in ("uwsgi.ini", "app.ini", "wsgi.ini"):
+        if (processes := _uwsgi_processes(where / name)) not in ("", "0", "1"):
+            yield f"{name} says processes = {processes}"
+
+
+def _gunicorn_workers(path: Path) -> str:
+    """Return what is assigned to `workers`; the file is not executed."""
+    found = ""
+    with suppress(OSError, SyntaxError, ValueError):
+        for statement in ast.parse(path.read_text()).body:
+            if isinstance(statement, ast.Assign):
+                for target in statement.targets:
+                    if isinstance(target, ast.Name) and target.id == "workers":
+                        found = ast.unparse(statement.value)
+    return found
+
+
+def _uwsgi_processes(path: Path) -> str:
+    found = ""
+    with suppress(OSError, configparser.Error, UnicodeDecodeError):
+        parser = configparser.ConfigParser(strict=False, allow_no_value=True, interpolation=None)
+        parser.read_string(path.read_text())
+        if parser.has_section("uwsgi"):
+            for option in ("processes", "workers"):
+                found = parser.get("uwsgi", option, fallback="") or found
+    return found.strip()

@@ -1,0 +1,97 @@
+"""The service that is monitored: how its metrics are named and labelled, and what it promises."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ...core.defaults.vocabulary import Vocabulary
+from ...core.exposition.layout import text_of
+
+__all__ = ["Latency", "Objective", "Service", "duration_text", "read_duration"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The share of requests that must be good, in percent: above 0, below 100."""
+
+    percent: Decimal
+
+    @property
+    def budget(self) -> Decimal:
+        """The share of requests that may be bad, between 0 and 1."""
+        return (100 - self.percent) / 100
+
+
+@dataclass(frozen=True)
+class Latency(Objective):
+    """A request is good that takes at most `seconds`, which must be the bound of a bucket."""
+
+    seconds: float
+
+    @property
+    def le(self) -> str:
+        """The bound, as the `le` label of the bucket has it."""
+        return text_of(self.seconds)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the constructor of the metrics was given, as far as names and labels depend on it.
+
+    `words` are the names, which follow `prefix`: with its underscore, or empty. `matchers` are
+    label matchers of PromQL (without braces) that select the targets, or empty. `latency` is None
+    where durations are a summary.
+    """
+
+    words: Vocabulary
+    prefix: str
+    group: str
+    matchers: str
+    errors: Objective
+    latency: Latency | None
+    websockets: bool
+
+    @property
+    def start(self) -> str:
+        """What the names of all families of requests begin with."""
+        return f"{self.prefix}{self.words.start}"
+
+    @property
+    def name(self) -> str:
+        """That as a word, for titles and names of groups."""
+        return self.start.rstrip("_") or "http"
+
+    @property
+    def presence(self) -> str:
+        """The name of what every instance has: from its start, or else from a first request on."""
+        return f"{self.prefix}{self.words.info or f'{self.words.duration}_count'}"
+
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def read_duration(text: str) -> int:
+    """Return the seconds of a duration as Prometheus writes it: `30d`, `1h30m`, `15s`.
+
+    Raises `ValueError` for anything else, and for nothing.
+    """
+    found = _DURATION.fullmatch(text)
+    counts = [int(count or 0) for count in found.groups()] if found else []
+    seconds = sum(
+        count * unit for count, unit in zip(counts, (7 * 86400, *_UNITS.values()), strict=False)
+    )
+    if not seconds:
+        raise ValueError(f"{text!r} is no duration; write for example 30d, 12h or 1h30m")
+    return seconds
+
+
+def duration_text(seconds: int) -> str:
+    """Return a duration as Prometheus writes it, in units up to days."""
+    text = ""
+    for name, unit in _UNITS.items():
+        count, seconds = divmod(seconds, unit)
+        text += f"{count}{name}" if count else ""
+    return text
