@@ -13,13 +13,14 @@ from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
-from ..core.requests.exchange import Exchange, current
+from ..core.requests.exchange import Exchange
+from ..core.requests.scope import current
 from ..core.requests.site import Site
 from ..deployment import SEVERAL, is_one_of_several, problems
 from ..server.http import MetricsServer, serve
 from . import uwsgi as uwsgi  # loaded for what it does
 
-__all__ = ["WebMetrics", "announced_size", "find_exchange", "sends_body"]
+__all__ = ["WebMetrics", "find_exchange"]
 
 
 class WebMetrics(MetricsBase):
@@ -84,18 +85,6 @@ class WebMetrics(MetricsBase):
         """Return a WSGI application that serves the metrics at `endpoint`."""
 
 
-def announced_size(content_length: str | bytes) -> int | None:
-    """Return the number in a Content-Length header; None where it is none, or no sane one."""
-    if content_length.isdigit() and len(content_length) < 20:
-        return int(content_length)
-    return None
-
-
-def sends_body(method: str, status: int) -> bool:
-    """Tell whether a server sends the body that a response may have (RFC 9110, section 6.4.1)."""
-    return method != "HEAD" and status not in (204, 304) and status >= 200
-
-
 def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None:
     """Return the exchange of the current request; None for a request context made by hand."""
     exchange: Any = current.get()
@@ -103,7 +92,5 @@ def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None
         return None
     request = get_request()
     if exchange.request is None:
-        exchange.request = request  # opening the session or matching the route failed
-        if site.watches:
-            exchange.reach()
+        exchange.dispatch(request)  # opening the session or matching the route failed
     return exchange if exchange.request is request else None

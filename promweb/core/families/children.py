@@ -68,6 +68,16 @@ class Child:
         """Start from zero."""
         raise NotImplementedError
 
+    def record(self, amount: float) -> None:
+        """Record one amount; the batch is flushed when it is full."""
+        pending = self.pending
+        pending.append(amount)
+        if len(pending) >= PENDING_LIMIT:
+            try:
+                self.fold()
+            except (MemoryError, RecursionError):
+                return  # they wait for the next one
+
     def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
         """Keep an exemplar of a recording, which is recorded apart from it."""
         if self.exemplars is None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..families.family import encodable
 from ..families.problems import Problems
-from .plan import check_label_name, is_coroutine_function, takes_argument
+from ..options import check_label_name
+from .plan import is_coroutine_function, takes_argument
 
 __all__ = ["ExemplarLabels", "ExemplarReader", "exemplar_reader"]
 

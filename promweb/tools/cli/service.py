@@ -14,8 +14,9 @@ from click.core import ParameterSource
 from prometheus_client import Histogram
 
 from ...core.defaults.group_by import Grouping
-from ...core.defaults.naming import NO_PREFIX, Naming, check_defaults
+from ...core.defaults.naming import naming_of
 from ...core.defaults.vocabulary import OTEL, PROMWEB
+from ...core.options import NO_PREFIX, Naming, Options
 from ..monitoring.service import Latency, Objective, Service, read_duration
 
 __all__ = ["duration", "service_options"]
@@ -58,15 +59,14 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
                     param_hint=f"--{option.replace('_', '-')}",
                 )
         try:
-            check_defaults(
-                naming,
-                prefix=NO_PREFIX if no_prefix else prefix,
-                group_by=group_by,
-                buckets=buckets,
-                histogram=not summary,
-                default_labels={},
-                response_start=False,
-                status_classes=False,
+            naming_of(
+                Options(
+                    naming=naming,
+                    defaults_prefix=NO_PREFIX if no_prefix else prefix,
+                    group_by=group_by,
+                    buckets=buckets,
+                    default_latency_as_histogram=not summary,
+                )
             )
         except ValueError as error:
             raise click.UsageError(f"No application can be given this. {error}") from error
