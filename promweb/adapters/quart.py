@@ -20,11 +20,10 @@ from ..core.exposition.scrape import Scrape
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
 from ..core.requests.connection import Connection
-from ..core.requests.exchange import CLIENT_CLOSED_REQUEST
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .protocols import wsgi_bridge
-from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, is_cancellation, shield
+from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
 from .protocols.scraping import SharedWork, breathe
 from .shared import WebMetrics, find_exchange
 
@@ -140,10 +139,9 @@ def _attach(site: Site) -> None:
         """See an exception that leaves the framework, of a teardown function for example."""
         try:
             return await wrapped_handle_request(*args)
-        except Exception as error:
+        except Exception:
             exchange = scope()
-            is_ours = exchange is not None and exchange.site is site
-            if is_ours and not is_cancellation(error, DISCONNECT_ERRORS):
+            if exchange is not None and exchange.site is site:
                 exchange.fail()
             raise
 
@@ -176,16 +174,12 @@ def _attach(site: Site) -> None:
         exchange: Any = find_exchange(site, get_request)
         if exchange is None:
             return await wrapped_handle_exception(*args)
-        if is_cancellation(args[-1], DISCONNECT_ERRORS):
-            exchange.raised = None
-            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
-        else:
-            exchange.fail()
+        exchange.fail()
         try:
             response = await wrapped_handle_exception(*args)
             await exchange.respond_async(response.status_code, response)
-        except Exception:
-            await exchange.respond_async(500)
+        except Exception as error:
+            await exchange.respond_async(exchange.outcome(error).value)
             raise
         except BaseException as error:
             await exchange.interrupt(error)

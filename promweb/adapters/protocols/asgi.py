@@ -7,6 +7,7 @@ or whose client left has ended an exchange all the same.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -58,6 +59,12 @@ class ASGIExchange(Exchange):
         super().__init__(site)
         self.scope = scope
 
+    def fail(self) -> None:
+        if self.outcome(sys.exc_info()[1]) is Outcome.FAILED:
+            super().fail()
+        else:
+            self.raised = None
+
     def see_head(self, message: Message) -> None:
         """Take the head of the response; the server drops it if the client left."""
         if not self.left:
@@ -79,6 +86,8 @@ class ASGIExchange(Exchange):
 
     async def interrupt(self, error: BaseException) -> None:
         """Resolve the labels of a request that no response follows, while its context is there."""
+        if self.finished:
+            return
         self.see_exception()
         if is_cancellation(error, self.disconnect_errors) and not isinstance(error, GeneratorExit):
             self.status = 0  # a label of the response may have been awaited
@@ -129,9 +138,9 @@ def instrument(
         async def send_and_see(message: Message) -> None:
             try:
                 await send(message)
-            except Exception:  # that is the client, not the application
-                if seen is not None:
-                    seen.left = True
+            except BaseException as error:
+                if seen is not None and not is_cancellation(error):
+                    seen.left = True  # that is the client, not the application
                 raise
             if seen is not None:
                 kind = message["type"]
@@ -214,7 +223,11 @@ def is_cancellation(error: BaseException, disconnect_errors: DisconnectErrors = 
     errors = getattr(error, "exceptions", None)
     if errors and isinstance(errors, tuple):  # others may have such an attribute, too
         return all(is_cancellation(one, disconnect_errors) for one in errors)
-    return isinstance(error, (anyio.get_cancelled_exc_class(), *disconnect_errors))
+    trio: Any = sys.modules.get("trio")  # not from the event loop: a thread has none
+    cancelled = (
+        (asyncio.CancelledError,) if trio is None else (asyncio.CancelledError, trio.Cancelled)
+    )
+    return isinstance(error, (*cancelled, *disconnect_errors))
 
 
 def _count_request(sizes: Sizes, scope: Any, receive: Receive) -> Receive:
