@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from .. import locking
+from .. import forking
 from ..families.catalog import Catalog
 from ..families.children import NumberChild
 from ..families.family import OVERFLOW, CounterFamily, GaugeFamily, HistogramFamily
@@ -83,7 +83,7 @@ class WebsocketMetrics:
         self._duration.child((group, close_code), (OVERFLOW, close_code)).observe(seconds)
 
     def _make(self) -> None:
-        with locking.definitions:
+        with forking.definitions:
             if self._made:
                 return
             catalog, group, size = Catalog.of(self._registry), self.grouping.name, self._max_series

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
-from .. import locking
+from .. import forking
 from .family import Family
 from .problems import Problems
 from .storage import Storage
@@ -41,7 +41,7 @@ class Catalog:
 
         Families that are added from now on keep their numbers in `storage`, if there is one.
         """
-        with locking.definitions:
+        with forking.definitions:
             catalog = _catalogs.get(registry)
             if catalog is None:
                 catalog = _catalogs[registry] = Catalog()
@@ -86,7 +86,7 @@ class Catalog:
 
         Whether a name is taken is the registry's to say: what somebody unregistered is gone.
         """
-        with locking.definitions:
+        with forking.definitions:
             known = self._families.get(family.name)
             try:
                 registry.register(family)
@@ -110,7 +110,7 @@ class Catalog:
     ) -> Gauge:
         """Set one label set of an information gauge to 1; prometheus_client stores these."""
         labelnames = tuple(labelnames)
-        with locking.definitions:
+        with forking.definitions:
             known = self._infos.get(name)
             try:
                 gauge = Gauge(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from .. import locking, mistakes
+from .. import forking, mistakes
 from ..families.children import NumberChild
 from ..families.family import GaugeFamily, HistogramFamily, SummaryFamily
 from ..families.problems import Problems, logger
@@ -181,7 +181,7 @@ class Site:
         views = self.app.view_functions
         if endpoint in self.endpoints or endpoint not in views:
             return
-        with locking.definitions:
+        with forking.definitions:
             view = views[endpoint]
             known, done = self._decorated.get(endpoint, (view, 0))
             if known is not view:  # the application replaced it
