@@ -106,9 +106,7 @@ class AsyncPrometheusMetrics(WebMetrics):
             accept = request.headers.get("Accept")
             encoding = request.headers.get("Accept-Encoding")
             names = tuple(request.args.getlist("name[]"))
-            work = partial(
-                exposition.answer, self.registry, accept, encoding, names, breathe=breathe
-            )
+            work = partial(exposition.answer, self.registry, accept, encoding, names, pause=breathe)
             scrape = await scrapes.run((accept, encoding, names), work)
             return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
 

@@ -17,13 +17,8 @@ from .defaults import naming as names
 from .defaults.naming import NO_PREFIX
 from .exposition import scrape as exposition
 from .families.catalog import Catalog
-from .families.family import (
-    CounterFamily,
-    Family,
-    GaugeFamily,
-    HistogramFamily,
-    SummaryFamily,
-)
+from .families.family import Family
+from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from .families.storage import Storage
 from .labels.exemplars import ExemplarReader, exemplar_reader
 from .labels.plan import LabelPlan

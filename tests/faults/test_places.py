@@ -144,7 +144,7 @@ def test_label_set_that_is_made_while_it_is_made() -> None:
     assert run(
         """
         from promweb.core.families.children import NumberChild
-        from promweb.core.families import CounterFamily
+        from promweb.core.families.kinds import CounterFamily
 
         class Child(NumberChild):
             is_nested = False

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from ..families.children import PENDING_LIMIT, NumberChild
-from ..families.family import CounterFamily, Family, GaugeFamily, LabelValues
+from ..families.family import Family
+from ..families.kinds import CounterFamily, GaugeFamily
+from ..families.limits import LabelValues
 from ..labels.exemplars import ExemplarLabels, ExemplarReader
 from ..labels.plan import RAISED, LabelPlan
 from ..requests.exchange import Visit, current
@@ -186,7 +188,7 @@ class _Timing:
             pending = child.pending  # what `inc` and `observe` do, without the call
             pending.append(1.0 if instrument.is_counter else seconds)  # a negative one is zero
             if len(pending) >= PENDING_LIMIT:
-                child.fold()
+                child.flush()
             if self.exemplar is not None:
                 child.exemplify(self.exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
         except Exception:

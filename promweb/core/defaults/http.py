@@ -9,15 +9,14 @@ from prometheus_client import CollectorRegistry
 
 from ..families.catalog import Catalog
 from ..families.children import PENDING_LIMIT, NumberChild, ObservedChild
-from ..families.family import (
-    OVERFLOW,
+from ..families.kinds import (
     CounterFamily,
     DerivedCounterFamily,
     GaugeFamily,
     HistogramFamily,
-    LabelValues,
     SummaryFamily,
 )
+from ..families.limits import OVERFLOW, LabelValues
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import ERROR, LabelPlan
 from ..requests.exchange import Exchange
@@ -230,7 +229,7 @@ class DefaultMetrics:
                 pending = child.pending  # what `child.observe` does, without the call
                 pending.append(seconds)
                 if len(pending) >= PENDING_LIMIT:
-                    child.fold()
+                    child.flush()
             except Exception:
                 problems.failed("record a request")
 
@@ -247,23 +246,23 @@ class DefaultMetrics:
                 pending = duration.pending
                 pending.append(seconds)
                 if len(pending) >= PENDING_LIMIT:
-                    duration.fold()
+                    duration.flush()
                 if request_size is not None:
                     counted = exchange.input
                     pending = request_size.pending
                     pending.append(exchange.request_bytes if counted is None else counted.size)
                     if len(pending) >= PENDING_LIMIT:
-                        request_size.fold()
+                        request_size.flush()
                 if response_size is not None:
                     pending = response_size.pending
                     pending.append(exchange.response_bytes)
                     if len(pending) >= PENDING_LIMIT:
-                        response_size.fold()
+                        response_size.flush()
                 if response_start is not None:
                     pending = response_start.pending
                     pending.append(exchange.response_start or seconds)
                     if len(pending) >= PENDING_LIMIT:
-                        response_start.fold()
+                        response_start.flush()
             except Exception:
                 problems.failed("record a request")
 

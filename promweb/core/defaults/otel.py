@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from ..families.catalog import Catalog
 from ..families.children import NumberChild, ObservedChild
-from ..families.family import OVERFLOW, GaugeFamily, HistogramFamily, SummaryFamily
+from ..families.kinds import GaugeFamily, HistogramFamily, SummaryFamily
+from ..families.limits import OVERFLOW
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
 from ..requests.exchange import Exchange

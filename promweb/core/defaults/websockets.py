@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from .. import forking
 from ..families.catalog import Catalog
 from ..families.children import NumberChild
-from ..families.family import OVERFLOW, CounterFamily, GaugeFamily, HistogramFamily
+from ..families.kinds import CounterFamily, GaugeFamily, HistogramFamily
+from ..families.limits import OVERFLOW
 from ..labels.plan import ERROR, LabelPlan
 from ..requests.exchange import Visit
 from ..requests.site import Site

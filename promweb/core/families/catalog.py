@@ -37,7 +37,7 @@ class Catalog:
 
     @staticmethod
     def of(registry: CollectorRegistry, storage: Storage | None = None) -> Catalog:
-        """Return the registry's catalog; every `PrometheusMetrics` on it shares that one.
+        """Return the registry's catalog, which every `PrometheusMetrics` on it shares.
 
         Families that are added from now on keep their numbers in `storage`, if there is one.
         """
@@ -59,12 +59,12 @@ class Catalog:
 
     @staticmethod
     def collect(
-        registry: CollectorRegistry, names: Sequence[str] | None, breathe: Callable[[], None]
+        registry: CollectorRegistry, names: Sequence[str] | None, pause: Callable[[], None]
     ) -> Iterable[Metric]:
         """Return what a scrape of a registry shows, restricted to the sample names in `names`."""
         catalog = _catalogs.get(registry)
         if catalog is not None and catalog.storage is not None:
-            return catalog.storage.collect(names, breathe)
+            return catalog.storage.collect(names, pause)
         source: Any = registry.restricted_registry(names) if names else registry
         return source.collect()  # type: ignore[no-any-return]
 
@@ -94,7 +94,7 @@ class Catalog:
                 if known is not None and known.schema == family.schema:
                     return known  # type: ignore[return-value]  # the schema includes the type
                 raise _taken(str(family), known, error) from None
-            family.on_fold = self.problems.series_folded
+            family.on_overflow = self.problems.overflowed
             if self.storage is not None:
                 family.keep_in(self.storage)
             self._families[family.name] = family

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..families.family import OVERFLOW, LabelValues
+from ..families.limits import OVERFLOW, LabelValues
 from ..families.problems import Problems
 
 __all__ = [

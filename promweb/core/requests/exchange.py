@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from ..families.children import NumberChild
-from ..families.family import LabelValues
+from ..families.limits import LabelValues
 from ..labels.exemplars import ExemplarLabels
 from ..labels.plan import LabelPlan
 from .site import Recorder, Site

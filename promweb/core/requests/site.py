@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from .. import forking, mistakes
 from ..families.children import NumberChild
-from ..families.family import GaugeFamily, HistogramFamily, SummaryFamily
+from ..families.kinds import GaugeFamily, HistogramFamily, SummaryFamily
 from ..families.problems import Problems, logger
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
