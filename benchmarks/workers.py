@@ -17,7 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from promweb.core.exposition.scrape import answer
 from promweb.core.families.catalog import Catalog
-from promweb.core.families.family import CounterFamily, Family, HistogramFamily
+from promweb.core.families.family import Family
+from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.families.storage import DIRECTORY_VARIABLE
 from promweb.multiprocess.storage import FileStorage
 

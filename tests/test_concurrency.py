@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import EnvironBuilder
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.core.families.family import CounterFamily
+from promweb.core.families.kinds import CounterFamily
 from promweb.core.requests.site import Site
 
 from .asgi import DEADLINE, Browser

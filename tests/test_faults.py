@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from promweb.adapters.protocols.scraping import SharedWork
 from promweb.core.families.children import PENDING_LIMIT
-from promweb.core.families.family import Family, HistogramFamily
+from promweb.core.families.family import Family
+from promweb.core.families.kinds import HistogramFamily
 from promweb.core.requests.exchange import Exchange
 from promweb.core.requests.site import Site
 
@@ -56,7 +57,8 @@ def test_known_label_set_that_fails(
     leg.make_metrics(app, response_size=sizes)
     app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
     assert leg.get(app, "/").status == 200
-    monkeypatch.setattr("promweb.core.defaults.PENDING_LIMIT", "not a number")
+    for module in ("families.children", "defaults.http"):
+        monkeypatch.setattr(f"promweb.core.{module}.PENDING_LIMIT", "not a number", raising=False)
     with caplog.at_level(logging.ERROR, "promweb"):
         assert [leg.get(app, "/").status for _ in range(2)] == [200, 200]
     assert [record.name for record in caplog.records].count("promweb") == 1
@@ -95,11 +97,11 @@ def test_folding_within_folding_counts_everything_once() -> None:
     child = family.child(("x",))
 
     child.observe(0.5)
-    child._folding = True  # as the handler finds it
+    child._flushing = True  # as the handler finds it
     child.observe(1.5)
-    child.fold()
+    child.flush()
     assert len(child.pending) == 2
-    child._folding = False
+    child._flushing = False
     assert child.snapshot() == ([1, 1, 0], 2.0)
     assert child.total == 2
 

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
-from promweb.core.families.family import (
+from promweb.core.families.family import Family
+from promweb.core.families.kinds import (
     CounterFamily,
-    Family,
     GaugeFamily,
     HistogramFamily,
     SummaryFamily,

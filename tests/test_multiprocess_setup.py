@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, values
 
 from promweb import multiprocess
-from promweb.core.families.family import CounterFamily
+from promweb.core.families.kinds import CounterFamily
 from promweb.multiprocess import enable, locks, naming, processes, setup
 from promweb.multiprocess.storage import FileStorage
 

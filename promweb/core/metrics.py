@@ -11,14 +11,15 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import locking, mistakes, options
+from . import forking, mistakes, options
 from .decorators.instruments import Exclusion, Instrument
 from .decorators.wrapping import Probe, wrap
 from .defaults.naming import naming_of
 from .defaults.recording import RequestRecorder
 from .exposition import scrape
 from .families.catalog import Catalog
-from .families.family import CounterFamily, Family, GaugeFamily, HistogramFamily, SummaryFamily
+from .families.family import Family
+from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from .families.storage import Storage
 from .labels.exemplars import ExemplarReader, exemplar_reader
 from .labels.plan import LabelPlan
@@ -186,7 +187,7 @@ class MetricsBase(ABC):
 
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing."""
-        with locking.definitions:
+        with forking.definitions:
             site = self._site(app)
             if self in site.owners:
                 return
@@ -469,7 +470,7 @@ class MetricsBase(ABC):
         self._check_app(app)
         # Of a proxy like current_app the application is measured, and outlives the proxy's context.
         app = getattr(app, "_get_current_object", lambda: app)()
-        with locking.definitions:
+        with forking.definitions:
             site: Site | None = app.extensions.get("promweb")
             if site is None:
                 site = Site(app, self.clock, self._protocol, self._catalog.problems)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client.metrics_core import Metric
 
-from ..core.exposition.layout import text_of
-from ..core.families.family import OVERFLOW
+from ..core.families.limits import OVERFLOW
+from ..core.families.numbers import text_of
 from .client import key_of, read_key
 from .writing import STRIDE
 

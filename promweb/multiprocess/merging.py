@@ -9,14 +9,16 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-from ..core.exposition.layout import FamilyMetric, Format, text_of, texts_of_counts
-from ..core.families.family import (
+from ..core.families.family import FamilyMetric
+from ..core.families.kinds import (
     AnyFamily,
     CounterFamily,
     GaugeFamily,
     HistogramFamily,
     SummaryFamily,
 )
+from ..core.families.limits import LabelValues
+from ..core.families.numbers import text_of, texts_of_counts
 from .keys import Block, Part
 from .reading import picker
 
@@ -26,7 +28,7 @@ __all__ = ["MergedFamily", "families", "restricted"]
 class MergedChild:
     """One label set: where its numbers are in the common order."""
 
-    __slots__ = ("pick", "slots", "written")
+    __slots__ = ("pick", "rendered_labels", "slots")
 
     created = 0.0
     exemplars = None
@@ -34,7 +36,7 @@ class MergedChild:
     def __init__(self, slots: dict[Part, int]) -> None:
         self.slots = slots
         self.pick: Any = None
-        self.written: tuple[str, str, str] | None = None
+        self.rendered_labels: tuple[str, str, str] | None = None
 
 
 class MergedFamily:
@@ -135,6 +137,8 @@ _PATTERNS: dict[str, Any] = {
 class MergedMetric(FamilyMetric):
     """A family with the numbers of one scrape."""
 
+    has_created = False  # nobody knows when
+
     def __init__(
         self, merged: MergedFamily, numbers: Sequence[float], names: frozenset[str] | None = None
     ) -> None:
@@ -142,18 +146,15 @@ class MergedMetric(FamilyMetric):
         super().__init__(merged.pattern, names)
         self._merged = merged
         self._numbers = numbers
+        self.texts = merged.texts(numbers)
+
+    def label_sets(self) -> list[tuple[LabelValues, MergedChild]]:
+        return self._merged.rows
 
     @property
     def samples(self) -> list[Sample]:  # type: ignore[override]
         """The samples of all label sets."""
         return list(self._merged.samples(self._numbers, self.names))
-
-    def write(self, format: Format, with_created: bool) -> Iterator[str] | None:
-        """Return the text in batches; nobody knows when it was created."""
-        layout = self.family.layout(format, False, self.names)
-        if layout is None:
-            return None
-        return layout.write(self._merged.rows, self._merged.texts(self._numbers))
 
     def _restricted_metric(self, names: Iterable[str]) -> MergedMetric | None:
         wanted = self.family.sample_names.intersection(names)

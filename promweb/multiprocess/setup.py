@@ -8,7 +8,7 @@ import stat
 import tempfile
 from contextlib import suppress
 
-from ..core import locking
+from ..core import forking
 from ..core.families.problems import logger
 from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from . import client, locks, naming
@@ -47,7 +47,7 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
 def storage_of(directory: str) -> FileStorage:
     """Return this process's storage in a directory, which is made ready the first time."""
     path = os.path.abspath(directory)
-    with locking.definitions:
+    with forking.definitions:
         storage = _storages.get(path)
         if storage is None:
             _prepare(path)

@@ -12,10 +12,12 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 
 from ..core import forking
-from ..core.exposition.layout import LabelValues, text_of
 from ..core.families.children import NumberChild, ObservedChild
-from ..core.families.family import CounterFamily, Family, GaugeFamily, HistogramFamily
+from ..core.families.kinds import CounterFamily, GaugeFamily, HistogramFamily
+from ..core.families.limits import LabelValues
+from ..core.families.numbers import text_of
 from ..core.families.problems import logger
+from ..core.families.storage import StoredFamily
 from .client import key_of
 from .directory import Directory
 from .workers import Workers
@@ -57,19 +59,19 @@ class FileStorage:
         self._files: dict[str, OwnFile] = {}
         self._failed = False
 
-    def accept(self, family: Family[Any]) -> None:
+    def accept(self, family: StoredFamily) -> None:
         self.limits[family.name] = family.max_series
 
-    def make_child(self, family: Family[Any], values: LabelValues) -> Any:
+    def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
         if issubclass(family.child_class, ObservedChild):
             return StoredObservations(family, self, values)
         return StoredNumber(family, self, values)
 
-    def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
-        return self.workers.add_to(self.directory.collect(names, breathe), names)
+    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
+        return self.workers.add_to(self.directory.collect(names, pause), names)
 
     def places(
-        self, family: Family[Any], values: LabelValues, parts: Iterable[tuple[str, str | None]]
+        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
     ) -> Places:
         """Return places for numbers of a label set; `parts` has name suffixes and buckets."""
         kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
@@ -122,7 +124,7 @@ class StoredNumber(NumberChild):
 
     __slots__ = ("_index", "_storage", "_values", "_view")
 
-    def __init__(self, owner: Family[Any], storage: FileStorage, values: LabelValues) -> None:
+    def __init__(self, owner: StoredFamily, storage: FileStorage, values: LabelValues) -> None:
         self._storage = storage
         self._values = values
         super().__init__(owner)
@@ -130,7 +132,7 @@ class StoredNumber(NumberChild):
 
     def clear(self) -> None:
         super().clear()
-        self.pending = _Through(self.inc)  # type: ignore[assignment]
+        self.pending = _Through(self.record)  # type: ignore[assignment]
         self._view: Any = None
 
     def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
@@ -141,14 +143,11 @@ class StoredNumber(NumberChild):
         """What this process counted."""
         return 0.0 if self._view is None else self._view[self._index]
 
-    def inc(self, amount: float = 1.0) -> None:
+    def record(self, amount: float) -> None:
         with self.owner.lock:
             if self._view is None:
                 self._find_place()
             self._view[self._index] += amount
-
-    def dec(self, amount: float = 1.0) -> None:
-        self.inc(-amount)
 
     def _find_place(self) -> None:
         family: Any = self.owner
@@ -161,7 +160,7 @@ class StoredObservations(ObservedChild):
 
     __slots__ = ("_places", "_storage", "_totals", "_values", "_view")
 
-    def __init__(self, owner: Family[Any], storage: FileStorage, values: LabelValues) -> None:
+    def __init__(self, owner: StoredFamily, storage: FileStorage, values: LabelValues) -> None:
         self._storage = storage
         self._values = values
         super().__init__(owner)
@@ -169,11 +168,10 @@ class StoredObservations(ObservedChild):
 
     def clear(self) -> None:
         super().clear()
-        self.pending = _Through(self.observe)  # type: ignore[assignment]
+        self.pending = _Through(self.record)  # type: ignore[assignment]
         self._view: Any = None
 
-    def observe(self, amount: float) -> None:
-        """Record one observation; below zero (a clock may go backwards) it is zero."""
+    def record(self, amount: float) -> None:
         amount = max(amount, 0.0)
         with self.owner.lock:
             if self._view is None:
@@ -209,7 +207,7 @@ class StoredObservations(ObservedChild):
 
 
 class _Through:
-    """What is put down here is recorded at once, so there is never anything to fold."""
+    """What is put down here is recorded at once, so there is never anything to flush."""
 
     __slots__ = ("append",)
 

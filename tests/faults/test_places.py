@@ -144,7 +144,7 @@ def test_label_set_that_is_made_while_it_is_made() -> None:
     assert run(
         """
         from promweb.core.families.children import NumberChild
-        from promweb.core.families import CounterFamily
+        from promweb.core.families.kinds import CounterFamily
 
         class Child(NumberChild):
             is_nested = False
@@ -234,12 +234,12 @@ def test_fork_while_another_thread_attaches() -> None:
     """A child has no such thread, and attaches and defines all the same."""
     assert run(
         """
-        from promweb.core import locking
+        from promweb.core import forking
 
         held, forked = threading.Event(), threading.Event()
 
         def hold():
-            with locking.definitions:
+            with forking.definitions:
                 held.set()
                 forked.wait()
 
@@ -250,7 +250,7 @@ def test_fork_while_another_thread_attaches() -> None:
         if pid == 0:
             code = 1
             try:
-                assert locking.definitions.acquire(blocking=False)
+                assert forking.definitions.acquire(blocking=False)
                 PrometheusMetrics(Flask("other"), registry=CollectorRegistry())
                 code = 0
             finally:

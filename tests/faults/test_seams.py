@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
 from promweb.core.families.children import NumberChild, ObservedChild
-from promweb.core.families.family import CounterFamily, Family, GaugeFamily, HistogramFamily
+from promweb.core.families.family import Family
+from promweb.core.families.kinds import CounterFamily, GaugeFamily, HistogramFamily
 
 from ..asgi import Socket
 from ..legs import LEGS, Leg
@@ -97,8 +98,8 @@ def test_no_memory_for_numbers(
 
     name = "_admit" if of is Family else "_take"
     if of is not Family:
-        for module in ("children", "defaults", "instruments"):
-            monkeypatch.setattr(f"promweb.core.{module}.PENDING_LIMIT", 1)
+        for module in ("families.children", "defaults.http", "decorators.instruments"):
+            monkeypatch.setattr(f"promweb.core.{module}.PENDING_LIMIT", 1, raising=False)
     with monkeypatch.context() as broken:
         broken.setattr(of, name, fail)
         assert answers(leg, app) == expected
@@ -162,7 +163,7 @@ def test_batch_that_is_interrupted_is_taken_whole_later(at: int) -> None:
         child.observe(amount)
     Interrupted.left = at
     with suppress(KeyboardInterrupt):
-        child.fold()
+        child.flush()
         pytest.fail("was not interrupted")
     assert child.snapshot() == ([1, 2, 1, 1], 14.75)
     assert child.total == 5
@@ -175,7 +176,7 @@ def test_sum_that_is_interrupted_is_taken_whole_later(monkeypatch: pytest.Monkey
     with monkeypatch.context() as interrupting:
         interrupting.setattr("promweb.core.families.children.sum", fail, raising=False)
         with pytest.raises(Fault):
-            child.fold()
+            child.flush()
     assert child.value == 5.0
 
 

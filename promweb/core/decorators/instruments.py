@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from ..families.children import Child, NumberChild
-from ..families.family import CounterFamily, Family, GaugeFamily, LabelValues
+from ..families.family import Family
+from ..families.kinds import CounterFamily, GaugeFamily
+from ..families.limits import LabelValues
 from ..labels.exemplars import ExemplarLabels, ExemplarReader
 from ..labels.plan import RAISED, LabelPlan
 from ..requests.scope import Scope, current

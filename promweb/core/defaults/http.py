@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from ..families.family import CounterFamily, HistogramFamily, LabelValues, SummaryFamily
+from ..families.kinds import CounterFamily, HistogramFamily, SummaryFamily
+from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import OTHER, standard_method

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..families.family import HistogramFamily
+from ..families.kinds import HistogramFamily
 from ..options import NO_PREFIX, Options
 from .http import promweb_naming
 from .otel import otel_naming

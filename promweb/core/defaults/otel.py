@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from ..families.family import LabelValues
+from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS

@@ -11,14 +11,9 @@ from typing import Any, NamedTuple
 
 from ..families.catalog import Catalog
 from ..families.children import Child, NumberChild
-from ..families.family import (
-    OVERFLOW,
-    DerivedCounterFamily,
-    Family,
-    GaugeFamily,
-    HistogramFamily,
-    LabelValues,
-)
+from ..families.family import Family
+from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
+from ..families.limits import OVERFLOW, LabelValues
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import locking
+from .. import forking
 from ..families.catalog import Catalog
 from ..families.children import NumberChild
-from ..families.family import OVERFLOW, CounterFamily, Family, GaugeFamily, HistogramFamily
+from ..families.family import Family
+from ..families.kinds import CounterFamily, GaugeFamily, HistogramFamily
+from ..families.limits import OVERFLOW
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options
 from .group_by import Grouping
@@ -65,7 +67,7 @@ class WebsocketMetrics:
         self._duration.child((group, close_code), (OVERFLOW, close_code)).observe(seconds)
 
     def _make(self) -> None:
-        with locking.definitions:
+        with forking.definitions:
             if self._made:
                 return
             registry, group = self._options.registry, self._grouping.name

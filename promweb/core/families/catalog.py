@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
-from .. import locking
+from .. import forking
 from .family import Family
 from .problems import Problems
 from .storage import Storage
@@ -37,11 +37,11 @@ class Catalog:
 
     @staticmethod
     def of(registry: CollectorRegistry, storage: Storage | None = None) -> Catalog:
-        """Return the registry's catalog; every `PrometheusMetrics` on it shares that one.
+        """Return the registry's catalog, which every `PrometheusMetrics` on it shares.
 
         Families that are added from now on keep their numbers in `storage`, if there is one.
         """
-        with locking.definitions:
+        with forking.definitions:
             catalog = _catalogs.get(registry)
             if catalog is None:
                 catalog = _catalogs[registry] = Catalog()
@@ -59,12 +59,12 @@ class Catalog:
 
     @staticmethod
     def collect(
-        registry: CollectorRegistry, names: Sequence[str] | None, breathe: Callable[[], None]
+        registry: CollectorRegistry, names: Sequence[str] | None, pause: Callable[[], None]
     ) -> Iterable[Metric]:
         """Return what a scrape of a registry shows, restricted to the sample names in `names`."""
         catalog = _catalogs.get(registry)
         if catalog is not None and catalog.storage is not None:
-            return catalog.storage.collect(names, breathe)
+            return catalog.storage.collect(names, pause)
         source: Any = registry.restricted_registry(names) if names else registry
         return source.collect()  # type: ignore[no-any-return]
 
@@ -86,7 +86,7 @@ class Catalog:
 
         Whether a name is taken is the registry's to say: what somebody unregistered is gone.
         """
-        with locking.definitions:
+        with forking.definitions:
             known = self._families.get(family.name)
             try:
                 registry.register(family)
@@ -94,7 +94,7 @@ class Catalog:
                 if known is not None and known.schema == family.schema:
                     return known  # type: ignore[return-value]  # the schema includes the type
                 raise _taken(str(family), known, error) from None
-            family.on_fold = self.problems.series_folded
+            family.on_overflow = self.problems.overflowed
             if self.storage is not None:
                 family.keep_in(self.storage)
             self._families[family.name] = family
@@ -110,7 +110,7 @@ class Catalog:
     ) -> Gauge:
         """Set one label set of an information gauge to 1; prometheus_client stores these."""
         labelnames = tuple(labelnames)
-        with locking.definitions:
+        with forking.definitions:
             known = self._infos.get(name)
             try:
                 gauge = Gauge(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from .family import MAX_LABEL_BYTES, CounterFamily
+from .kinds import CounterFamily
+from .limits import MAX_LABEL_BYTES
 
 __all__ = ["Problems", "logger"]
 
@@ -24,12 +25,12 @@ class Problems:
             "Label values that could not be computed and were recorded as <error>.",
             ("metric", "label"),
         )
-        self.folded = CounterFamily(
+        self.overflows = CounterFamily(
             "promweb_series_folded_total",
             "Recordings whose label values became <overflow>: a set too many, or a value too long.",
             ("metric",),
         )
-        self.families = (self.label_errors, self.folded)
+        self.families = (self.label_errors, self.overflows)
         for family in self.families:
             family.hidden_while_empty = True
         self._logged: dict[tuple[str, ...], object] = {}
@@ -46,9 +47,9 @@ class Problems:
                 metric,
             )
 
-    def series_folded(self, metric: str, too_long: bool) -> None:
+    def overflowed(self, metric: str, too_long: bool) -> None:
         """Count a recording that went to `<overflow>`; log the first of each reason."""
-        _count(self.folded, metric)
+        _count(self.overflows, metric)
         if too_long:
             if self._first(metric, "too long", ""):
                 _log(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from ..families.family import encodable
+from ..families.limits import encodable
 from ..families.problems import Problems
 from ..options import check_label_name
 from .plan import is_coroutine_function, takes_argument

@@ -14,7 +14,7 @@ from contextlib import suppress
 from inspect import isawaitable
 from typing import Any
 
-from ..families.family import OVERFLOW, LabelValues
+from ..families.limits import OVERFLOW, LabelValues
 from ..families.problems import Problems
 
 __all__ = [

@@ -15,7 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ..families.family import LabelValues
+from ..families.limits import LabelValues
 from ..labels.exemplars import ExemplarLabels
 from ..labels.plan import LabelPlan
 from .recorder import Recorder

@@ -8,7 +8,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
 from ..families.children import NumberChild
-from ..families.family import LabelValues
+from ..families.limits import LabelValues
 from ..labels.plan import LabelPlan
 from .site import Site
 

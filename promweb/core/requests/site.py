@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from .. import locking
+from .. import forking
 from ..families.problems import Problems
 from .recorder import Recorder
 from .views import targets
@@ -110,7 +110,7 @@ class Site:
         if rule is None or rule.endpoint not in views:
             return
         endpoint = rule.endpoint
-        with locking.definitions:
+        with forking.definitions:
             view = views[endpoint]
             known, done = self._decorated.get(endpoint, (view, 0))
             if known is not view:  # the application replaced it
