@@ -165,7 +165,7 @@ class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
 
     @classmethod
     def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
-        """Serve the metrics of all workers; for `when_ready`. Raises OSError if it cannot listen."""
+        """Serve the metrics of all workers; for `when_ready`. Raises OSError if it cannot."""
         GunicornPrometheusMetrics().start_http_server(port, host)
 
     @classmethod
