@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 
-from . import budget, footprint, others, requests, scrapes, workers
+from . import budget, footprint, others, requests, scrapes, worker_files
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -29,8 +29,8 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
         for lines, count in ((10_000, 200), (100_000, 30))
     ),
     "workers": lambda effort: chain(
-        workers.reading(effort, lines=10_000, seconds=8),
-        [workers.dead_workers(effort, lines=1_000, seconds=3)],
+        worker_files.reading(effort, lines=10_000, seconds=8),
+        [worker_files.dead_workers(effort, lines=1_000, seconds=3)],
     ),
     "memory": lambda effort: [footprint.memory(effort)],
     "new": lambda effort: [requests.new_label_set(effort)],

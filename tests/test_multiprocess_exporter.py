@@ -149,7 +149,7 @@ def test_gunicorns_first_process_serves_what_workers_counted_at_every_path(
         assert 'flask_http_request_total{method="GET",status="200"} 1.0' in read(server, path)
 
 
-def test_a_worker_that_gunicorn_tells_of_is_folded(shared: Path) -> None:
+def test_a_worker_that_gunicorn_tells_of_is_compacted(shared: Path) -> None:
     app = make_app()
     ours.GunicornInternalPrometheusMetrics(app)
     pid = workers.run(lambda: app.test_client().get("/"))

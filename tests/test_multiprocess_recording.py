@@ -304,7 +304,7 @@ def test_without_the_variable_nothing_of_it_is_loaded() -> None:
         PrometheusMetrics(app)
         app.test_client().get("/metrics")
         print([name for name in sys.modules if name.startswith("promweb.multiprocess")])
-        print("mmap" in sys.modules and "promweb.multiprocess.writing" in sys.modules)
+        print("mmap" in sys.modules and "promweb.multiprocess.files.writing" in sys.modules)
     """
     env = {k: v for k, v in os.environ.items() if k.lower() != "prometheus_multiproc_dir"}
     output = subprocess.run(

@@ -1,4 +1,4 @@
-"""Label sets that many files have, as metrics: written fast where they are alike."""
+"""Label sets of many files as metrics. Where the label sets are alike, text is written fast."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..core.families.kinds import (
 )
 from ..core.families.limits import LabelValues
 from ..core.families.numbers import text_of, texts_of_counts
-from .keys import Block, Part
-from .reading import picker
+from .files.keys import Block, Part
+from .files.reading import picker
 
 __all__ = ["MergedFamily", "families", "restricted"]
 
 
 class MergedChild:
-    """One label set: where its numbers are in the common order."""
+    """One label set: the places of its numbers in the common order."""
 
     __slots__ = ("pick", "rendered_labels", "slots")
 
@@ -42,8 +42,8 @@ class MergedChild:
 class MergedFamily:
     """The label sets of one metric name.
 
-    `pattern` is a family of the core that writes such label sets fast; None where they are not
-    alike, which promweb's own always are, or `may_lack` numbers.
+    `pattern` is a family of the core that writes such label sets fast. It is None if they are not
+    alike (promweb's own always are), or if numbers may be missing (`may_lack`).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MergedFamily:
         return metric
 
     def samples(self, numbers: Sequence[Any], names: frozenset[str] | None) -> Iterator[Sample]:
-        """Yield samples, those of a histogram cumulated."""
+        """Yield samples; buckets of a histogram are cumulative."""
         for labels, (_, child) in zip(self.labels, self.rows, strict=True):
             count: float | None = None
             pairs = dict(labels)
@@ -87,7 +87,7 @@ class MergedFamily:
                 yield Sample(count_name, pairs, count)
 
     def texts(self, numbers: Sequence[float]) -> Callable[[MergedChild], tuple[str, ...]]:
-        """Return what makes the texts of a label set, in the order of the pattern's shape."""
+        """Return a function of a label set's texts, in the order of the pattern's shape."""
         if self.type != "histogram":
             return lambda child: tuple([text_of(number) for number in child.pick(numbers)])
 
@@ -137,7 +137,7 @@ _PATTERNS: dict[str, Any] = {
 class MergedMetric(FamilyMetric):
     """A family with the numbers of one scrape."""
 
-    has_created = False  # nobody knows when
+    has_created = False  # files do not tell when a label set was created
 
     def __init__(
         self, merged: MergedFamily, numbers: Sequence[float], names: frozenset[str] | None = None
@@ -167,7 +167,7 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
 
 
 def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
-    """Return a metric with the samples of these names only, None if there are none."""
+    """Return a metric with only the samples of these names; None if there are none."""
     if isinstance(metric, MergedMetric):
         return metric._restricted_metric(names)
     kept = [sample for sample in metric.samples if sample.name in names]
@@ -177,7 +177,7 @@ def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
 
 
 def families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:
-    """Return the families that blocks belong to, with slots in the order of the blocks."""
+    """Return the families of some blocks, with slots in the order of the blocks."""
     metrics: dict[str, tuple[str, dict[Any, dict[Part, int]]]] = {}
     slot = 0
     for block in blocks:

@@ -1,8 +1,8 @@
-"""Locks on files: who holds one is alive, however it ends.
+"""Locks on files: a process that holds one is alive.
 
-The system lets go of a lock when the last copy of its descriptor is closed, also for a process
-that was killed. A forked child has copies of its parent's descriptors and closes them at once.
-Who asks shares the lock with all others who ask, so that they do not take each other for the owner.
+The system releases a lock when the last copy of its descriptor is closed, also when the process
+was killed. A forked child has copies of its parent's descriptors and closes them at once. A process
+that tests a lock takes it shared, so that several testers do not mistake each other for the owner.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ..core import forking
+from ...core import forking
 
 __all__ = ["close", "exclusive", "is_locked", "is_unsupported", "open_locked"]
 
@@ -24,11 +24,11 @@ _PAUSE = 0.005
 
 _held: set[int] = set()
 _lock = threading.RLock()
-"""No process is forked while a descriptor is opened or closed."""
+"""Held while a descriptor is opened or closed, and during a fork: neither meets the other."""
 
 
 def open_locked(path: str) -> int:
-    """Make a file and lock it until this process ends; return a descriptor. Raise `OSError`."""
+    """Make a file and lock it until this process ends; return a descriptor. Raises OSError."""
     with _lock:
         descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o644)
         _held.add(descriptor)
@@ -42,7 +42,7 @@ def open_locked(path: str) -> int:
 
 
 def close(descriptor: int) -> None:
-    """Let go of a lock."""
+    """Release a lock."""
     with _lock:
         _held.discard(descriptor)
         os.close(descriptor)
@@ -50,16 +50,16 @@ def close(descriptor: int) -> None:
 
 @contextmanager
 def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
-    """Hold a lock; False if another process or thread has it for longer than `wait` seconds.
+    """Hold a lock; yield False if another process or thread keeps it for `wait` seconds.
 
-    Also where the file system has no locks. Raises `OSError`.
+    Yields False, too, where the file system has no locks. Raises OSError.
     """
     with _lock:
         descriptor = os.open(path, _FLAGS, 0o644)
         _held.add(descriptor)
     try:
         end = time.monotonic() + wait
-        while not (taken := _take_alone(descriptor)) and time.monotonic() < end:
+        while not (taken := _take_exclusively(descriptor)) and time.monotonic() < end:
             time.sleep(_PAUSE)
         yield taken
     finally:
@@ -67,7 +67,7 @@ def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
 
 
 def is_locked(path: str) -> bool:
-    """Tell whether a living process holds the lock of a file. Raise `OSError`."""
+    """Tell whether a living process holds the lock of a file. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return not _take(descriptor, fcntl.LOCK_SH)
@@ -80,8 +80,8 @@ def is_unsupported(error: OSError) -> bool:
     return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def _take_alone(descriptor: int) -> bool:
-    """Try to have a lock; where the file system has none nobody gets one."""
+def _take_exclusively(descriptor: int) -> bool:
+    """Try to take a lock exclusively; return False where the file system has no locks."""
     try:
         return _take(descriptor, fcntl.LOCK_EX)
     except OSError as error:
@@ -91,7 +91,7 @@ def _take_alone(descriptor: int) -> bool:
 
 
 def _take(descriptor: int, operation: int) -> bool:
-    """Try to have a lock alone (`LOCK_EX`) or with others (`LOCK_SH`). Raise `OSError`."""
+    """Try to take a lock, exclusive (`LOCK_EX`) or shared (`LOCK_SH`). Raises OSError."""
     try:
         fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:

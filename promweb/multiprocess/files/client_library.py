@@ -1,8 +1,8 @@
 """What the installed prometheus_client does in multiprocess mode; the only user of its insides.
 
-Its files have changed: before 0.16 a key had no help text, before 0.18 a number had no timestamp.
-Whoever reads files of the one kind as the other sees nonsense, so promweb writes what the
-installed version does.
+The format of its files has changed: before 0.16 a key had no help text, before 0.18 a number had
+no timestamp. A reader of the one format gets nonsense from the other, so promweb writes what the
+installed version writes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ UNKNOWN_HELP = "Multiprocess metric"
 
 
 def key_of(metric: str, sample: str, labels: Mapping[str, str], help: str) -> bytes:
-    """Return what a number is stored under."""
+    """Return the key of a number."""
     arguments: list[Any] = [metric, sample, list(labels), list(labels.values())]
     return mmap_key(*arguments, *([help] if _HAS_HELP else [])).encode()
 
 
 def read_key(key: bytes) -> tuple[str, str, dict[str, str], str]:
-    """Return metric name, sample name, labels and help text; raise `ValueError` for nonsense."""
+    """Return metric name, sample name, labels and help text. Raises ValueError for nonsense."""
     text = key.decode()
     parts, end = _decode(text)
     try:
@@ -55,10 +55,10 @@ def is_shared() -> bool:
 
 
 def share_new_metrics() -> list[str]:
-    """Have metrics of prometheus_client that are made from now on keep their numbers in files.
+    """Make metrics of prometheus_client that are created from now on keep their numbers in files.
 
-    It decides that once, when it is imported. Returns the metrics of its global registry that were
-    made before, whose numbers will not be seen.
+    prometheus_client decides this once, when it is imported. Returns the names of metrics in its
+    global registry that were created before; scrapes will not show their numbers.
     """
     if is_shared():
         return []

@@ -1,6 +1,6 @@
-"""What the files of a directory say: found, read and merged for each scrape.
+"""Reads a directory for a scrape: finds its files, reads and merges them.
 
-Files that cannot be read are left out; everything else is served.
+Files that cannot be read are left out; a scrape shows everything else.
 """
 
 from __future__ import annotations
@@ -13,32 +13,33 @@ from contextlib import ExitStack
 from prometheus_client.metrics_core import Metric
 
 from ..core.families.problems import logger
-from . import locks, naming
-from .folding import File, Folder, absorbed, listing
-from .keys import Keys
+from .compaction import Compactor, compacted_files
+from .files import file_names, locks
+from .files.keys import Keys
+from .files.listing import File, listing
+from .files.reading import Corrupt, FileReader
 from .merging import MergedFamily, restricted
 from .plans import Plan
-from .reading import Corrupt, FileReader
 
-__all__ = ["Directory"]
+__all__ = ["DirectoryReader"]
 
-_FORGOTTEN = 10_000
-"""How many keys that nobody has any more are kept at most."""
+_MOST_UNUSED_KEYS = 10_000
+"""How many keys are kept at most that are in no file any more."""
 
 _ATTEMPTS = 5
-"""How often a scrape is begun anew because somebody folds, before it keeps them from it."""
+"""How often a scrape reads again because of a compaction, before it takes the lock for itself."""
 
 _PATIENCE = 1.0
-"""Seconds that it waits for the one who is folding then."""
+"""Seconds that it waits for the lock then."""
 
 Families = list[tuple[MergedFamily, list[float]]]
 
 
-class Directory:
-    """A directory of files of numbers, and what was read of them before.
+class DirectoryReader:
+    """Reads one directory, and remembers from scrape to scrape what cannot change.
 
-    `on_skip` is called with a reason for each file that is left out; `limits` has `max_series` of
-    the metrics that promweb made.
+    `on_skip` is called with the reason for each file that is left out; `limits` has `max_series`
+    of the metrics that promweb made.
     """
 
     def __init__(
@@ -51,32 +52,32 @@ class Directory:
         self.forget()
 
     def forget(self) -> None:
-        """Know nothing of the files; in a forked child, another thread may have had the lock."""
+        """Start afresh in a forked child, where another thread may have held the lock."""
         self._lock = threading.Lock()
-        self._folding = threading.Lock()
-        self._folder = Folder(self.path, self._limits)
+        self._compacting = threading.Lock()
+        self._compactor = Compactor(self.path, self._limits)
         self._clear()
 
-    def fold(self) -> None:
-        """Fold what dead processes left, unless another thread does; never raise."""
-        if not self._folding.acquire(blocking=False):
+    def compact(self) -> None:
+        """Compact the files of dead processes, unless another thread is doing so. Never raises."""
+        if not self._compacting.acquire(blocking=False):
             return
         try:
-            self._folder.fold(unfinished=self._is_unfinished)
+            self._compactor.compact(unfinished=self._is_unfinished)
         except OSError as error:
             self._warn(
-                "fold",
-                f"promweb cannot fold what dead processes left in {self.path}: {error}. "
+                "compact",
+                f"promweb cannot compact the files of dead processes in {self.path}: {error}. "
                 "Nothing is lost, but the files pile up.",
             )
         finally:
-            self._folding.release()
+            self._compacting.release()
 
-    def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
+    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
         """Yield the merged families, restricted to the sample names in `names`."""
-        self.fold()
+        self.compact()
         with self._lock:
-            families = self._read(breathe)
+            families = self._read(pause)
         wanted = frozenset(names) if names else None
         for family, numbers in families:
             metric: Metric | None = family.metric(numbers)
@@ -91,38 +92,43 @@ class Directory:
         self._files: dict[str, FileReader] = {}
         self._plans: dict[str, tuple[object, Plan]] = {}
 
-    def _read(self, breathe: Callable[[], None]) -> Families:
-        """Return the families and their numbers, of a moment in which nobody folded."""
+    def _read(self, pause: Callable[[], None]) -> Families:
+        """Return the families and their numbers, read while no compaction committed."""
         with ExitStack() as stack:
             try:
                 for attempt in range(_ATTEMPTS + 1):
                     if attempt == _ATTEMPTS:
-                        path = os.path.join(self.path, naming.LOCK)
+                        path = os.path.join(self.path, file_names.LOCK)
                         stack.enter_context(locks.exclusive(path, _PATIENCE))
-                    before = self._folded()
-                    families = self._merge(before.values(), breathe)
-                    if before.keys() == self._folded().keys():
+                    before = self._compacted()
+                    families = self._merge(before.values(), pause)
+                    if before.keys() == self._compacted().keys():
                         break
             except OSError as error:
                 self._skip((self.path, 0), "unreadable", str(error))
                 return []
-        if len(self._keys) > _FORGOTTEN + 2 * sum(f.count for f in self._files.values()):
+        if len(self._keys) > _MOST_UNUSED_KEYS + 2 * sum(f.count for f in self._files.values()):
             self._clear()
         return families
 
-    def _folded(self) -> dict[tuple[str, int], FileReader | None]:
-        """Return the folded files. Who keeps their readers keeps others from having their inodes:
-        with those, a directory that was folded twice would look as it did before."""
+    def _compacted(self) -> dict[tuple[str, int], FileReader | None]:
+        """Return the compacted files and their readers.
+
+        The caller keeps the readers: as long as they are open, no new file gets the same inode, and
+        a directory that was compacted twice cannot look unchanged.
+        """
         files, _ = listing(self.path)
-        return {file.identity: self._reader(file) for file in files if file.name.is_folded}
+        return {file.identity: self._reader(file) for file in files if file.name.is_compacted}
 
     def _merge(
         self,
-        folded: Iterable[FileReader | None],
-        breathe: Callable[[], None],
+        compacted: Iterable[FileReader | None],
+        pause: Callable[[], None],
     ) -> Families:
-        # Before the files are listed: one whose name is cleared meanwhile is gone.
-        done = frozenset[tuple[str, int]]().union(*[absorbed(file) for file in folded if file])
+        # Before the files are listed: a file whose name is cleared after this is gone by then.
+        done = frozenset[tuple[str, int]]().union(
+            *[compacted_files(file) for file in compacted if file]
+        )
         files, foreign = listing(self.path)
         for identity in foreign:
             self._skip(identity, "foreign")
@@ -132,7 +138,7 @@ class Directory:
             reader = None if file.identity in done else self._reader(file)
             if reader is not None and reader.blocks:
                 kinds.setdefault(file.name.kind, []).append((reader, file.name.owner))
-            breathe()
+            pause()
         for name in self._files.keys() - {file.name.name for file in files}:
             del self._files[name]
         for kind in self._plans.keys() - kinds.keys():
@@ -140,7 +146,7 @@ class Directory:
         families: dict[str, tuple[MergedFamily, list[float]]] = {}
         for kind, readers in kinds.items():
             plan = self._plan(kind, readers)
-            breathe()
+            pause()
             numbers = plan.numbers()
             for family in plan.families:
                 if families.setdefault(family.name, (family, numbers))[0] is not family:
@@ -149,11 +155,11 @@ class Directory:
                         f"promweb leaves out the {kind} {family.name!r} of {self.path}, because "
                         "there is another metric of this name. Give each application a directory.",
                     )
-            breathe()
+            pause()
         return list(families.values())
 
     def _reader(self, file: File) -> FileReader | None:
-        """Return a file's reader, None if it is gone or cannot be read."""
+        """Return a file's reader; None if the file is gone or cannot be read."""
         name = file.name.name
         reader = self._files.get(name)
         try:
@@ -170,7 +176,7 @@ class Directory:
         return reader
 
     def _plan(self, kind: str, files: list[tuple[FileReader, str]]) -> Plan:
-        """Return the plan for these files, the last one if no key is new."""
+        """Return the plan for these files: the last one, if no key is new."""
         shape = [(reader, len(reader.blocks)) for reader, _ in files]
         known = self._plans.get(kind)
         if known is not None and known[0] == shape:
@@ -180,7 +186,7 @@ class Directory:
         return plan
 
     def _skip(self, identity: tuple[str, int], reason: str, detail: str = "") -> None:
-        """Count a file that is left out, and say so once."""
+        """Count a file that is left out, and log that once."""
         self._on_skip(reason)
         self._warn(
             identity,

@@ -1,13 +1,13 @@
-"""What the files of a directory are called.
+"""The names of the files in a directory.
 
-    counter_123.db                          prometheus_client's, of the process 123
+    counter_123.db                          of prometheus_client, by the process 123
     gauge_livesum_123.db
-    counter_123.db_promweb-5f1c0a77.db      promweb's, of a living or dead process
+    counter_123.db_promweb-5f1c0a77.db      of promweb, by a living or dead process
     gauge_livesum_123.db_promweb-5f1c0a77.db
-    counter_folded.db_promweb.db            what dead processes left, in one file of each kind
+    counter_compacted.db_promweb.db         the numbers of dead processes, one file of each kind
 
 prometheus_client's reader takes the type from before the first underscore, the mode of a gauge
-from before the second and the pid from what follows, without its last three characters.
+from before the second, and the pid from what follows, without its last three characters.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import secrets
 from typing import NamedTuple
 
 __all__ = [
-    "FOLDED",
+    "COMPACTED",
     "LOCK",
     "RUNS",
     "SUFFIX",
     "UNFINISHED",
     "FileName",
-    "folded_name",
+    "compacted_name",
     "new_name",
     "parse",
 ]
 
 SUFFIX = ".db"
 
-FOLDED = "folded"
-"""What a file of dead processes has in place of a pid."""
+COMPACTED = "compacted"
+"""What the name of a compacted file has in place of a pid."""
 
 UNFINISHED = ".new"
-"""What follows the name of a file that is being made."""
+"""Follows the name of a file that is not complete yet."""
 
 LOCK = "promweb.lock"
-"""The file that is locked by whoever folds."""
+"""The lock file. A process holds its lock while it compacts."""
 
 RUNS = "promweb.runs"
-"""The file that says who used the directory since it was empty."""
+"""The file that lists the runs that used the directory since it was empty."""
 
 _OWN = "_promweb"
 
@@ -52,23 +52,23 @@ _NAME = re.compile(
 
 
 class FileName(NamedTuple):
-    """A file of numbers, as its name tells."""
+    """The name of a file of numbers, taken apart."""
 
     name: str
     kind: str
     """`counter`, `histogram`, `summary`, or `gauge_` and the mode."""
     owner: str
-    """The pid, unless somebody chose another identifier."""
+    """The pid, or another identifier that the program chose."""
     is_own: bool
     """Whether promweb wrote it."""
 
     @property
-    def is_folded(self) -> bool:
-        return self.is_own and self.owner == FOLDED
+    def is_compacted(self) -> bool:
+        return self.is_own and self.owner == COMPACTED
 
 
 def parse(name: str) -> FileName | None:
-    """Return what a file's name says; None if it is no file of numbers."""
+    """Take a name apart; return None if it is not that of a file of numbers."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -80,6 +80,6 @@ def new_name(kind: str, pid: int) -> str:
     return f"{kind}_{pid}.db{_OWN}-{secrets.token_hex(8)}{SUFFIX}"
 
 
-def folded_name(kind: str) -> str:
-    """Return the name of the file of what dead processes left."""
-    return f"{kind}_{FOLDED}.db{_OWN}{SUFFIX}"
+def compacted_name(kind: str) -> str:
+    """Return the name of the compacted file of a kind."""
+    return f"{kind}_{COMPACTED}.db{_OWN}{SUFFIX}"

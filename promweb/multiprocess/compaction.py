@@ -1,11 +1,11 @@
-"""Dead workers: what they counted goes into one file of each kind, their live gauges vanish.
+"""Compaction: the files of dead workers become one file of each kind; their live gauges vanish.
 
-A folded file ends with the names of the files that are in it. Replacing it is the moment from
-which those no longer count, wherever the folding process is killed: readers leave out what it
-names, and the next folding removes that. Only who holds the lock of the directory changes
-anything; nobody waits for it.
+A compacted file ends with the names of the files whose numbers it has. Replacing it is the commit:
+from then on those files no longer count, wherever the process is killed. Readers leave out the
+files that it names, and the next compaction removes them. Only the process that holds the lock of
+the directory changes anything, and no process waits for the lock.
 
-    write the new folded file  ->  put it in place  ->  remove what it names  ->  clear the names
+    write the new compacted file  ->  rename it  ->  remove the files it names  ->  clear the names
 """
 
 from __future__ import annotations
@@ -17,67 +17,33 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
-from typing import NamedTuple
 
-from . import locks, naming
-from .client import HAS_TIMESTAMPS
-from .keys import Key, Keys, Labels
-from .naming import FileName
+from .files import file_names, locks
+from .files.client_library import HAS_TIMESTAMPS
+from .files.entries import HEADER, entry, header
+from .files.keys import Key, Keys, Labels
+from .files.listing import File, listing
+from .files.reading import Corrupt, FileReader
 from .processes import Living, run_of
-from .reading import Corrupt, FileReader
-from .writing import HEADER, entry
 
-__all__ = ["UNKNOWN_MAX_SERIES", "File", "Folder", "absorbed", "listing"]
+__all__ = ["UNKNOWN_MAX_SERIES", "Compactor", "compacted_files"]
 
 UNKNOWN_MAX_SERIES = 10_000
-"""The most label sets of dead workers that are kept of a metric that promweb did not make."""
+"""How many label sets of dead workers are kept of a metric that promweb did not make."""
 
-_FOLDED_KINDS = frozenset(
+_COMPACTED_KINDS = frozenset(
     ["counter", "histogram", "summary", "gauge_sum", "gauge_min", "gauge_max", "gauge_mostrecent"]
 )
 
 _LENGTH = struct.Struct("=q")
-"""How long the list of names is that follows the entries."""
+"""The length of the list of names, which follows the entries."""
 
-_FORSAKEN = 60.0
-"""Seconds after which nobody finishes an unfinished file any more."""
-
-
-class File(NamedTuple):
-    """A file of numbers that is in a directory."""
-
-    name: FileName
-    inode: int
-    size: int
-    changed: float
-    """When it was modified, as Unix time."""
-
-    @property
-    def identity(self) -> tuple[str, int]:
-        return self.name.name, self.inode
+_ABANDONED = 60.0
+"""Seconds after which no process will finish an unfinished file."""
 
 
-def listing(directory: str) -> tuple[list[File], list[tuple[str, int]]]:
-    """Return the files of numbers in a directory in the order of their names, and the name and
-    inode of what else looks like one. Raises `OSError`."""
-    files: list[File] = []
-    foreign: list[tuple[str, int]] = []
-    with os.scandir(directory) as entries:
-        for found in entries:
-            if not found.name.endswith(naming.SUFFIX):
-                continue
-            with suppress(FileNotFoundError):
-                status = found.stat(follow_symlinks=False)
-                name = naming.parse(found.name)
-                if name is None:
-                    foreign.append((found.name, status.st_ino))
-                else:
-                    files.append(File(name, status.st_ino, status.st_size, status.st_mtime))
-    return sorted(files), foreign
-
-
-def absorbed(reader: FileReader) -> frozenset[tuple[str, int]]:
-    """Return names and inodes of the files whose numbers are in a folded file."""
+def compacted_files(reader: FileReader) -> frozenset[tuple[str, int]]:
+    """Return names and inodes of the files whose numbers are in a compacted file."""
     tail = reader.tail()
     try:
         (length,) = _LENGTH.unpack_from(tail)
@@ -86,10 +52,10 @@ def absorbed(reader: FileReader) -> frozenset[tuple[str, int]]:
         return frozenset()
 
 
-class Folder:
-    """Folds the dead files of one directory.
+class Compactor:
+    """Compacts the files of dead processes in one directory. Its methods raise only OSError.
 
-    `limits` has `max_series` of the metrics that promweb made. Nothing here raises but `OSError`.
+    `limits` has `max_series` of the metrics that promweb made.
     """
 
     def __init__(self, directory: str, limits: Mapping[str, int]) -> None:
@@ -97,38 +63,38 @@ class Folder:
         self._limits = limits
         self._living = Living(directory)
         self._unreadable: set[tuple[str, int]] = set()
-        """Dead files that cannot be read stay where they are; trying once is enough."""
+        """Dead files that cannot be read. They stay where they are and are tried once."""
 
-    def fold(self, *, unfinished: bool = False) -> None:
-        """Fold what dead processes left, unless somebody else does so.
+    def compact(self, *, unfinished: bool = False) -> None:
+        """Compact the files of dead processes, unless another process is doing so.
 
-        `unfinished` says that a folded file names something.
+        `unfinished` says that a compacted file still names files.
         """
         if not unfinished and not self._dead(listing(self._directory)[0]):
             return
-        with locks.exclusive(os.path.join(self._directory, naming.LOCK)) as taken:
+        with locks.exclusive(os.path.join(self._directory, file_names.LOCK)) as taken:
             if not taken:
                 return
             self._remove_unfinished()
-            for file in self._folded():
+            for file in self._compacted():
                 self._finish(file)
-            # What was found before may have been folded since.
+            # Another process may have compacted some of them before this one got the lock.
             dead = self._dead(listing(self._directory)[0])
-            folded = {file.name.kind: file for file in self._folded()}
+            compacted = {file.name.kind: file for file in self._compacted()}
             for kind, files in dead.items():
-                if kind in _FOLDED_KINDS:
-                    self._merge(kind, folded.get(kind), files)
+                if kind in _COMPACTED_KINDS:
+                    self._merge(kind, compacted.get(kind), files)
                 else:
                     self._remove(files)
 
     def clean(self, run: str) -> bool:
-        """Remove what dead processes left; nothing if one lives that does not belong to `run`.
+        """Remove the files of dead processes, unless a process of another run than `run` lives.
 
-        Returns whether there was none. Who calls it has the lock.
+        Returns whether it removed them. The caller holds the lock.
         """
         files, _ = listing(self._directory)
         self._living.look_again(file.identity for file in files)
-        living = [file for file in files if not file.name.is_folded and self._lives(file)]
+        living = [file for file in files if not file.name.is_compacted and self._lives(file)]
         if any(run_of(file.name.owner) != run for file in living):
             return False
         self._remove(file for file in files if file not in living)
@@ -137,7 +103,8 @@ class Folder:
     def remove_live_gauges(self, owner: str) -> None:
         """Remove the live gauges of a process that has ended, or of this one, which is about to.
 
-        Another one that has a lock lives, wherever its pid is the one that is meant.
+        promweb's files of other processes stay: their locks tell whether they are dead, and a pid
+        may be that of another process elsewhere.
         """
         own = owner == str(os.getpid())
         self._remove(
@@ -153,32 +120,32 @@ class Folder:
         self._living.look_again(file.identity for file in files)
         dead: dict[str, list[File]] = {}
         for file in files:
-            if file.name.is_folded or file.identity in self._unreadable or self._lives(file):
+            if file.name.is_compacted or file.identity in self._unreadable or self._lives(file):
                 continue
             dead.setdefault(file.name.kind, []).append(file)
         return dead
 
-    def _folded(self) -> list[File]:
-        return [file for file in listing(self._directory)[0] if file.name.is_folded]
+    def _compacted(self) -> list[File]:
+        return [file for file in listing(self._directory)[0] if file.name.is_compacted]
 
     def _lives(self, file: File) -> bool:
         return self._living.has(file.name, file.inode, file.changed)
 
     def _is_new(self, file: File) -> bool:
-        """Tell whether a living process has the name, and even the inode, of one that was folded.
+        """Tell whether a living process has a file of the name and inode of a compacted one.
 
-        promweb's names do not come again: whoever seems to live, such a file is folded.
+        promweb's names are used once, so this only happens to those of prometheus_client.
         """
         return not file.name.is_own and self._lives(file)
 
-    def _merge(self, kind: str, folded: File | None, dead: Sequence[File]) -> None:
-        """Put a folded file in place that has the numbers of the dead ones, too."""
+    def _merge(self, kind: str, compacted: File | None, dead: Sequence[File]) -> None:
+        """Replace a compacted file by one that has the numbers of the dead files, too."""
         keys = Keys()
         sums = _Sums(kind, keys, self._limits)
-        if folded is not None:
-            reader = self._read(folded, keys)
-            if reader is None:  # broken by somebody; the next one starts anew
-                os.rename(self._path(folded), self._path(folded) + ".broken")
+        if compacted is not None:
+            reader = self._read(compacted, keys)
+            if reader is None:  # broken from outside: keep it for inspection, and begin again
+                os.rename(self._path(compacted), self._path(compacted) + ".broken")
             else:
                 sums.add(reader, bounded=False)
         done = []
@@ -189,8 +156,8 @@ class Folder:
                 done.append(file)
         if not done:
             return
-        path = os.path.join(self._directory, naming.folded_name(kind))
-        unfinished = path + naming.UNFINISHED
+        path = os.path.join(self._directory, file_names.compacted_name(kind))
+        unfinished = path + file_names.UNFINISHED
         content, used = sums.content([file.identity for file in done])
         with open(unfinished, "wb") as output:
             output.write(content)
@@ -198,18 +165,18 @@ class Folder:
         self._remove(done)
         _clear_names(path, used)
 
-    def _finish(self, folded: File) -> None:
-        """Do what is left of a folding that somebody was killed in."""
-        reader = self._read(folded, Keys())
-        names = frozenset() if reader is None else absorbed(reader)
-        if reader is not None and names:
+    def _finish(self, compacted: File) -> None:
+        """Do the remaining steps of a compaction whose process was killed."""
+        reader = self._read(compacted, Keys())
+        done = frozenset() if reader is None else compacted_files(reader)
+        if reader is not None and done:
             files, _ = listing(self._directory)
             self._living.look_again(file.identity for file in files)
-            self._remove(f for f in files if f.identity in names and not self._is_new(f))
+            self._remove(f for f in files if f.identity in done and not self._is_new(f))
             _clear_names(reader.path, reader.used)
 
     def _read(self, file: File, keys: Keys) -> FileReader | None:
-        """Return the reader of a file that nobody writes, None if it cannot be read."""
+        """Read the file of a dead process; return None if it cannot be read."""
         try:
             reader = FileReader(self._path(file), keys)
             reader.update(file.size)
@@ -224,12 +191,12 @@ class Folder:
                 os.unlink(self._path(file))
 
     def _remove_unfinished(self) -> None:
-        """Remove what processes left that were killed while they made a file."""
+        """Remove unfinished files of processes that were killed while they made them."""
         with os.scandir(self._directory) as entries:
             for found in entries:
-                if found.name.endswith(naming.UNFINISHED):
+                if found.name.endswith(file_names.UNFINISHED):
                     with suppress(FileNotFoundError):
-                        if time.time() - found.stat().st_mtime > _FORSAKEN:
+                        if time.time() - found.stat().st_mtime > _ABANDONED:
                             os.unlink(found.path)
 
     def _path(self, file: File) -> str:
@@ -237,7 +204,7 @@ class Folder:
 
 
 class _Sums:
-    """The numbers of dead processes, each metric with a bounded number of label sets."""
+    """The numbers of dead processes, with a bounded number of label sets for each metric."""
 
     def __init__(self, kind: str, keys: Keys, limits: Mapping[str, int]) -> None:
         self._mode = kind.rpartition("_")[2]
@@ -247,7 +214,7 @@ class _Sums:
         self._numbers: dict[Key, tuple[float, float]] = {}
 
     def add(self, reader: FileReader, *, bounded: bool = True) -> None:
-        """Add a file's numbers; unless `bounded`, each label set stays what it is."""
+        """Add a file's numbers; unless `bounded`, no label set overflows."""
         numbers, doubles = self._numbers, reader.doubles
         for key, position in reader.entries():
             label_sets = self._label_sets.setdefault(key.metric, set())
@@ -261,12 +228,12 @@ class _Sums:
             numbers[key] = number if known is None else self._combine(known, number)
 
     def content(self, names: Sequence[tuple[str, int]]) -> tuple[bytes, int]:
-        """Return a file of these numbers that names what is in it, and how much of it is used."""
+        """Return a file of these numbers and names, and how many of its bytes are used."""
         entries = b"".join(entry(key.raw, *numbers) for key, numbers in self._numbers.items())
         used = HEADER + len(entries)
         tail = json.dumps(names).encode()
         tail += b" " * (-len(tail) % 8)
-        return b"".join((struct.pack("=ii", used, 0), entries, _LENGTH.pack(len(tail)), tail)), used
+        return b"".join((header(used), entries, _LENGTH.pack(len(tail)), tail)), used
 
     def _combine(self, one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
         if self._mode in ("min", "max"):
@@ -278,7 +245,7 @@ class _Sums:
 
 
 def _clear_names(path: str, used: int) -> None:
-    """Have a folded file name nothing: another process may take a name that is free now."""
+    """Clear the names in a compacted file: a new process may use a name that is free now."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.pwrite(descriptor, _LENGTH.pack(0), used)

@@ -1,7 +1,7 @@
-"""Reading one file of numbers: its keys once, its numbers again and again.
+"""Reads one file of numbers: its keys once, its numbers at every scrape.
 
-A file is mapped, and each number is fetched in one aligned load. Nothing is locked: the writer
-makes an entry visible when it is whole.
+The file is mapped, and each number is one aligned load. The reader takes no lock: the writer makes
+an entry visible when it is complete.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
+from .entries import HEADER, STRIDE
 from .keys import Block, Key, Keys
-from .writing import HEADER, STRIDE
 
 __all__ = ["Corrupt", "FileReader", "Numbers", "picker"]
 
 Numbers = tuple[float, ...]
 
-# Something else than a file might block, or be somewhere else.
+# A pipe would block, and a link may lead out of the directory.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Corrupt(Exception):
-    """A file cannot be read; the first argument says why, in a word."""
+    """A file cannot be read; the first argument is the reason, one word."""
 
 
 class FileReader:
-    """One file. Raises `FileNotFoundError` if it is gone and `Corrupt` if it cannot be read."""
+    """One file. Raises FileNotFoundError if it is gone, and Corrupt if it cannot be read."""
 
     def __init__(self, path: str, keys: Keys) -> None:
         self.path = path
@@ -40,13 +40,13 @@ class FileReader:
         self.count = 0
         """How many numbers there are."""
         self.used = HEADER
-        """How many bytes the entries that were read take."""
+        """How many bytes were read, the header included."""
         self._map()
 
     def update(self, size: int) -> None:
-        """Read the keys that are new; `size` is the file's."""
+        """Read the new keys; `size` is the current size of the file."""
         if size < len(self._mapping):
-            # Looking at what was cut off would kill the process.
+            # Reading a page that was cut off would kill the process.
             raise Corrupt("truncated")
         used = self._ints[0]
         if used == self.used:
@@ -59,7 +59,7 @@ class FileReader:
         if used > len(self._mapping):
             raise Corrupt("truncated")
         if used < self.used:
-            if used == 0:  # it is just being made
+            if used == 0:  # its writer is just starting
                 return
             raise Corrupt("garbage")
         try:
@@ -68,12 +68,12 @@ class FileReader:
             raise Corrupt("garbage") from None
 
     def entries(self) -> Iterator[tuple[Key, int]]:
-        """Yield each key and where its number is, in doubles."""
+        """Yield each key and the position of its number, in doubles."""
         for block, base in zip(self.blocks, self.bases, strict=True):
             yield from zip(block.keys, [base + word for word in block.shape.words], strict=True)
 
     def tail(self) -> bytes:
-        """Return what follows the entries."""
+        """Return the bytes after the entries."""
         return self._mapping[self.used :]
 
     def _read_blocks(self, used: int) -> None:
@@ -94,19 +94,19 @@ class FileReader:
             self.used = position
 
     def _guess(self, raw: bytes, position: int, used: int) -> Block | None:
-        """Return the block of a new label set if it is like the last one of its metric."""
+        """Return the block of a new label set if it is written like the last one of its metric."""
         first = self._known.find(raw)
         other = self._known.last.get(first.metric)
-        guess = None if other is None else self._known.like(other, first)
+        guess = None if other is None else self._known.guess(other, first)
         if other is None or guess is None:
             return None
         shape, raws = guess
         if position + shape.size > used or shape.read_keys(self._mapping, position) != raws:
             return None
-        return self._known.adopt(other, first, raws)
+        return self._known.confirm(other, first, raws)
 
     def _read_block(self, position: int, used: int) -> Block:
-        """Return the entries from a position on that belong to one label set."""
+        """Return the block of all entries from a position on that have the same label set."""
         keys: list[Key] = []
         raws: list[bytes] = []
         while position < used:
@@ -152,7 +152,7 @@ class FileReader:
 
 
 def picker(positions: Sequence[int]) -> Callable[[Any], Numbers]:
-    """Return a function that fetches the items at some positions, in their order."""
+    """Return a function that fetches the items at these positions, in this order."""
     if len(positions) > 1:
         return itemgetter(*positions)
     return lambda items: tuple([items[position] for position in positions])

@@ -1,4 +1,4 @@
-"""What numbers stand for: keys, each parsed once, in blocks of one label set."""
+"""Keys say what numbers are. Each is parsed once; those of one label set form a block."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client.metrics_core import Metric
 
-from ..core.families.limits import OVERFLOW
-from ..core.families.numbers import text_of
-from .client import key_of, read_key
-from .writing import STRIDE
+from ...core.families.limits import OVERFLOW
+from ...core.families.numbers import text_of
+from .client_library import key_of, read_key
+from .entries import STRIDE
 
 __all__ = ["Block", "Key", "Keys", "Labels", "Part", "Shape"]
 
@@ -22,7 +22,7 @@ Part = tuple[str, float | None]
 
 
 class Key:
-    """What a number stands for. There is one object for each, so identity is equality."""
+    """What a number is: metric, sample, labels. There is one object for each, so `is` is `==`."""
 
     __slots__ = ("help", "labels", "le", "metric", "part", "raw", "sample")
 
@@ -36,15 +36,15 @@ class Key:
         self.le = le
         self.help = help
         self.raw = raw
-        """How it was written first."""
+        """Its bytes, as first read."""
         self.part: Part = (sample, le)
-        """Which of its label set's numbers it is."""
+        """Which number of its label set it is."""
 
 
 class Block:
-    """Entries that follow each other and belong to one label set. Most files have the same ones.
+    """Adjacent entries of one label set. Most files of a service have the same blocks.
 
-    Whether a file has a block somewhere is found out by a single comparison of all its keys.
+    One comparison of all keys tells whether a file has a known block at some position.
     """
 
     __slots__ = ("keys", "raws", "shape")
@@ -56,7 +56,7 @@ class Block:
 
 
 class Shape:
-    """Where the keys and numbers of a block are, which depends on the lengths of its keys."""
+    """Where the keys and numbers of a block are. It follows from the lengths of the keys."""
 
     __slots__ = ("read_keys", "size", "words")
 
@@ -71,12 +71,12 @@ class Shape:
             self.size += STRIDE
             format.append(f"4x{length}s{padding + STRIDE}x")
         self.words = tuple(words)
-        """Where the numbers are, in doubles from the start of the block."""
+        """Positions of the numbers, in doubles from the start of the block."""
         self.read_keys = struct.Struct("=" + "".join(format)).unpack_from
 
 
 class Keys:
-    """The keys that were ever read, each parsed once."""
+    """All keys that were read so far, each parsed once."""
 
     def __init__(self) -> None:
         self._read: dict[bytes, Key] = {}
@@ -91,7 +91,7 @@ class Keys:
         return len(self._read)
 
     def find(self, raw: bytes) -> Key:
-        """Return a key; raise `ValueError` for what is none."""
+        """Return the key with these bytes. Raises ValueError if they are none."""
         key = self._read.get(raw)
         if key is None:
             metric, sample, labels, help = read_key(raw)
@@ -99,12 +99,12 @@ class Keys:
             le = None if bound is None else float(bound)
             ordered = tuple(sorted(labels.items()))
             if metric not in self.last:
-                Metric(metric, help, "unknown")  # raises for what is no name
+                Metric(metric, help, "unknown")  # raises if this is not a name
             key = self._read[raw] = self._one(metric, sample, ordered, le, help, raw)
         return key
 
     def block(self, keys: Iterable[Key], raws: Sequence[bytes]) -> Block:
-        """Return a block of these keys, which are written like that."""
+        """Make the block of these keys; `raws` has their bytes."""
         block = self.blocks[raws[0]] = Block(tuple(keys), tuple(raws), self._shape(raws))
         self.last[block.keys[0].metric] = block
         return block
@@ -116,19 +116,20 @@ class Keys:
             shape = self._shapes[lengths] = Shape(lengths)
         return shape
 
-    def like(self, other: Block, first: Key) -> tuple[Shape, tuple[bytes, ...]] | None:
-        """Return how the block of `first` is written if it is as another one of its metric is.
+    def guess(self, other: Block, first: Key) -> tuple[Shape, tuple[bytes, ...]] | None:
+        """Guess the bytes of the block that `first` begins: those of `other` with other labels.
 
-        None if it cannot be. In a key the labels come before any other text with quotes.
+        Returns None if not even the first key is so. In a key the labels come before any other
+        text in quotes.
         """
-        theirs, ours = _written(other.keys[0].labels), _written(first.labels)
+        theirs, ours = _json_labels(other.keys[0].labels), _json_labels(first.labels)
         raws = tuple([raw.replace(theirs, ours, 1) for raw in other.raws])
         if raws[0] != first.raw:
             return None
         return self._shape(raws), raws
 
-    def adopt(self, other: Block, first: Key, raws: tuple[bytes, ...]) -> Block:
-        """Return the block of `first` that was found to be written as `like` said."""
+    def confirm(self, other: Block, first: Key, raws: tuple[bytes, ...]) -> Block:
+        """Make the block of `first`, once a file has the bytes that `guess` returned."""
         keys = []
         for key, raw in zip(other.keys, raws, strict=True):
             known = self._one(key.metric, key.sample, first.labels, key.le, first.help, raw)
@@ -137,12 +138,12 @@ class Keys:
         return self.block(keys, raws)
 
     def of_process(self, key: Key, pid: str) -> Key:
-        """Return the key of a number that is shown for each process."""
+        """Return the key of a number that each process shows for itself, with the label `pid`."""
         labels = tuple(sorted({**dict(key.labels), "pid": pid}.items()))
         return self._one(key.metric, key.sample, labels, key.le, key.help, key.raw)
 
     def overflow(self, key: Key) -> Key:
-        """Return the key of the same number of the label set that stands for too many."""
+        """Return the key of the same number in the label set of overflows."""
         labels = tuple([(name, OVERFLOW) for name, _ in key.labels])
         bound = {} if key.le is None else {"le": text_of(key.le)}
         raw = key_of(key.metric, key.sample, {**dict(labels), **bound}, key.help)
@@ -153,11 +154,11 @@ class Keys:
     ) -> Key:
         identity = (metric, sample, labels, le)
         key = self._known.get(identity)
-        if key is None:  # another help text does not make it another number
+        if key is None:  # another help text is still the same number
             key = self._known[identity] = Key(metric, sample, labels, le, help, raw)
         return key
 
 
-def _written(labels: Labels) -> bytes:
+def _json_labels(labels: Labels) -> bytes:
     """Return labels as a key has them, without the braces."""
     return json.dumps(dict(labels)).encode()[1:-1]

@@ -1,8 +1,8 @@
-"""What each living worker is, beside what it counts: memory, processor time, files, garbage.
+"""Metrics of each living worker by its pid: memory, processor time, open files, garbage collection.
 
-A worker has a file of its own here, locked as long as it lives. It has its collections of garbage
-in there, which nobody else can see; whoever answers a scrape reads everything else in `/proc`. A
-worker has nothing to do for a request, and nothing is left of it when it has ended.
+Each worker has a file of its own for this, locked while it lives. It writes its garbage collections
+there, which no other process can see; the worker that answers a scrape reads the rest in `/proc`.
+This costs a request nothing, and a worker that has ended is not shown.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
 from ..core.families.problems import logger
-from . import locks, naming
+from .files import file_names, locks
 from .merging import restricted
 from .processes import identify
 
-__all__ = ["SWITCH", "Workers"]
+__all__ = ["SWITCH", "WorkerMetrics"]
 
 SWITCH = "PROMWEB_PROCESS_METRICS"
 """The environment variable that turns all of this off."""
@@ -34,7 +34,7 @@ SWITCH = "PROMWEB_PROCESS_METRICS"
 _OFF = ("0", "false", "no", "off")
 
 _SUFFIX = ".worker"
-"""Not that of files of numbers, so that prometheus_client does not read these."""
+"""Differs from that of files of numbers, so that prometheus_client does not read these."""
 
 _PREFIXES = ("process_", "python_")
 
@@ -44,14 +44,14 @@ _GARBAGE = {
     "objects_uncollectable": ("uncollectable", "Objects that garbage collections could not free."),
     "collections": ("collections", "Garbage collections of this generation."),
 }
-"""The names that prometheus_client has for the numbers of `gc.get_stats`, and what they are."""
+"""prometheus_client's names for the numbers of `gc.get_stats`, their keys and help texts."""
 
 _NUMBERS = struct.Struct(f"={_GENERATIONS * len(_GARBAGE)}d")
 _LONGEST = 4096
 
 
-class Workers:
-    """The processes that share a directory. Nothing here raises."""
+class WorkerMetrics:
+    """Metrics of the processes that share a directory. No method raises."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -62,22 +62,22 @@ class Workers:
         self._forget: Callable[[], object] = _nothing
 
     def leave_to_parent(self) -> None:
-        """Be unknown again in a forked child."""
+        """Start afresh in a forked child."""
         self._forget()
         self._garbage, self._announced, self._forget = None, False, _nothing
 
     def announce(self) -> None:
-        """Have this process be seen by scrapes."""
+        """Show this process in scrapes from now on."""
         if self._announced or not self._enabled:
             return
         self._announced = True
         try:
-            self._living()  # removes what dead ones left
+            self._living()  # removes the files of dead workers
             self._garbage = garbage = _map(_create(self._directory))
         except OSError as error:
             logger.warning(
-                "Scrapes will not show memory, processor time and garbage collections of the "
-                "process %d, because nothing can be written to %s: %s",
+                "Scrapes will not show memory, processor time and garbage collections of process "
+                "%d, because promweb cannot write to %s: %s",
                 os.getpid(),
                 self._directory,
                 error,
@@ -85,7 +85,7 @@ class Workers:
             return
 
         def collected(phase: str, info: dict[str, int]) -> None:
-            # The youngest generation's are too many to write each down.
+            # The youngest generation is collected too often to write that each time.
             if phase == "stop" and info["generation"] > 0:
                 _write(garbage)
 
@@ -94,7 +94,7 @@ class Workers:
         self._forget = weakref.finalize(self, _remove_callback, collected)
 
     def add_to(self, families: Iterable[Metric], names: Sequence[str] | None) -> Iterator[Metric]:
-        """Yield the families, and those of the workers, restricted to sample names in `names`."""
+        """Yield the families, then those of the workers, restricted to these sample names."""
         there = set()
         for family in families:
             there.add(family.name)
@@ -116,7 +116,7 @@ class Workers:
         process = ProcessCollector(pid=lambda: current[0], registry=None)
         metrics: dict[str, Metric] = {}
         for current[0] in living:
-            # It may have ended, or be nobody's business: what cannot be read is missing.
+            # It may have ended, or belong to another user: what cannot be read is left out.
             with suppress(Exception):
                 for metric in process.collect():
                     into = metrics.setdefault(
@@ -131,7 +131,7 @@ class Workers:
         yield from PlatformCollector(registry=None).collect()
 
     def _living(self) -> dict[str, tuple[float, ...]]:
-        """Return the numbers of garbage collections by pid; remove what dead workers left."""
+        """Return the numbers of garbage collections by pid; remove the files of dead workers."""
         living: dict[str, tuple[float, ...]] = {}
         with suppress(OSError):
             for name in os.listdir(self._directory):
@@ -151,9 +151,9 @@ class Workers:
 
 
 def _create(directory: str) -> str:
-    """Make the file of this process, locked before it has its name; return its path."""
+    """Make the file of this process and lock it before it gets its name; return its path."""
     path = os.path.join(directory, f"{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}")
-    unfinished = path + naming.UNFINISHED
+    unfinished = path + file_names.UNFINISHED
     descriptor = locks.open_locked(unfinished)
     try:
         os.pwrite(descriptor, bytes(_NUMBERS.size) + _identity(os.getpid()).encode(), 0)
@@ -167,9 +167,9 @@ def _create(directory: str) -> str:
 
 
 def _map(path: str) -> Any:
-    """Return the numbers of a file, to be written.
+    """Map the numbers of a file.
 
-    The mapping has a descriptor of its own, or a forked child would share the lock.
+    The mapping has a descriptor of its own; otherwise a forked child would share the lock.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -180,7 +180,7 @@ def _map(path: str) -> Any:
 
 
 def _read(path: str) -> tuple[str, tuple[float, ...]]:
-    """Return who wrote a file, and the numbers; raise `OSError`, `ValueError`, `struct.error`."""
+    """Return the writer and the numbers. Raises OSError, ValueError or struct.error."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         content = os.read(descriptor, _LONGEST)
@@ -190,7 +190,7 @@ def _read(path: str) -> tuple[str, tuple[float, ...]]:
 
 
 def _write(garbage: Any) -> None:
-    """Write down what was collected. No lock: a collection may begin anywhere."""
+    """Write the numbers of garbage collections. No lock: a collection may begin anywhere."""
     index = 0
     for generation in gc.get_stats()[:_GENERATIONS]:
         for key, _ in _GARBAGE.values():
@@ -199,7 +199,7 @@ def _write(garbage: Any) -> None:
 
 
 def _nothing() -> None:
-    """There is no callback to remove."""
+    """Do nothing: there is no callback to remove."""
 
 
 def _remove_callback(callback: Any) -> None:
@@ -208,7 +208,7 @@ def _remove_callback(callback: Any) -> None:
 
 
 def _identity(pid: int | str) -> str:
-    """Return what a process is, also where others have the same pid, or had it before."""
+    """Return an identity of a process that no process of another container shares."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:

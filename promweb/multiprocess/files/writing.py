@@ -1,8 +1,8 @@
-"""A process's own files: made whole, locked as long as it lives, written through a mapping.
+"""A process's own files: complete before they have a name, locked while the process lives.
 
-A number is written through an aligned view of doubles, in one store, so that nobody can see half
-of it. A file that is full grows and is mapped anew; who has a place in an older mapping keeps it,
-because all mappings of a file show the same.
+Numbers are written through a mapping, as an aligned view of doubles: each is one store, so no
+reader sees half of it. A file that is full grows and is mapped again. Children keep their place in
+an older mapping, because all mappings of a file show the same bytes.
 """
 
 from __future__ import annotations
@@ -10,42 +10,27 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from . import locks, naming
-from .client import HAS_TIMESTAMPS
+from . import file_names, locks
+from .entries import HEADER, STRIDE, entry, header
 
-__all__ = ["HEADER", "STRIDE", "OwnFile", "entry"]
-
-HEADER = 8
-"""Bytes before the first entry: how many are used, and padding."""
-
-STRIDE = 16 if HAS_TIMESTAMPS else 8
-"""Bytes of a number, with its timestamp if it has one."""
+__all__ = ["OwnFile"]
 
 _FIRST_SIZE = 1 << 16
 
 
-def entry(key: bytes, value: float = 0.0, timestamp: float = 0.0) -> bytes:
-    """Return a number as it is stored: length of the key, key, padding to 8 bytes, number."""
-    padded = key + b" " * (8 - (len(key) + 4) % 8)
-    numbers = (value, timestamp)[: STRIDE // 8]
-    return struct.pack(f"=i{len(padded)}s{len(numbers)}d", len(key), padded, *numbers)
-
-
 class OwnFile:
-    """A file that this process writes. Raises `OSError` where it cannot.
+    """A file that this process writes. Its methods raise OSError if it cannot be written.
 
-    Who holds the lock of a file is alive. The lock belongs to a descriptor of its own: a mapping
-    duplicates its descriptor, and the lock would then live on in every forked child that has a
-    mapping left somewhere.
+    The lock belongs to a descriptor of its own. A mapping duplicates its descriptor, so a lock on
+    that would live on in every forked child that still has a mapping.
     """
 
     def __init__(self, directory: str, kind: str) -> None:
-        self.path, self._lock = _create(directory, naming.new_name(kind, os.getpid()))
+        self.path, self._lock = _create(directory, file_names.new_name(kind, os.getpid()))
         self._used = HEADER
         try:
             self._map(_FIRST_SIZE)
@@ -54,7 +39,7 @@ class OwnFile:
             raise
 
     def add(self, keys: Iterable[bytes]) -> tuple[Any, list[int]]:
-        """Add numbers, all at once; return a view of doubles and where they are in there."""
+        """Add numbers, all at once; return a view of doubles and their indexes in it."""
         end = self._used
         places = []
         entries = []
@@ -69,7 +54,7 @@ class OwnFile:
             _reserve(self._lock, self._size, size)
             self._map(size)
         self._mapping[self._used : end] = b"".join(entries)
-        # Only now: who reads up to here must find whole entries.
+        # Last: readers that read up to here must find complete entries.
         self._ints[0] = self._used = end
         return self._doubles, places
 
@@ -85,13 +70,13 @@ class OwnFile:
 
 
 def _create(directory: str, name: str) -> tuple[str, int]:
-    """Make a file that is locked before it has its name; return its path and the descriptor."""
+    """Make a file and lock it before it gets its name; return its path and the descriptor."""
     path = os.path.join(directory, name)
-    unfinished = path + naming.UNFINISHED
+    unfinished = path + file_names.UNFINISHED
     descriptor = locks.open_locked(unfinished)
     try:
         _reserve(descriptor, 0, _FIRST_SIZE)
-        os.pwrite(descriptor, struct.pack("=ii", HEADER, 0), 0)
+        os.pwrite(descriptor, header(HEADER), 0)
         os.rename(unfinished, path)
     except BaseException:
         locks.close(descriptor)
@@ -102,14 +87,14 @@ def _create(directory: str, name: str) -> tuple[str, int]:
 
 
 def _reserve(descriptor: int, start: int, end: int) -> None:
-    """Have the disk keep room: writing to a mapping that has none kills the process."""
+    """Reserve room on the disk: writing to a mapped page without room kills the process."""
     try:
         os.posix_fallocate(descriptor, start, end - start)
         return
     except AttributeError:
         pass  # macOS
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system's to say
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not supported here
             raise
     if os.pwrite(descriptor, bytes(end - start), start) < end - start:
         raise OSError(errno.ENOSPC, "no room")

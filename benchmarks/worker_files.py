@@ -20,7 +20,7 @@ from promweb.core.families.catalog import Catalog
 from promweb.core.families.family import Family
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.families.storage import DIRECTORY_VARIABLE
-from promweb.multiprocess.storage import FileStorage
+from promweb.multiprocess.file_storage import FileStorage
 
 from .harness import Effort, Samples, Table, Variant, compare, without_collector
 from .scrapes import DURATIONS, LINES_OF_A_ROUTE
