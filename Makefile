@@ -21,7 +21,7 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright
-	$(BIN)/python -m tests.public_types
+	$(BIN)/python -m tests.project.public_types
 
 # Test files run side by side; what one of them starts for all of its tests, it starts once.
 JOBS ?= auto
@@ -36,8 +36,8 @@ check: .venv/ready
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
-NEWEST_ONLY := test_worker_servers.py test_monitoring_prometheus.py test_fleet.py test_live_page.py \
-	test_top.py test_testing.py test_comparison.py model
+NEWEST_ONLY := multiprocess/test_servers.py tools/test_monitoring_prometheus.py project/test_fleet.py \
+	live/test_page.py tools/test_top.py tools/test_testing.py project/test_comparison.py stress/model
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends
 # on their versions; `make test` has the rest.
@@ -50,20 +50,19 @@ PYENV_ROOT ?= $(HOME)/.pyenv
 PYTHON_NEWEST ?= $(shell for python in \
 	python3.13 $(PYENV_ROOT)/versions/3.13.*/bin/python; \
 	do $$python -c '' 2>/dev/null && echo $$python && break; done)
-ON_NEWEST := $(wildcard tests/test_flask_*.py tests/test_quart_*.py) $(patsubst %,tests/test_%.py, \
-	connexion conventions decorators documents drop_in errors examples label_helpers \
-	labels lifecycle live_routes options security server serving sharing views) tests/model \
-	tests/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb
+ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes.py server/test_http.py \
+	project/test_documents.py project/test_examples.py stress/model \
+	project/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb)
 
 # A million hostile requests to each framework, or `make attack REQUESTS=10000`; fails if they leave
 # something behind.
 attack: .venv/ready
-	$(BIN)/python -m tests.attacks.million $(if $(REQUESTS),--requests=$(REQUESTS))
+	$(BIN)/python -m tests.stress.attacks.million $(if $(REQUESTS),--requests=$(REQUESTS))
 
 # Ten minutes of load over real servers, or one, start and end included, with ONCE=1; fails if a
 # request is not accounted for.
 soak: .venv/ready
-	$(BIN)/python -m tests.soak $(if $(ONCE),--seconds=50)
+	$(BIN)/python -m tests.stress.soak $(if $(ONCE),--seconds=50)
 
 # Prints what promweb costs beside its peers, which are installed here and nowhere else.
 # `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.
@@ -81,9 +80,9 @@ docs: .venv-docs/ready
 # says, the test suite fails: copy it there.
 comparison: .venv-comparison/ready
 	mkdir -p build
-	$(COMPARISON)/python -m tests.comparison > build/comparison.md
-	cp build/comparison.md tests/comparison/printed.md
-	cat tests/comparison/printed.md
+	$(COMPARISON)/python -m tests.project.comparison > build/comparison.md
+	cp build/comparison.md tests/project/comparison/printed.md
+	cat tests/project/comparison/printed.md
 
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready
@@ -97,10 +96,10 @@ wheel: .venv/ready
 
 # What promweb installs: its licences, and then its known vulnerabilities, which takes network.
 licences: build/runtime/ready
-	$(AUDIT)/python -m tests.audit build/runtime --licences
+	$(AUDIT)/python -m tests.project.audit build/runtime --licences
 
 audit: build/runtime/ready
-	$(AUDIT)/python -m tests.audit build/runtime
+	$(AUDIT)/python -m tests.project.audit build/runtime
 
 build/runtime/ready: pyproject.toml
 	$(call bootstrap,.venv-audit)
@@ -129,9 +128,9 @@ build/runtime/ready: pyproject.toml
 	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
 	@touch $@
 
-.venv-comparison/ready: pyproject.toml tests/comparison/peers.txt
+.venv-comparison/ready: pyproject.toml tests/project/comparison/peers.txt
 	$(call bootstrap,.venv-comparison)
-	$(COMPARISON)/pip install -q -e '.[flask,quart]' -r tests/comparison/peers.txt
+	$(COMPARISON)/pip install -q -e '.[flask,quart]' -r tests/project/comparison/peers.txt
 	@touch $@
 
 .venv-docs/ready: pyproject.toml

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import values
 
-from .legs import LEGS, Leg
+from tests.support.legs import LEGS, Leg
 
 
 @pytest.fixture(params=LEGS)

@@ -1,0 +1,1 @@
+"""What is true on every framework; one file for each behaviour."""

@@ -1,0 +1,1 @@
+"""The live page: its routes, and what a browser shows."""

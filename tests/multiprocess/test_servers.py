@@ -1,0 +1,176 @@
+"""Every server with four workers: restarts, a worker that is killed, and no request lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from tests.support.servers import eventually, missing
+from tests.support.worker_servers import (
+    CLIENTS,
+    PATH,
+    PATIENCE,
+    WORKERS,
+    Kind,
+    Load,
+    Scrape,
+    Server,
+    load,
+    serving,
+    watch,
+)
+
+FLASK, QUART = "tests.support.wsgi_worker:app", "tests.support.asgi_worker:app"
+GUNICORN = "gunicorn --workers 4 --bind 127.0.0.1:{port} --log-level warning"
+HOOKS = "--config python:tests.support.gunicorn_worker"
+UWSGI = (
+    "uwsgi --http-socket 127.0.0.1:{port} --home {prefix} --module tests.support.wsgi_worker:app "
+    "--master --processes 4 --need-app --die-on-term --disable-logging --worker-reload-mercy 5"
+)
+GRANIAN = "granian --workers 4 --port {port} --respawn-failed-workers --respawn-interval 1"
+
+KINDS = {
+    "gunicorn sync": Kind(f"{GUNICORN} {FLASK}", "gunicorn"),
+    "gunicorn sync, max_requests": Kind(
+        f"{GUNICORN} --max-requests 100 --max-requests-jitter 50 {FLASK}", "gunicorn"
+    ),
+    "gunicorn sync, preload, Internal": Kind(
+        f"{GUNICORN} --preload {HOOKS} {FLASK}",
+        "gunicorn",
+        metrics="promweb.multiprocess:GunicornInternalPrometheusMetrics",
+    ),
+    "gunicorn gthread, own port": Kind(
+        f"{GUNICORN} -k gthread --threads 2 {HOOKS} {FLASK}",
+        "gunicorn",
+        metrics="promweb.multiprocess:GunicornPrometheusMetrics",
+    ),
+    "gunicorn gevent": Kind(f"{GUNICORN} -k gevent {FLASK}", "gevent"),
+    "gunicorn gevent, preload": Kind(f"{GUNICORN} -k gevent --preload {FLASK}", "gevent"),
+    "gunicorn uvicorn, own port": Kind(
+        f"{GUNICORN} -k uvicorn_worker.UvicornWorker {HOOKS} {QUART}",
+        "uvicorn-worker",
+        metrics="promweb.multiprocess:GunicornPrometheusMetrics",  # in the configuration only
+    ),
+    "uwsgi": Kind(UWSGI, "uwsgi", keeps_alive=False),
+    "uwsgi threads, own port": Kind(
+        f"{UWSGI} --threads 2",
+        "uwsgi",
+        metrics="promweb.multiprocess:UWsgiPrometheusMetrics",
+        keeps_alive=False,
+    ),
+    "uwsgi lazy-apps, max_requests": Kind(
+        f"{UWSGI} --lazy-apps --max-requests 150", "uwsgi", keeps_alive=False
+    ),
+    "uwsgi lazy-apps, own port": Kind(
+        f"{UWSGI} --lazy-apps --enable-threads",
+        "uwsgi",
+        metrics="promweb.multiprocess:UWsgiPrometheusMetrics",
+        keeps_alive=False,
+    ),
+    "uvicorn": Kind(
+        f"uvicorn --workers 4 --port {{port}} --log-level warning "
+        f"--timeout-worker-healthcheck 60 {QUART}",
+        "uvicorn",
+    ),
+    "hypercorn": Kind(
+        f"hypercorn --workers 4 --bind 127.0.0.1:{{port}} {QUART}", "hypercorn", is_abrupt=True
+    ),
+    "granian wsgi": Kind(f"{GRANIAN} --interface wsgi {FLASK}", "granian"),
+    "granian asgi": Kind(f"{GRANIAN} --interface asgi {QUART}", "granian"),
+    "flask processes": Kind(
+        "python -m tests.support.wsgi_worker {port}",
+        "flask",
+        restart=None,
+        metrics="promweb.multiprocess:MultiprocessInternalPrometheusMetrics",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_request_is_lost_or_counted_twice(name: str, tmp_path: Path) -> None:
+    kind = installed(name)
+    with serving(kind, tmp_path) as server, watch(server) as watching:
+        counted = 0.0
+        if not kind.is_abrupt:
+            with load(server) as clients:
+                kill_one(server, clients)
+                clients.reaches(1000)
+            server.shows(lambda scrape: scrape.in_progress == 0)
+            (counted,) = {scrape.requests for scrape in scrapes(server)}
+            least, most = countable(clients)
+            assert least <= counted <= most
+
+        with load(server) as clients:
+            restart_all(server, clients)
+            clients.reaches(1000)
+        # Nobody was killed since: every request counts, and once.
+        least = counted + clients.answered
+        most = least + (clients.failed if kind.is_abrupt else 0)
+        server.shows(lambda scrape: scrape.requests >= least)
+        (counted,) = {scrape.requests for scrape in scrapes(server)}
+        assert least <= counted <= most
+        assert clients.statuses == {200}
+    assert watching.faults == []
+    assert watching.scrapes > 10
+
+
+def test_hypercorn_ends_with_a_killed_worker_and_leaves_the_numbers(tmp_path: Path) -> None:
+    with serving(installed("hypercorn"), tmp_path) as server:
+        with load(server) as clients:
+            kill_one(server, clients)
+            server.process.wait(PATIENCE)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(tmp_path / "metrics"))
+        least, most = countable(clients)
+        assert least <= Scrape(generate_latest(registry).decode(), "").requests <= most
+
+
+def installed(name: str) -> Kind:
+    kind = KINDS[name]
+    if shutil.which(kind.command.split()[0], path=PATH) is None:
+        missing(kind.needs)
+    return kind
+
+
+def kill_one(server: Server, clients: Load) -> None:
+    """Kill a worker that has a request in progress, under load."""
+    held = server.hold()
+    clients.reaches(300)
+    os.kill(held.worker, signal.SIGKILL)
+    held.connection.close()
+
+
+def countable(clients: Load) -> tuple[int, int]:
+    """Return how many requests may have been counted when a worker was killed: least and most.
+
+    It may have counted what it could not send any more, or not have counted what it had just sent;
+    the latter is at most one request of each client.
+    """
+    return clients.answered - CLIENTS, clients.answered + clients.failed
+
+
+def restart_all(server: Server, clients: Load) -> None:
+    """Have all workers replaced under load."""
+    clients.reaches(300)
+    if server.kind.restart is not None:
+        before = set(clients.workers)
+        server.process.send_signal(server.kind.restart)
+        eventually(lambda: len(clients.workers - before) >= WORKERS, PATIENCE)
+
+
+def scrapes(server: Server) -> list[Scrape]:
+    """Scrape through several workers; on a busy machine one may answer for a while."""
+    found: list[Scrape] = []
+
+    def are_several() -> bool:
+        found[:] = server.scrapes()
+        return server.kind.own_port or len({scrape.worker for scrape in found}) > 1
+
+    eventually(are_several, PATIENCE)
+    return found

@@ -1,0 +1,255 @@
+"""Turning multiprocess mode on: one call, a directory that is made and starts empty."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, values
+
+from promweb import multiprocess
+from promweb.core.families.kinds import CounterFamily
+from promweb.multiprocess import enable, processes, setup
+from promweb.multiprocess.file_storage import FileStorage
+from promweb.multiprocess.files import file_names, locks
+from tests.support import workers
+from tests.support.workers import value
+
+from .test_compaction import files, read
+
+
+@pytest.fixture(autouse=True)
+def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a process that has not enabled anything."""
+    monkeypatch.setattr(setup, "_storages", {})
+
+
+def sell(directory: Path, **labels: str) -> None:
+    family = CounterFamily("sold", "", tuple(labels))
+    family.keep_in(setup.storage_of(str(directory)))
+    family.child(tuple(labels.values())).inc()
+
+
+def test_enable_makes_the_directory_and_names_it_to_all(tmp_path: Path) -> None:
+    path = enable(tmp_path / "new" / "one")
+    assert path == str(tmp_path / "new" / "one")
+    assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == path
+    assert os.path.isdir(path)
+    Counter("hits", "", registry=CollectorRegistry()).inc()
+    assert value(read(Path(path)), "hits_total") == 1
+    assert enable() == path
+
+
+def test_enable_takes_the_directory_of_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "given"))
+    assert enable() == str(tmp_path / "given")
+
+
+def test_a_relative_directory_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert enable("here") == str(tmp_path / "here")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path
+
+
+def test_enable_without_a_directory_has_one_that_all_workers_of_a_server_find(
+    temporary: Path,
+) -> None:
+    """Each worker calls it, because the server's process does not know the application."""
+
+    def worker() -> None:
+        sell(Path(enable()), item="tea")
+
+    for _ in range(2):
+        workers.run(worker)
+    (directory,) = temporary.iterdir()
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert value(read(directory), "sold_total", item="tea") == 2
+
+
+def test_temporary_directories_of_runs_that_are_over_are_removed(temporary: Path) -> None:
+    def another_run() -> None:
+        os.setpgid(0, 0)
+        enable()
+
+    workers.run(another_run)
+    (old,) = temporary.iterdir()
+    (temporary / "promweb-others").mkdir()
+    new = Path(enable())
+    assert old != new
+    assert sorted(temporary.iterdir()) == sorted([new, temporary / "promweb-others"])
+
+
+def test_a_run_of_somebody_else_is_not_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killpg(group: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    assert not setup._is_over(1)
+
+
+def test_who_starts_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has the lock, stopped maybe: what a former run left stays then."""
+    leave_something(tmp_path)
+    monkeypatch.setattr(setup, "_PATIENCE", 0.01)
+    with locks.exclusive(str(tmp_path / file_names.LOCK)):
+        sell(tmp_path, item="tea")
+    assert value(read(tmp_path), "sold_total", item="old") == 1
+
+
+@pytest.mark.parametrize("how", ["link", "open"])
+def test_a_temporary_directory_that_somebody_else_made_is_refused(
+    temporary: Path, how: str
+) -> None:
+    name = f"promweb-{os.getuid()}-{processes.run_of(os.getpid())}"
+    if how == "link":
+        (temporary / "theirs").mkdir()
+        (temporary / name).symlink_to(temporary / "theirs")
+    else:
+        (temporary / name).mkdir(mode=0o755)
+    with pytest.raises(OSError, match="somebody else made"):
+        enable()
+
+
+def test_a_directory_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OSError, match=r"cannot share metrics in '.*file': .*; set PROM"):
+        enable(file)
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+
+
+def test_metrics_of_prometheus_client_from_before_are_named(tmp_path: Path) -> None:
+    script = """
+        import prometheus_client
+        prometheus_client.Counter("early", "Too early")
+        from promweb.multiprocess import enable
+        enable("shared")
+        prometheus_client.Counter("late", "In time").inc()
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "created before multiprocess mode was enabled" in result.stderr
+    assert "early" in result.stderr
+    assert value(read(tmp_path / "shared"), "late_total") == 1
+
+
+def leave_something(directory: Path) -> None:
+    """Have another server's workers count something and end."""
+
+    def server() -> None:
+        workers.run(lambda: sell(directory, item="old"))
+
+    workers.run(server)
+
+
+def test_what_a_former_run_left_is_removed(tmp_path: Path) -> None:
+    leave_something(tmp_path)
+    workers.run(lambda: sell(tmp_path, item="tea"))
+    found = read(tmp_path)
+    assert value(found, "sold_total", item="tea") == 1
+    assert value(found, "sold_total", item="old") is None
+    assert len((tmp_path / file_names.RUNS).read_text().split()) == 1
+
+
+def test_a_server_whose_workers_are_all_dead_goes_on(tmp_path: Path) -> None:
+    for _ in range(3):
+        workers.kill_after(lambda: sell(tmp_path, item="tea"))
+    assert value(read(tmp_path), "sold_total", item="tea") == 3
+
+
+def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) -> None:
+    ready, go_on = os.pipe(), os.pipe()
+
+    def server() -> None:
+        def worker() -> None:
+            sell(tmp_path, item="old")
+            os.write(ready[1], b"x")
+            os.read(go_on[0], 1)
+
+        workers.run(lambda: sell(tmp_path, item="old"))
+        workers.join(workers.start(worker))
+
+    pid = workers.start(server)
+    os.read(ready[0], 1)
+    workers.run(lambda: sell(tmp_path, item="tea"))
+    assert value(read(tmp_path), "sold_total", item="old") == 2
+    os.write(go_on[1], b"x")
+    assert workers.join(pid) == 0
+    # Both runs are known now: what one of them left is the other's, too.
+    workers.run(lambda: sell(tmp_path, item="tea"))
+    found = read(tmp_path)
+    assert value(found, "sold_total", item="old") == 2
+    assert value(found, "sold_total", item="tea") == 2
+
+
+def test_workers_that_start_at_the_same_time_keep_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has counted with prometheus_client before it knows of promweb."""
+    leave_something(tmp_path)
+    start, ready = os.pipe(), os.pipe()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    def worker() -> None:
+        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+        Counter("hits", "", registry=CollectorRegistry()).inc()
+        os.write(ready[1], b"x")
+        os.read(start[0], 1)
+        sell(tmp_path, item="tea")
+        os.write(ready[1], b"x")
+        signal.pause()
+
+    pids = [workers.start(worker) for _ in range(4)]
+    for _ in pids:
+        os.read(ready[0], 1)
+    os.write(start[1], b"xxxx")
+    for _ in pids:
+        os.read(ready[0], 1)
+    try:
+        found = read(tmp_path)
+        assert value(found, "sold_total", item="tea") == 4
+        assert value(found, "hits_total") == 4
+        assert value(found, "sold_total", item="old") is None
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            workers.join(pid)
+
+
+def test_a_worker_compacts_when_it_starts(tmp_path: Path) -> None:
+    for _ in range(3):
+        workers.run(lambda: sell(tmp_path, item="tea"))
+    assert len(list(tmp_path.glob("counter*"))) == 2
+    assert files(tmp_path) == {"counter.compacted", "counter.own"}
+
+
+def test_a_run_is_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PROC", "/nowhere")
+    assert processes.run_of(os.getpid()) == f"0-{os.getpgid(0)}"
+    assert processes.run_of("compacted") == "0-0"
+    assert processes._pids() == []
+
+
+def test_public_names() -> None:
+    assert {"enable", "mark_process_dead"} <= set(multiprocess.__all__)
+    assert FileStorage.__doc__

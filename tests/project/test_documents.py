@@ -1,0 +1,185 @@
+"""The documents are true: their code runs and prints what they say, their lists are complete."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+import promweb
+from promweb import AsyncPrometheusMetrics, PrometheusMetrics
+from promweb.core.defaults.otel import LABELS
+from tests.support.documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
+from tests.support.programs.differences import DIFFERENCES
+
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+
+
+LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_code_of_a_document_runs_and_prints_what_it_says(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the examples of TLS read.
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    with Reader(tmp_path, monkeypatch) as reader:
+        reader.read(document, (ROOT / document).read_text())
+
+
+def test_no_block_of_a_document_is_forgotten() -> None:
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text()
+        found = list(BLOCK.finditer(text))
+        assert text.count("```") == 2 * len(found), document
+        # Whatever else looks like Python would not be executed.
+        assert {block["language"] for block in found} <= LANGUAGES, document
+        # The site's Markdown takes less for no part of the list item.
+        assert not re.search(r"^ {1,3}(\*|```)", text, re.MULTILINE), document
+        not_executed = [block for block in found if block["reason"]]
+        assert len(not_executed) == text.count("\n<!-- not executed"), document
+    assert len(list(blocks(README))) > 10
+
+
+def test_readme_has_the_list_of_deliberate_differences() -> None:
+    listed = README.partition("<!-- differences")[2].partition("<!-- end of differences -->")[0]
+    sentences = [" ".join(item.split()) for item in re.split(r"^\* ", listed, flags=re.M)[1:]]
+    assert sentences == [known.sentence for known in DIFFERENCES]
+
+
+@pytest.mark.parametrize("metrics_class", [PrometheusMetrics, AsyncPrometheusMetrics])
+def test_readme_has_every_constructor_argument_with_its_default(metrics_class: type) -> None:
+    table = README.partition("## Configuration")[2].partition("## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", table, re.MULTILINE)
+    assert [
+        (name, ast.literal_eval(default) if default else inspect.Parameter.empty)
+        for name, default in rows
+    ] == [
+        (parameter.name, parameter.default)
+        for parameter in inspect.signature(metrics_class).parameters.values()
+    ]
+
+
+@pytest.fixture
+def oldest() -> dict[str, str]:
+    """Return the lower bounds that pyproject.toml has."""
+    project = (ROOT / "pyproject.toml").read_text()
+    bounds = re.findall(r'"(flask|quart|prometheus-client)>=([\d.]+)[",]', project)
+    bounds += re.findall(r'requires-(python) = ">=([\d.]+)"', project)
+    return dict(reversed(bounds))  # the first is what promweb asks for, others are tests'
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+def test_the_oldest_versions_are_named(document: str, oldest: dict[str, str]) -> None:
+    assert (
+        f"Python {oldest['python']}, Flask {oldest['flask']}, Quart {oldest['quart']} and "
+        f"prometheus_client {oldest['prometheus-client']}, or newer."
+    ) in (ROOT / document).read_text()
+
+
+def test_the_policy_has_the_oldest_versions(oldest: dict[str, str]) -> None:
+    table = (ROOT / "docs/policy.md").read_text().partition("## What is supported")[2]
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|", table, re.MULTILINE)
+    assert {name.lower().replace("_", "-"): bound for name, bound in rows} == oldest
+
+
+def test_the_reference_has_every_public_name() -> None:
+    reference = (ROOT / "docs/reference.md").read_text()
+    listed = set(re.findall(r"^(?:::: |### `)([\w.]+)", reference, re.MULTILINE))
+    modules = {"labels", "multiprocess", "security", "server", "testing"}
+    names = {*promweb.__all__, *modules} - {"__version__"}
+    assert {f"promweb.{name}" for name in names} <= listed
+
+
+CONVENTIONS = [ROOT / f"promweb/core/{name}.py" for name in ("conventions", "vocabulary")]
+"""The modules that have OpenTelemetry's names."""
+
+
+def test_readme_names_every_default_family() -> None:
+    names = set(re.findall(r"^\| `(flask_\w+)`", README, re.MULTILINE))
+    prefixes = {name.removeprefix("flask_") for name in names}
+    core = "".join(
+        path.read_text() for path in (ROOT / "promweb/core").glob("*.py") if path not in CONVENTIONS
+    )
+    defined = set(re.findall(r'f"\{(?:self\._)?prefix\}(\w+)"', core))
+    defined |= set(re.findall(r'"(http_\w+)"', core))
+    assert prefixes == defined
+
+
+def test_readme_names_every_family_and_label_of_the_conventions() -> None:
+    section = README.partition("### OpenTelemetry's names")[2].partition("\n## ")[0]
+    source = "".join(path.read_text() for path in CONVENTIONS)
+    defined = {*re.findall(r'"(http_server_\w+)"', source), *LABELS}
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == defined
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / document).read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / document).parent / path if path else ROOT / document
+        assert found.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+            assert anchor in {_anchor(title) for title in titles}, target
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_reliability_names_tests_and_commands_that_exist() -> None:
+    text = (ROOT / "docs/reliability.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 30
+    for file, function in named:
+        tree = ast.parse((ROOT / "tests" / file).read_text())
+        there = {getattr(node, "name", "") for node in tree.body}
+        assert not function or function in there, f"{file}::{function}"
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make (\w+)", text):
+        assert f"\n{target}: " in makefile, target
+
+
+def test_architecture_lists_every_module_below_what_it_imports_from() -> None:
+    """Each module may import those that are listed above it."""
+    listed = re.findall(r"^\| `([\w./]+\.py)` \|", ARCHITECTURE, re.MULTILINE)
+    package = ROOT / "promweb"
+    there = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py" or path.parent == package  # the others have no code
+    }
+    assert sorted(listed) == sorted(there)
+    for position, module in enumerate(listed):
+        assert set(imported(package, module)) <= set(listed[:position]), module
+
+
+def imported(package: Path, module: str) -> Iterator[str]:
+    """Yield the modules of promweb that a module imports when it is loaded."""
+    path = package / module
+    parts = ["promweb", *Path(module).with_suffix("").parts]
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = importlib.util.resolve_name(
+            "." * node.level + (node.module or ""), ".".join(parts[:-1])
+        )
+        base = base.removeprefix("promweb.").replace(".", "/")
+        for alias in node.names:
+            name = f"{base}/{alias.name}.py"
+            yield name if (package / name).exists() else f"{base}.py"

@@ -1,0 +1,1 @@
+"""What is true of Quart and ASGI only."""

@@ -1,0 +1,1 @@
+"""The separate HTTP server."""

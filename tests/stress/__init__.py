@@ -1,0 +1,1 @@
+"""Random programs, faults at every step, attacks and load."""

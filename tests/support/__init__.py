@@ -1,0 +1,1 @@
+"""What tests share: applications, clients, servers, and programs that they drive."""

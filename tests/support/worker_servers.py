@@ -1,0 +1,306 @@
+"""Servers with several worker processes, load on them, and what their scrapes say meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .servers import eventually
+
+ROOT = Path(__file__).parents[2]
+WORKERS = 4
+ANSWER = b"done"
+"""What the applications answer to the load."""
+CLIENTS = 8
+PATIENCE = 120.0
+"""Seconds that a server may take for anything."""
+
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+"""Where commands are: those of this virtual environment first."""
+
+Samples = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A server, and how it is run."""
+
+    command: str
+    """`{port}` is where it shall listen."""
+    needs: str
+    """The package on PyPI."""
+    restart: signal.Signals | None = signal.SIGHUP
+    """What has the first process restart all workers; None if nothing but time does."""
+    metrics: str = "promweb:PrometheusMetrics"
+    """The class; of those that have the metrics on a port of their own, it is `METRICS_PORT`."""
+    keeps_alive: bool = True
+    """Whether clients may keep connections: each of them may keep a worker, too."""
+    is_abrupt: bool = False
+    """Whether a restart cuts answers off, and the server ends when a worker is killed."""
+
+    @property
+    def own_port(self) -> bool:
+        return self.metrics.endswith((":GunicornPrometheusMetrics", ":UWsgiPrometheusMetrics"))
+
+
+class Server:
+    """A server that runs."""
+
+    def __init__(
+        self, kind: Kind, process: subprocess.Popen[bytes], ports: tuple[int, int], log: Path
+    ) -> None:
+        self.kind = kind
+        self.process = process
+        self.port = ports[0]
+        self._metrics_port = ports[kind.own_port]
+        self._log = log
+
+    def connect(self, port: int | None = None) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE)
+
+    def shows(self, condition: Callable[[Scrape], object]) -> None:
+        """Wait until a scrape fulfils a condition; nobody may be there to answer before."""
+
+        def holds() -> bool:
+            assert self.process.poll() is None, self._log.read_text()
+            with suppress(OSError, http.client.HTTPException):
+                return bool(condition(self.scrape()))
+            return False
+
+        eventually(holds, PATIENCE)
+
+    def scrape(self) -> Scrape:
+        """Return what a scrape says, on a connection of its own."""
+        connection = self.connect(self._metrics_port)
+        try:
+            connection.request("GET", "/metrics", headers={"Connection": "close"})
+            response = connection.getresponse()
+            text = response.read().decode()
+            if response.getheader("Content-Length") is None:  # killed while it sent the headers
+                raise http.client.IncompleteRead(text.encode())
+            assert response.status == 200, text
+            return Scrape(text, response.getheader("X-Worker", ""))
+        finally:
+            connection.close()
+
+    def scrapes(self) -> list[Scrape]:
+        """Return some scrapes at the same time, so that several workers have to answer."""
+        with ThreadPoolExecutor(2 * WORKERS) as pool:
+            return list(pool.map(lambda _: self.scrape(), range(4 * WORKERS)))
+
+    def hold(self) -> Held:
+        """Have a request stay in a worker."""
+        connection = self.connect()
+        connection.request("GET", "/hold")
+        response = connection.getresponse()
+        assert response.read(5) == b"begun"
+        return Held(int(response.getheader("X-Worker", "")), connection)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A request that is in a worker."""
+
+    worker: int
+    connection: http.client.HTTPConnection
+
+
+class Scrape:
+    """What a scrape says."""
+
+    def __init__(self, text: str, worker: str) -> None:
+        self.worker = worker
+        self.values: dict[str, float] = {}
+        """The samples of everything that can only grow; a worker's own end with the worker."""
+        self.gauges: dict[str, float] = {}
+        kind = ""
+        for line in text.splitlines():
+            if line.startswith("# TYPE"):
+                kind = line.rpartition(" ")[2]
+            elif not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                grows = kind != "gauge" and 'pid="' not in name
+                (self.values if grows else self.gauges)[name] = float(value)
+
+    def sum(self, name: str) -> float:
+        """Return the sum of all samples of a name."""
+        samples = {**self.values, **self.gauges}
+        return sum(value for key, value in samples.items() if key.partition("{")[0] == name)
+
+    @property
+    def requests(self) -> float:
+        return self.sum("flask_http_request_total")
+
+    @property
+    def in_progress(self) -> float:
+        return self.sum("flask_http_requests_in_progress")
+
+
+@contextmanager
+def serving(kind: Kind, directory: Path) -> Iterator[Server]:
+    """Run a server; the workers share what they write in the directory."""
+    ports = _free_port(), _free_port()
+    log = directory / "log"
+    # Without coverage, which would write a file for each of thousands of processes.
+    inherited = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
+    environment = {
+        **inherited,
+        "PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"),
+        "METRICS": kind.metrics,
+        "METRICS_PORT": str(ports[1]),
+        "PYTHONPATH": str(ROOT),
+        "PATH": PATH,
+    }
+    command = kind.command.format(port=ports[0], prefix=sys.prefix)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command.split(),
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    server = Server(kind, process, ports, log)
+    try:
+        server.shows(lambda scrape: True)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Load:
+    """Clients that send requests until they are told to stop; every other one keeps connections."""
+
+    def __init__(self, server: Server) -> None:
+        self.answered = 0
+        """Requests whose answers arrived whole."""
+        self.failed = 0
+        """Requests of which something was sent, and no whole answer arrived."""
+        self.workers: set[int] = set()
+        self.statuses: set[int] = set()
+        self._server = server
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._clients = [
+            threading.Thread(target=self._run, args=(server.kind.keeps_alive and number % 2 == 0,))
+            for number in range(CLIENTS)
+        ]
+        for client in self._clients:
+            client.start()
+
+    def reaches(self, answered: int) -> None:
+        """Wait until so many requests were answered."""
+        eventually(lambda: self.answered >= answered, PATIENCE)
+
+    def stop(self) -> None:
+        """Have every client finish its request, and wait for that."""
+        self._over.set()
+        for client in self._clients:
+            client.join()
+
+    def _run(self, keeps: bool) -> None:
+        connection: http.client.HTTPConnection | None = None
+        headers = {} if keeps else {"Connection": "close"}
+        while not self._over.wait(0.005):  # or the load leaves servers no time to restart
+            if connection is None:
+                connection = self._server.connect()
+                try:
+                    connection.connect()
+                except OSError:  # nobody listens
+                    connection = None
+                    continue
+            try:
+                connection.request("GET", "/", headers=headers)
+                response = connection.getresponse()
+                body = response.read()
+                if response.status == 200 and body != ANSWER:  # killed while it sent the headers
+                    raise http.client.IncompleteRead(body)
+            except (OSError, http.client.HTTPException):
+                with self._lock:
+                    self.failed += 1
+                connection.close()
+                connection = None
+                continue
+            with self._lock:
+                self.answered += 1
+                self.statuses.add(response.status)
+                self.workers.add(int(response.getheader("X-Worker", "0")))
+            if response.will_close or not keeps:
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+
+@contextmanager
+def load(server: Server) -> Iterator[Load]:
+    clients = Load(server)
+    try:
+        yield clients
+    finally:
+        clients.stop()
+
+
+class Watch:
+    """Scrapes again and again, and sees what goes down or away, and what is no scrape."""
+
+    def __init__(self, server: Server) -> None:
+        self.scrapes = 0
+        self.faults: list[str] = []
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        before: Samples = {}
+        while not self._over.wait(0.05):
+            try:
+                after = self._server.scrape().values
+            except (OSError, http.client.HTTPException):
+                continue  # the worker that would have answered is gone
+            except Exception as error:
+                self.faults.append(repr(error))
+                continue
+            self.scrapes += 1
+            self.faults += [
+                f"{name} was {value} and is {after.get(name)}"
+                for name, value in before.items()
+                if after.get(name, -1.0) < value
+            ]
+            before = after
+
+
+@contextmanager
+def watch(server: Server) -> Iterator[Watch]:
+    watching = Watch(server)
+    try:
+        yield watching
+    finally:
+        watching.stop()

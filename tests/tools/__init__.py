@@ -1,0 +1,1 @@
+"""The command line: `top`, `doctor`, `dashboard`, `rules`; and promweb.testing."""
