@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from . import forking, mistakes, options
-from .decorators.instruments import Exclusion, Instrument
-from .decorators.wrapping import Probe, wrap
 from .defaults.naming import naming_of
 from .defaults.recording import RequestRecorder
 from .exposition import scrape
+from .factories import InstrumentFactories, LabelValue
 from .families.catalog import Catalog
-from .families.family import Family
-from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from .families.storage import Storage
-from .labels.exemplars import ExemplarReader, exemplar_reader
-from .labels.plan import LabelPlan
 from .options import NO_PREFIX, GroupBy, Naming, Options
-from .requests.scope import Scope
 from .requests.site import Site
 from .version import __version__
 
@@ -33,19 +25,8 @@ __all__ = ["NO_PREFIX", "MetricsBase"]
 F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
 
-LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
-"""What the value of a label may be. Anything may, as a constant; the callables tell type checkers
-what the argument of a lambda is."""
 
-
-class Decorator(Protocol):
-    """Returns a callable of the same kind and type as the one it is given."""
-
-    def __call__(self, function: F, /) -> F:
-        """Decorate a function, a method or a view class."""
-
-
-class MetricsBase(ABC):
+class MetricsBase(InstrumentFactories):
     """Prometheus metrics of one or more web applications.
 
     The default metrics measure every request from when it reaches the application until its last
@@ -84,14 +65,6 @@ class MetricsBase(ABC):
 
     Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
-
-    clock: Callable[[], float] = time.perf_counter
-    """What durations are measured with, in seconds; a test may put its own here."""
-
-    _coroutines: ClassVar[bool]
-    """Whether coroutine functions can be awaited by this framework's adapter."""
-    _shield: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """Protects from a cancellation the labels that are awaited for what was cancelled."""
 
     app: Any
     path: str | None
@@ -265,115 +238,17 @@ class MetricsBase(ABC):
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
         while self._unchecked:  # all routes should be there by the first scrape
-            self._warn_of_mistakes(self._unchecked.pop())
+            views = self._unchecked.pop().app.view_functions
+            mistakes.warn_of_misplaced(views, self._catalog.problems)
         return scrape.answer(self.registry, accept, accept_encoding, *args)
-
-    def _warn_of_mistakes(self, site: Site) -> None:
-        """Log which decorators no route has."""
-        try:
-            for message in mistakes.misplaced(site.app.view_functions):
-                self._catalog.problems.warn(f"{message} {mistakes.BELOW}")
-        except Exception:
-            self._catalog.problems.failed("look at the views")
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
         """Put decorators around every view of an application, those added later included.
 
         They see every request that matched a route, but not the metrics endpoint.
         """
-        for decorator in metric_wrappers:
-            if not callable(decorator):
-                raise TypeError(
-                    "register_default takes decorators, as in "
-                    f"register_default(metrics.counter(...)), not {decorator!r}"
-                )
-            if isinstance(getattr(decorator, "__self__", None), MetricsBase):
-                raise TypeError(
-                    f"register_default got {decorator.__name__} itself; call it, as in "
-                    f"register_default(metrics.{decorator.__name__}('name', 'description'))"
-                )
+        mistakes.check_decorators(metric_wrappers, MetricsBase)
         self._site(self._app(app)).add_decorators(metric_wrappers)
-
-    @mistakes.called_first("counter('name', 'description')")
-    def counter(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that counts calls, failed ones included.
-
-        `labels` maps a label name to a constant, a callable without arguments, or a callable of
-        one: the final response for a view, the return value for another function. Further
-        keywords are prometheus_client's. Where every label is constant, the series starts at 0
-        unless `initial_value_when_only_static_labels` is False.
-        """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(CounterFamily, name, description, labels, initial, kwargs)
-
-    @mistakes.called_first("gauge('name', 'description')")
-    def gauge(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that shows how many calls are in progress.
-
-        The arguments are those of `counter`; label callables take no argument, because the gauge
-        is set before there is a response.
-        """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(GaugeFamily, name, description, labels, initial, kwargs)
-
-    @mistakes.called_first("histogram('name', 'description')")
-    def histogram(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that measures the duration of calls, in seconds, in buckets.
-
-        The arguments are those of `counter`, and `buckets`: upper bounds in seconds. Generators
-        are measured until they are exhausted or closed.
-        """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(HistogramFamily, name, description, labels, initial, kwargs)
-
-    @mistakes.called_first("summary('name', 'description')")
-    def summary(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that measures the duration of calls, in seconds: count and sum.
-
-        The arguments are those of `counter`.
-        """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(SummaryFamily, name, description, labels, initial, kwargs)
-
-    @staticmethod
-    @mistakes.called_first("do_not_track()")
-    def do_not_track() -> Decorator:
-        """Return a decorator that leaves a view's requests out of the default metrics."""
-        return _decorator("do_not_track()", Exclusion(Scope.do_not_track))
-
-    @staticmethod
-    @mistakes.called_first("exclude_all_metrics()")
-    def exclude_all_metrics() -> Decorator:
-        """Return a decorator that leaves a view's requests out of every metric."""
-        return _decorator("exclude_all_metrics()", Exclusion(Scope.exclude_all))
 
     def info(
         self,
@@ -406,46 +281,6 @@ class MetricsBase(ABC):
         """
         body, content_type = scrape.render(self.registry, accept_header, names)
         return body.decode(), content_type
-
-    def _instrument(
-        self,
-        family_class: type[Family[Any]],
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None,
-        initial_value: bool,
-        kwargs: dict[str, Any],
-    ) -> Decorator:
-        kind = family_class.client_class.__name__.lower()
-        odd = options.name_problem(name, kind)
-        if odd:
-            self._catalog.problems.warn(odd)
-        plan = LabelPlan(
-            name,
-            labels,
-            self.default_labels,
-            self._catalog.problems,
-            response=family_class is not GaugeFamily,
-            coroutines=self._coroutines,
-        )
-        try:
-            family = family_class(
-                name, description, plan.names, max_series=self.max_series, **kwargs
-            )
-        except (TypeError, ValueError) as error:
-            error_class = TypeError if isinstance(error, TypeError) else ValueError
-            raise error_class(f"{kind} {name!r}: {error}") from error
-        family = self._catalog.add(self.registry, family)
-        if plan.constant and initial_value:
-            family.child(plan.overflow)
-        excludes = self._options.excludes if self.exclude_user_defaults else None
-        return _decorator(
-            f"{kind} {name!r}",
-            Instrument(family, plan, self.clock, excludes, self._shield, self._exemplar_reader()),
-        )
-
-    def _exemplar_reader(self) -> ExemplarReader | None:
-        return exemplar_reader(self.exemplar, self._catalog.problems)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""
@@ -507,12 +342,3 @@ class MetricsBase(ABC):
     @abstractmethod
     def _dashboard_view(self) -> Callable[..., Any]:
         """Return a view that answers with the live page, its files, or a scrape."""
-
-
-def _decorator(what: str, probe: Probe) -> Decorator:
-    def decorator(function: F, /) -> F:
-        decorated = wrap(function, probe, what)
-        mistakes.remember(decorated, what)
-        return decorated
-
-    return decorator
