@@ -134,7 +134,7 @@ def check_decorators(decorators: Iterable[object], owner: type) -> None:
                 f"register_default(metrics.counter(...)), not {decorator!r}"
             )
         if isinstance(getattr(decorator, "__self__", None), owner):
-            name = decorator.__name__
+            name = getattr(decorator, "__name__", "")
             raise TypeError(
                 f"register_default got {name} itself; call it, as in "
                 f"register_default(metrics.{name}('name', 'description'))"
