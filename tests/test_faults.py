@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,9 +15,10 @@ from prometheus_client import CollectorRegistry
 from promweb.adapters.protocols.scraping import SharedWork
 from promweb.core.families.children import PENDING_LIMIT
 from promweb.core.families.family import Family
-from promweb.core.families.kinds import HistogramFamily
+from promweb.core.families.kinds import GaugeFamily, HistogramFamily
 from promweb.core.requests.exchange import Exchange
 from promweb.core.requests.site import Site
+from promweb.multiprocess.storage import FileStorage
 
 from .asgi import DEADLINE
 from .legs import Leg
@@ -57,8 +59,7 @@ def test_known_label_set_that_fails(
     leg.make_metrics(app, response_size=sizes)
     app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
     assert leg.get(app, "/").status == 200
-    for module in ("families.children", "defaults.http"):
-        monkeypatch.setattr(f"promweb.core.{module}.PENDING_LIMIT", "not a number", raising=False)
+    monkeypatch.setattr("promweb.core.families.children.PENDING_LIMIT", "not a number")
     with caplog.at_level(logging.ERROR, "promweb"):
         assert [leg.get(app, "/").status for _ in range(2)] == [200, 200]
     assert [record.name for record in caplog.records].count("promweb") == 1
@@ -117,6 +118,25 @@ def test_observations_are_folded_whenever_somebody_looks(count: int) -> None:
     total = 0.5 * each[0] + 1.0 * each[1] + 1.5 * each[2] + 2.5 * each[3]
     assert child.snapshot() == (buckets, total)
     assert child.total == count
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("record", ["inc", "dec", "observe"])
+def test_what_is_no_number_is_refused_at_once(record: str, stored: bool, tmp_path: Path) -> None:
+    """A client says how long its request is, with any number of digits; batches cannot have it."""
+    family_class = HistogramFamily if record == "observe" else GaugeFamily
+    family: Family[Any] = family_class("f", "d", ("a",))
+    if stored:
+        family.keep_in(FileStorage(str(tmp_path)))
+    child = family.child(("x",))
+    getattr(child, record)(1)
+    with pytest.raises(OverflowError):
+        getattr(child, record)(10**400)
+    getattr(child, record)(2.5)
+    numbers = family.numbers(child)
+    assert numbers[-1] == (-3.5 if record == "dec" else 3.5)
+    assert record != "observe" or numbers[-2] == 2.0  # their count
+    assert all(isinstance(number, float) for number in numbers)
 
 
 def test_only_the_first_response_counts(leg: Leg) -> None:

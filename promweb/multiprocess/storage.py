@@ -132,7 +132,6 @@ class StoredNumber(NumberChild):
 
     def clear(self) -> None:
         super().clear()
-        self.pending = _Through(self.record)  # type: ignore[assignment]
         self._view: Any = None
 
     def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
@@ -168,11 +167,10 @@ class StoredObservations(ObservedChild):
 
     def clear(self) -> None:
         super().clear()
-        self.pending = _Through(self.record)  # type: ignore[assignment]
         self._view: Any = None
 
     def record(self, amount: float) -> None:
-        amount = max(amount, 0.0)
+        amount = max(float(amount), 0.0)
         with self.owner.lock:
             if self._view is None:
                 self._find_places()
@@ -204,18 +202,6 @@ class StoredObservations(ObservedChild):
         parts.append(("_sum", None))
         self._totals = [total.total(self._values) for total in family.totals]
         self._view, self._places = self._storage.places(family, self._values, parts)
-
-
-class _Through:
-    """What is put down here is recorded at once, so there is never anything to flush."""
-
-    __slots__ = ("append",)
-
-    def __init__(self, record: Callable[[float], None]) -> None:
-        self.append = record
-
-    def __len__(self) -> int:
-        return 0
 
 
 _storages: weakref.WeakSet[FileStorage] = weakref.WeakSet()

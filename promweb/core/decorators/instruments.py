@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from ..families.children import PENDING_LIMIT, NumberChild
+from ..families.children import NumberChild
 from ..families.family import Family
 from ..families.kinds import CounterFamily, GaugeFamily
 from ..families.limits import LabelValues
@@ -185,10 +185,7 @@ class _Timing:
             child = instrument.family.children.get(values)
             if child is None:
                 child = instrument.child(values)
-            pending = child.pending  # what `inc` and `observe` do, without the call
-            pending.append(1.0 if instrument.is_counter else seconds)  # a negative one is zero
-            if len(pending) >= PENDING_LIMIT:
-                child.flush()
+            child.record(1.0 if instrument.is_counter else seconds)  # a negative one is zero
             if self.exemplar is not None:
                 child.exemplify(self.exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
         except Exception:

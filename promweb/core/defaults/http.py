@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from ..families.catalog import Catalog
-from ..families.children import PENDING_LIMIT, NumberChild, ObservedChild
+from ..families.children import NumberChild, ObservedChild
 from ..families.kinds import (
     CounterFamily,
     DerivedCounterFamily,
@@ -226,10 +226,7 @@ class DefaultMetrics:
                 if child is None:
                     specially(exchange, seconds)
                     return
-                pending = child.pending  # what `child.observe` does, without the call
-                pending.append(seconds)
-                if len(pending) >= PENDING_LIMIT:
-                    child.flush()
+                child.record(seconds)
             except Exception:
                 problems.failed("record a request")
 
@@ -243,26 +240,14 @@ class DefaultMetrics:
                     specially(exchange, seconds)
                     return
                 duration, request_size, response_size, response_start = children
-                pending = duration.pending
-                pending.append(seconds)
-                if len(pending) >= PENDING_LIMIT:
-                    duration.flush()
+                duration.record(seconds)
                 if request_size is not None:
                     counted = exchange.input
-                    pending = request_size.pending
-                    pending.append(exchange.request_bytes if counted is None else counted.size)
-                    if len(pending) >= PENDING_LIMIT:
-                        request_size.flush()
+                    request_size.record(exchange.request_bytes if counted is None else counted.size)
                 if response_size is not None:
-                    pending = response_size.pending
-                    pending.append(exchange.response_bytes)
-                    if len(pending) >= PENDING_LIMIT:
-                        response_size.flush()
+                    response_size.record(exchange.response_bytes)
                 if response_start is not None:
-                    pending = response_start.pending
-                    pending.append(exchange.response_start or seconds)
-                    if len(pending) >= PENDING_LIMIT:
-                        response_start.flush()
+                    response_start.record(exchange.response_start or seconds)
             except Exception:
                 problems.failed("record a request")
 
