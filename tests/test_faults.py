@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from promweb.adapters.protocols.scraping import SharedWork
-from promweb.core.families.children import PENDING_LIMIT
+from promweb.core.families.children import PENDING_LIMIT, Child
 from promweb.core.families.family import Family
 from promweb.core.families.kinds import GaugeFamily, HistogramFamily
 from promweb.core.requests.exchange import Exchange
@@ -31,7 +32,7 @@ def break_family(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(Family, "_admit", fail)
+    monkeypatch.setattr(Child, "clear", fail)
 
 
 def test_new_label_set_that_fails(
@@ -92,23 +93,35 @@ def test_websocket_group_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert not [name for name in samples(registry) if "connection" in name]
 
 
-def test_folding_within_folding_counts_everything_once() -> None:
-    """A signal handler may record, and even scrape, in the middle of a fold."""
-    family = HistogramFamily("h", "d", ("a",), buckets=(1.0, 2.0))
-    child = family.child(("x",))
+def test_flush_within_a_flush_counts_everything_once() -> None:
+    """A signal handler may record, and even scrape, in the middle of a flush."""
+    found: list[Any] = []
 
+    class Bounds(Sequence[float]):
+        """Bounds of buckets, and a signal that comes when a flush looks at them."""
+
+        def __getitem__(self, index: Any) -> Any:
+            if not found:
+                found.append("signal")
+                child.observe(1.5)
+                found.append(child.snapshot())
+            return (1.0, 2.0, float("inf"))[index]
+
+        def __len__(self) -> int:
+            return 3
+
+    family = HistogramFamily("h", "d", ("a",), buckets=(1.0, 2.0))
+    family.bounds = Bounds()
+    child = family.child(("x",))
     child.observe(0.5)
-    child._flushing = True  # as the handler finds it
-    child.observe(1.5)
     child.flush()
-    assert len(child.pending) == 2
-    child._flushing = False
+    assert found == ["signal", ([0, 0, 0], 0.0)]
     assert child.snapshot() == ([1, 1, 0], 2.0)
     assert child.total == 2
 
 
 @pytest.mark.parametrize("count", [0, 1, PENDING_LIMIT - 1, PENDING_LIMIT, 3 * PENDING_LIMIT + 1])
-def test_observations_are_folded_whenever_somebody_looks(count: int) -> None:
+def test_observations_are_flushed_whenever_somebody_looks(count: int) -> None:
     child = HistogramFamily("h", "d", ("a",), buckets=(1.0, 2.0)).child(("x",))
     for index in range(count):
         child.observe((0.5, 1.0, 1.5, 2.5, -1.0)[index % 5])

@@ -190,9 +190,9 @@ class ObservedChild(Child):
             self.flush()
         return self._count
 
-    def snapshot(self) -> tuple[list[int], float]:
+    def snapshot(self) -> tuple[Sequence[int], float]:
         """Return the observations per bucket and their sum, of one moment."""
         with self.owner.lock:
             if self.pending:
                 self.flush()
-            return self._buckets.copy(), self._sum
+            return self._buckets, self._sum  # a flush makes a new list
