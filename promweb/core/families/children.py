@@ -32,7 +32,8 @@ Shape = Sequence[tuple[str, str | None]]
 PENDING_LIMIT = 25
 """How many numbers make a full batch, 32 bytes each.
 
-A hundred would save a tenth of a microsecond for each number, and double a label set's memory.
+A hundred would save a tenth of a microsecond for each number, and take almost three times the
+memory for a label set.
 """
 
 
