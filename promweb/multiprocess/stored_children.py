@@ -81,7 +81,7 @@ class StoredObservations(ObservedChild):
         self._view: Any = None
 
     def record(self, amount: float) -> None:
-        amount = max(amount, 0.0)
+        amount = max(float(amount), 0.0)
         with self.owner.lock:
             if self._view is None:
                 self._find_places()

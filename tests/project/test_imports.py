@@ -57,7 +57,7 @@ def packages(path: Path) -> set[str]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {"exchange.py", "families.py", "metrics.py"} <= {path.name for path in CORE}
+    assert {"exchange.py", "family.py", "metrics.py"} <= {path.name for path in CORE}
     assert {"flask.py"} <= {path.name for path in ADAPTERS}
 
 
@@ -82,7 +82,7 @@ def test_adapters_know_one_framework_each(path: Path) -> None:
     assert not {"flask", "quart"} <= modules
 
 
-@pytest.mark.parametrize("path", [PACKAGE / "__init__.py", PACKAGE / "server.py"], ids=str)
+@pytest.mark.parametrize("path", [PACKAGE / "__init__.py", PACKAGE / "server/http.py"], ids=str)
 def test_shared_modules_know_no_framework(path: Path) -> None:
     assert packages(path) & {"flask", "quart", "werkzeug", "anyio", "trio"} == set()
 

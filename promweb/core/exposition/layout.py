@@ -1,7 +1,7 @@
 """The layout of a family: a template that is filled once for each label set.
 
-Text is UTF-8 read as Latin-1 here, a character for each byte. Otherwise one character of a
-stranger's would make all the text that it is joined with wide, and the scrape slow.
+Text is UTF-8 read as Latin-1 here, a character for each byte. Python stores a string with wide
+characters if one of them is wide, so one label value could make a whole scrape slow.
 """
 
 from __future__ import annotations

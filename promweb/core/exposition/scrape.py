@@ -56,9 +56,9 @@ def answer(
     """Answer a scrape of `registry`, restricted to the sample names in `names` if there are any.
 
     More than a thousand names restrict nothing: the answer has all that was asked for, and more.
-    Never raises for what a client sent: without an acceptable format it is the text format 0.0.4,
-    as prometheus_client does. A collector that raises makes it a 500 that names the collector.
-    `pause` is called every few dozen label sets, to let other threads run.
+    Nothing that a client sends makes this raise. A client that accepts no known format gets the
+    text format 0.0.4, as from prometheus_client. If a collector raises, the answer is a 500 that
+    names it. `pause` is called every few dozen label sets, to let other threads run.
     """
     if names and len(names) > _MOST_NAMES:
         names = None

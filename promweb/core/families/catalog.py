@@ -1,4 +1,4 @@
-"""The families that promweb keeps in a registry: made once, reused, never silently doubled."""
+"""The families that promweb has in a registry: each is made once and reused."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["Catalog"]
 
 FamilyT = TypeVar("FamilyT", bound=Family[Any])
 
-# Information is that of the workers that live, one series for all of them. prometheus_client before
-# 0.15 does not know the first mode, and nothing public says which there are.
+# One series shows the information of all living workers. prometheus_client before 0.15 lacks the
+# first mode, and no public name lists the modes.
 _INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
 
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
 
 
 class Catalog:
-    """What promweb has put into one registry. Ask for it with `Catalog.of(registry)`."""
+    """What promweb has put into one registry; `Catalog.of(registry)` returns it."""
 
     def __init__(self) -> None:
         self.problems = Problems()
         self.storage: Storage | None = None
-        """Where the numbers are kept and read; None for in this process."""
+        """Keeps and reads the numbers; None if they are in this process."""
         self._families: dict[str, Family[Any]] = {}
         self._infos: dict[str, tuple[Gauge, tuple[str, ...]]] = {}
 
@@ -84,7 +84,7 @@ class Catalog:
     def add(self, registry: CollectorRegistry, family: FamilyT) -> FamilyT:
         """Register a family, or return the registered one that has the same definition.
 
-        Whether a name is taken is the registry's to say: what somebody unregistered is gone.
+        The registry decides whether a name is taken; a family that was unregistered is gone.
         """
         with forking.definitions:
             known = self._families.get(family.name)
@@ -108,7 +108,7 @@ class Catalog:
         labelnames: Sequence[str],
         labelvalues: Iterable[object],
     ) -> Gauge:
-        """Set one label set of an information gauge to 1; prometheus_client stores these."""
+        """Set one label set of an information gauge to 1; such a gauge is prometheus_client's."""
         labelnames = tuple(labelnames)
         with forking.definitions:
             known = self._infos.get(name)

@@ -1,7 +1,7 @@
 """A metric family: the label sets of one metric name, their bound, and how they become samples.
 
 A family is a `Collector` of an ordinary prometheus_client registry and hides how it stores its
-numbers: whoever records asks for a child (one label set) and calls `record` on it.
+numbers: a recorder asks for a child (one label set) and calls `record` on it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LabelSets(Generic[ChildT]):
     """Label sets and their numbers, at one moment.
 
     Pairs are made as they are read. Thousands of tuples at once would set off the garbage
-    collector, which goes through the whole program and lets nobody run meanwhile.
+    collector, which goes through the whole program and lets no other thread run meanwhile.
     """
 
     __slots__ = ("_children", "_values")

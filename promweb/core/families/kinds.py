@@ -25,6 +25,8 @@ __all__ = [
 
 
 class CounterFamily(Family[NumberChild]):
+    """A number that only goes up."""
+
     client_class = Counter
     child_class = NumberChild
 
@@ -37,8 +39,8 @@ class CounterFamily(Family[NumberChild]):
 class GaugeFamily(Family[NumberChild]):
     """A gauge; `mode` says how the numbers of several processes become one.
 
-    The modes are prometheus_client's. The default sums up the processes that are alive: what a
-    killed process had in progress is over, and restarted workers add no series.
+    The modes are prometheus_client's. The default sums up the living processes: what a killed
+    process had in progress is over, and restarted workers add no series.
     """
 
     client_class = Gauge
@@ -76,6 +78,8 @@ class GaugeFamily(Family[NumberChild]):
 
 
 class SummaryFamily(Family[ObservedChild]):
+    """A count and a sum of observations."""
+
     bounds = (float("inf"),)
     client_class = Summary
     child_class = ObservedChild
@@ -88,7 +92,7 @@ class SummaryFamily(Family[ObservedChild]):
 
 
 class HistogramFamily(Family[ObservedChild]):
-    """Buckets are inclusive upper bounds in the unit observed; +Inf is added when missing."""
+    """Buckets are inclusive upper bounds in the unit observed; +Inf is added if it is missing."""
 
     client_class = Histogram
     child_class = ObservedChild
@@ -109,7 +113,7 @@ class HistogramFamily(Family[ObservedChild]):
         self.bounds = tuple(bounds)
         self.zeros = [0] * len(bounds)
         self.shape = (*(("_bucket", text_of(bound)) for bound in bounds), ("_count", None))
-        self.has_sum = bool(bounds) and bounds[0] >= 0  # otherwise it is no counter
+        self.has_sum = bool(bounds) and bounds[0] >= 0  # a sum that may go down is no counter
         if self.has_sum:
             self.shape += (("_sum", None),)
         super().__init__(
@@ -137,10 +141,10 @@ class HistogramFamily(Family[ObservedChild]):
 
 
 class DerivedCounterFamily(CounterFamily):
-    """A counter that is the observation count of another family, summed over one of its labels.
+    """The observation count of another family, summed over one of its labels.
 
-    Nothing is recorded here: counting requests apart from timing them would be paid for on every
-    request, and the sum is needed only when somebody looks.
+    It records nothing, and adds up when it is read. Counting each request apart from timing it
+    would cost time at every request.
     """
 
     def __init__(
@@ -164,7 +168,7 @@ class DerivedCounterFamily(CounterFamily):
         return (*super().schema, id(self.source))
 
     def keep_in(self, storage: Storage) -> None:
-        """Be recorded after all: others read the storage, and do not know what is derived."""
+        """Record after all: other processes read the numbers and cannot derive them."""
         super().keep_in(storage)
         others = (total for total in self.source.totals if total.name != self.name)
         self.source.totals = (*others, self)
@@ -191,7 +195,7 @@ class DerivedCounterFamily(CounterFamily):
 
 
 def _take_newest(total: NumberChild, child: ObservedChild) -> None:
-    """Give a total the newest exemplar that there is, as one of a single recording."""
+    """Give a total the child's newest exemplar if it is newer, with the value 1."""
     for exemplar in (child.exemplars or {}).copy().values():
         known = (total.exemplars or {}).get(0)
         if known is None or known.timestamp < exemplar.timestamp:  # type: ignore[operator]

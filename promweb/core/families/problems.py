@@ -14,9 +14,9 @@ logger = logging.getLogger("promweb")
 
 
 class Problems:
-    """The self-metrics of one registry; each is exposed once it has something to say.
+    """The self-metrics of one registry; each is exposed once it has counted something.
 
-    Both are bounded by the number of metrics and labels that the program defines.
+    The metrics and labels that the program defines bound their label sets.
     """
 
     def __init__(self) -> None:
@@ -73,13 +73,13 @@ class Problems:
             _log(logging.WARNING, message)
 
     def failed(self, what: str) -> None:
-        """Log, once per `what`, an exception that promweb kept away from the request."""
+        """Log, once per `what`, an exception that promweb caught so that the request goes on."""
         if self._first("failed", what, ""):
             _log(logging.ERROR, "promweb could not %s; the request was not affected.", what)
 
     def _first(self, *key: str) -> bool:
         mine = object()
-        return self._logged.setdefault(key, mine) is mine  # one thread's, of all that come at once
+        return self._logged.setdefault(key, mine) is mine  # true for one of several threads
 
 
 def _count(family: CounterFamily, *values: str) -> None:
