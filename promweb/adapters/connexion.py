@@ -140,7 +140,7 @@ class _Exchange(ASGIExchange):
         if not self.finished:
             if outcome is Outcome.GONE:
                 self.failed = False
-            self._answered(self.sent or outcome.value or Outcome.FAILED.value)
+            self._answered(self.sent or int(outcome) or 500)
         super().finish(outcome)
 
     def _answered(self, status: int, headers: Any = ()) -> None:

@@ -179,7 +179,7 @@ def _attach(site: Site) -> None:
             response = await wrapped_handle_exception(*args)
             await exchange.respond_async(response.status_code, response)
         except Exception as error:
-            await exchange.respond_async(exchange.outcome(error).value)
+            await exchange.respond_async(int(exchange.outcome(error)))
             raise
         except BaseException as error:
             await exchange.interrupt(error)

@@ -165,7 +165,7 @@ def test_only_the_first_response_counts(leg: Leg) -> None:
     exchange.request = Request()
     exchange.respond(201)
     exchange.respond(202)
-    exchange.finish(203)
+    exchange.finish()
     exchange.finish(204, failed=True)
     assert samples(leg.registry) == expected(Done("GET", "<unmatched>", 201))
 

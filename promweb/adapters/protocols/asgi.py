@@ -92,7 +92,7 @@ class ASGIExchange(Exchange):
         if is_cancellation(error, self.disconnect_errors) and not isinstance(error, GeneratorExit):
             self.status = 0  # a label of the response may have been awaited
             with shield():
-                await self.respond_async(self.outcome(error).value)
+                await self.respond_async(int(self.outcome(error)))
         else:
             self.finish(self.outcome(error))  # the event loop is gone, or may not come back
 
@@ -100,7 +100,7 @@ class ASGIExchange(Exchange):
         """End for an exception that nobody turned into a response."""
         if self.request is not None and not self.status and not isinstance(error, GeneratorExit):
             # Quart leaves its handler task to itself, so its labels are resolved for it.
-            labels = self.respond_async(self.outcome(error).value)
+            labels = self.respond_async(int(self.outcome(error)))
             with shield():
                 await self.in_context(asyncio.ensure_future, labels)
         self.finish(self.outcome(error))

@@ -191,7 +191,7 @@ class _InProgress:
         self._enter(self._instrument.plan.texts(self._values))
 
     async def start_async(self) -> None:
-        self._enter(await self._instrument.plan.texts_async(self._values))
+        self._enter(await self._instrument.plan.texts_async(self._values, None))
 
     def _enter(self, values: LabelValues) -> None:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
-from ..families.family import Family, FamilyMetric, created_series_enabled
+from ..families.family import Family, FamilyMetric
 from .layout import Layout
 
 __all__ = ["TextFormat"]
@@ -33,11 +33,13 @@ _layouts: weakref.WeakKeyDictionary[Family[Any], _Layouts] = weakref.WeakKeyDict
 class TextFormat:
     """One of the formats that prometheus_client encodes as text."""
 
-    def __init__(self, encode: Callable[[Any], bytes], content_type: str) -> None:
+    def __init__(
+        self, encode: Callable[[Any], bytes], content_type: str, *, with_created: bool
+    ) -> None:
         self.content_type = content_type
         self._encode = encode
         self._openmetrics = content_type.startswith("application/openmetrics-text")
-        self._with_created = created_series_enabled()
+        self._with_created = with_created
         self.end = b"# EOF\n" if self._openmetrics else b""
 
     def write(self, metric: Metric) -> Iterator[bytes]:

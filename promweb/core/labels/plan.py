@@ -10,7 +10,6 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from inspect import isawaitable
 from typing import Any
 
@@ -52,13 +51,14 @@ class OutcomeLabel(ABC):
 class _Call:
     """One callable label value, inspected."""
 
-    __slots__ = ("function", "label", "one_argument", "position")
+    __slots__ = ("function", "is_coroutine", "label", "one_argument", "position")
 
     def __init__(self, position: int, label: str, function: Any, one_argument: bool) -> None:
         self.position = position
         self.label = label
         self.function = function
         self.one_argument = one_argument
+        self.is_coroutine = is_coroutine_function(function)
 
     def __call__(self, outcome: object) -> Any:
         """Return what the callable does for an outcome; maybe something to await."""
@@ -131,38 +131,38 @@ class LabelPlan:
 
     async def resolve_async(self, outcome: object) -> LabelValues:
         """Do what `resolve` does, and await what a callable returns if it can be awaited."""
-        return await self.texts_async(self.call(outcome))
+        return await self.texts_async(self.call(outcome), outcome)
 
     def call(self, outcome: object) -> list[Any]:
-        """Return what the callables return for an outcome, in the place of each label."""
+        """Call the plain functions for an outcome; return what they return, label by label."""
         values: list[Any] = list(self.overflow)
         for call in self._calls:
-            try:
-                values[call.position] = call(outcome)
-            except Exception:
-                values[call.position] = self._error(call)
+            if not call.is_coroutine:
+                try:
+                    values[call.position] = call(outcome)
+                except Exception:
+                    values[call.position] = self._error(call)
         return values
 
     def texts(self, values: list[Any]) -> LabelValues:
         """Return label values from what `call` returned, where nothing can be awaited."""
         for call in self._calls:
             value = values[call.position]
-            if type(value) is not str:
+            if call.is_coroutine or type(value) is not str:
                 try:
-                    values[call.position] = _text(value)
+                    values[call.position] = _text(call.function if call.is_coroutine else value)
                 except Exception:
                     values[call.position] = self._error(call)
         return tuple(values)
 
-    async def texts_async(self, values: list[Any]) -> LabelValues:
-        """Return label values from what `call` returned; await what can be awaited."""
+    async def texts_async(self, values: list[Any], outcome: object) -> LabelValues:
+        """Return label values from what `call` returned; call and await the coroutine functions."""
         for call in self._calls:
-            value = values[call.position]
-            if type(value) is not str:
-                try:
-                    values[call.position] = str(await value if isawaitable(value) else value)
-                except Exception:
-                    values[call.position] = self._error(call)
+            try:
+                value = call(outcome) if call.is_coroutine else values[call.position]
+                values[call.position] = str(await value if isawaitable(value) else value)
+            except Exception:
+                values[call.position] = self._error(call)
         return tuple(values)
 
     def _error(self, call: _Call) -> str:
@@ -194,15 +194,13 @@ def _inspect(
     return _Call(position, label, function, one_argument)
 
 
-def _text(value: object) -> str:
-    if not isawaitable(value):
+def _text(value: Any) -> str:
+    """Return a value as text; raise for what only an event loop could turn into text."""
+    if not (isawaitable(value) or is_coroutine_function(value)):
         return str(value)
-    with suppress(Exception):
-        getattr(value, "close", getattr(value, "cancel", None))()  # type: ignore[misc]
-    raise TypeError(
-        f"a label's function returned {type(value).__name__}, and nothing can await it here: "
-        "return text"
-    )
+    for end in ("close", "cancel"):  # of a coroutine, of a future
+        getattr(value, end, str)()
+    raise TypeError("nothing can await a label here; use a plain function that returns text")
 
 
 def takes_argument(function: Callable[..., object], where: str) -> bool:

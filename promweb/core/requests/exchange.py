@@ -10,7 +10,7 @@ it records. Both count once. An adapter calls these and knows nothing of metrics
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
+from enum import IntEnum
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -30,8 +30,8 @@ CLIENT_CLOSED_REQUEST = 499
 """The status of a request whose client left before a response (nginx's number for it)."""
 
 
-class Outcome(Enum):
-    """How a request ended. The value is its status where no head was sent."""
+class Outcome(IntEnum):
+    """How a request ended. The number is its status where no head was sent."""
 
     ANSWERED = 0
     """The application answered: the status is that of its response."""
@@ -162,7 +162,7 @@ class Exchange(Scope):
                 return  # middleware answered: the application never saw this request
             if outcome is Outcome.FAILED:
                 self.fail()
-            status = self.sent or outcome.value or self.status or Outcome.FAILED.value
+            status = self.sent or int(outcome) or self.status or 500
             if not self.status:
                 self.in_context(self.respond, status)
             self.status = status
