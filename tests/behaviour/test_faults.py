@@ -17,7 +17,7 @@ from promweb.adapters.protocols.scraping import SharedWork
 from promweb.core.families.children import PENDING_LIMIT, Child
 from promweb.core.families.family import Family
 from promweb.core.families.kinds import GaugeFamily, HistogramFamily
-from promweb.core.requests.exchange import Exchange
+from promweb.core.requests.exchange import Exchange, Outcome
 from promweb.core.requests.site import Site
 from promweb.multiprocess.file_storage import FileStorage
 from tests.support.asgi import DEADLINE
@@ -166,7 +166,7 @@ def test_only_the_first_response_counts(leg: Leg) -> None:
     exchange.respond(201)
     exchange.respond(202)
     exchange.finish()
-    exchange.finish(204, failed=True)
+    exchange.finish(Outcome.FAILED)
     assert samples(leg.registry) == expected(Done("GET", "<unmatched>", 201))
 
 

@@ -280,6 +280,7 @@ def test_views_that_cannot_be_looked_at(
     monkeypatch.setattr("promweb.core.mistakes.misplaced", fail)
     monkeypatch.setattr("promweb.core.requests.site.targets", fail)
     check(leg, route(leg, app, metrics.counter("views", "Views.")))
+    assert leg.get(app, "/metrics").status == 200
     assert len(log.messages) == 2
     assert any("look at the views" in message for message in log.messages)
 
