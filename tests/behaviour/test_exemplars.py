@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.legs import Leg
+from tests.support.running import python
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SPAN = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
@@ -231,7 +230,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python(program)
     assert (done.stdout, done.stderr) == (
         "exemplar=True needs OpenTelemetry. Install it with: pip install opentelemetry-api\n",
         "",

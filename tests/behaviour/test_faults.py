@@ -16,9 +16,9 @@ from promweb.core.families.children import PENDING_LIMIT
 from promweb.core.families.family import Family, HistogramFamily
 from promweb.core.requests.exchange import Exchange
 from promweb.core.requests.site import Site
-from tests.support.asgi import DEADLINE
 from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, samples
+from tests.support.waiting import DEADLINE
 
 
 def break_family(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, expected, samples
-from tests.support.servers import DEADLINE, ask, becomes, eventually, read_until, reset, werkzeug
+from tests.support.servers import ask, read_until, reset, werkzeug
+from tests.support.waiting import DEADLINE, becomes, eventually
 
 
 @pytest.fixture

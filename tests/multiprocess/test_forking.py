@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -11,6 +10,7 @@ import pytest
 
 from promweb.adapters.uwsgi import tell_forks
 from promweb.core import forking
+from tests.support.running import python
 
 
 def test_inside_of_uwsgi_it_is_asked() -> None:
@@ -19,7 +19,7 @@ def test_inside_of_uwsgi_it_is_asked() -> None:
         "sys.modules['uwsgidecorators'] = None; "
         "import promweb.adapters.flask; uwsgi.post_fork_hook()"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    python(program, check=True)
 
 
 @pytest.fixture

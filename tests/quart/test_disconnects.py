@@ -12,7 +12,7 @@ import pytest
 import quart
 
 from promweb.labels import exception_type
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.hanging import (
     GONE,
     RAISES_GONE,
@@ -25,6 +25,7 @@ from tests.support.hanging import (
 )
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done
+from tests.support.waiting import DEADLINE
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup

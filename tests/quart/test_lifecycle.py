@@ -17,7 +17,7 @@ import pytest
 import quart
 from quart.wrappers.response import FileBody, IterableBody
 
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.hanging import (
     LABELS,
     VIEW,
@@ -34,6 +34,7 @@ from tests.support.hanging import (
 )
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, expected, labels, samples
+from tests.support.waiting import DEADLINE
 
 
 class ServerExit(BaseException):

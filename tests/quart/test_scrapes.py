@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +12,12 @@ import anyio
 import pytest
 
 from promweb import AsyncPrometheusMetrics
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.hanging import SlowCollector, cancel_the_rest, get
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import samples
+from tests.support.running import python
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ for thread in threading.enumerate():
 loop.close()
 """
     # A thread that waits for ever would keep the process from ending.
-    result = subprocess.run([sys.executable, "-c", program], timeout=DEADLINE, check=False)
+    result = python(program)
     assert result.returncode == 0
 
 

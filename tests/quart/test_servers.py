@@ -21,7 +21,8 @@ from tests.support import servers
 from tests.support.hanging import WAITS_FOR_DISCONNECT
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, Samples, expected, labels, samples
-from tests.support.servers import DEADLINE, Server, ask, becomes, eventually, read_until, reset
+from tests.support.servers import Server, ask, read_until, reset
+from tests.support.waiting import DEADLINE, becomes, eventually
 
 SERVERS = {"hypercorn": servers.hypercorn, "uvicorn": servers.uvicorn}
 

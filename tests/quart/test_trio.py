@@ -17,7 +17,7 @@ import trio.lowlevel
 import trio.testing
 from quart_trio import QuartTrio
 
-from tests.support.asgi import DEADLINE, Browser, Peer, Socket
+from tests.support.asgi import Browser, Peer, Socket
 from tests.support.hanging import (
     LABELS,
     LEAVES,
@@ -33,6 +33,7 @@ from tests.support.hanging import (
 )
 from tests.support.legs import Leg, QuartLeg
 from tests.support.recorded import Done, expected, labels, samples
+from tests.support.waiting import DEADLINE
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup

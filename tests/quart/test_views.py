@@ -16,7 +16,7 @@ import pytest
 import quart
 from prometheus_client import CollectorRegistry
 
-from tests.support.asgi import DEADLINE, Browser, Socket
+from tests.support.asgi import Browser, Socket
 from tests.support.hanging import (
     LABELS,
     VIEW,
@@ -30,6 +30,7 @@ from tests.support.hanging import (
 )
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, expected, labels, samples
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import quart
 from prometheus_client import CollectorRegistry
 
-from tests.support.asgi import DEADLINE, Browser, Socket
+from tests.support.asgi import Browser, Socket
 from tests.support.hanging import (
     GONE,
     LEAVES,
@@ -25,6 +25,7 @@ from tests.support.hanging import (
 )
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, Samples, expected, labels, samples
+from tests.support.waiting import DEADLINE
 
 EXTENDED = {"websocket.http.response": {}}
 """The extension with which a server can reject a handshake with any response."""

@@ -17,9 +17,10 @@ import quart
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from .asgi import DEADLINE, Browser
+from .asgi import Browser
 from .legs import Leg
 from .recorded import Done, expected, samples
+from .waiting import DEADLINE
 
 QUART = tuple(map(int, version("quart").split(".")[:2]))
 

@@ -16,7 +16,7 @@ import trustme
 
 from promweb.scrapes import client as scrape
 from promweb.scrapes.client import MAX_BYTES, Client, ScrapeError, metrics_url
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 BODY = b"jobs_total 2.0\n"
 
