@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import values
@@ -15,6 +16,14 @@ from tests.support.legs import LEGS, Leg
 def leg(request: pytest.FixtureRequest) -> Leg:
     """Run the test once per framework and kind of view."""
     return LEGS[request.param]()
+
+
+@pytest.fixture
+def app(leg: Leg) -> Any:
+    """Return an application that counts requests in progress as well."""
+    app = leg.make_app()
+    leg.make_metrics(app, in_progress=True)
+    return app
 
 
 @pytest.fixture

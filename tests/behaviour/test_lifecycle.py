@@ -8,29 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.legs import Leg
-from tests.support.recorded import Done, expected, samples
-
-VIEW = 0.25
-"""Seconds that every view takes."""
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
+from tests.support.recorded import Done, check, expected, samples
+from tests.support.views import VIEW
 
 
 def work(leg: Leg) -> None:
     """Do what every view of this file does first."""
     assert leg.value("flask_http_requests_in_progress", method="GET") == 1
     leg.clock.advance(VIEW)
-
-
-def check(leg: Leg, *requests: Done) -> None:
-    """Assert that these requests were recorded, nothing else was, and none is in progress."""
-    assert samples(leg.registry) == expected(*requests, in_progress=True)
 
 
 def route(leg: Leg, app: Any, answer: Any) -> None:

@@ -14,31 +14,10 @@ import pytest
 from promweb import AsyncPrometheusMetrics
 from tests.support.asgi import Browser
 from tests.support.hanging import SlowCollector, cancel_the_rest, get
-from tests.support.legs import LEGS, Leg
+from tests.support.legs import Leg
 from tests.support.recorded import samples
 from tests.support.running import python
 from tests.support.waiting import DEADLINE
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
-
-
-@pytest.fixture
-def slow(leg: Leg) -> Iterator[SlowCollector]:
-    """Put a collector into the registry that blocks until `slow.release` is set."""
-    collector = SlowCollector(leg.registry)
-    yield collector
-    collector.release.set()
 
 
 @pytest.mark.asyncio

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from .waiting import DEADLINE
 
 
@@ -49,6 +51,12 @@ def reset(connection: socket.socket) -> None:
     """Close a connection without a farewell: the server gets a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+leaving = pytest.mark.parametrize(
+    "leave", [lambda client: client.close(), reset], ids=["close", "reset"]
+)
+"""How a client goes away."""
 
 
 @contextmanager

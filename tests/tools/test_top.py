@@ -42,11 +42,6 @@ from .test_top_numbers import EMPTY, one_route, snapshot
 DURATION = "shop_http_request_duration_seconds"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-
-
 @pytest.fixture
 def ports() -> Iterator[list[int]]:
     """Serve the shop on Flask and on Quart."""

@@ -94,11 +94,6 @@ def values(client: Client, url: str) -> list[float]:
     return [sample.value for sample in client.scrape(url).samples["jobs_total"]]
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-
-
 @pytest.mark.parametrize(
     "answer",
     [
