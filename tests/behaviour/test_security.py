@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import quart
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.security import generate_password_hash
 
@@ -629,7 +629,6 @@ def test_nothing_is_logged_or_labelled(
 # --- whatever a stranger sends ------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=60))
 def test_no_header_breaks_or_passes_a_guard(text: str) -> None:
     leg = LEGS["flask-sync"]()
