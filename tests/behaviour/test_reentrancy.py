@@ -15,6 +15,7 @@ SET_UP = """
 import gc, json, os, signal, threading
 from prometheus_client import CollectorRegistry
 from promweb import PrometheusMetrics
+from tests.support.registries import collector
 
 registry = CollectorRegistry()
 metrics = PrometheusMetrics.for_app_factory(registry=registry)
@@ -28,7 +29,7 @@ who = "a"
 def job():
     pass
 
-FAMILIES = [registry._names_to_collectors[name] for name in ("jobs", "busy", "time", "size")]
+FAMILIES = [collector(registry, name) for name in ("jobs", "busy", "time", "size")]
 
 def values():
     return {

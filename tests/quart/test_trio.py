@@ -39,7 +39,7 @@ if sys.version_info < (3, 11):
 
 class TrioLeg(QuartLeg):
     @property
-    def _app_class(self) -> Any:
+    def app_class(self) -> Any:
         return QuartTrio
 
 

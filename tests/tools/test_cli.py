@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from promweb.tools.cli.group import _COMMANDS, cli
+from promweb.tools.cli.group import cli
 from tests.support.paths import SCRIPTS
 from tests.support.running import python, run
 
@@ -32,7 +32,7 @@ def test_help_lists_the_commands(arguments: list[str]) -> None:
     done = run(command)
     assert (done.returncode, done.stderr) == (0, "")
     listed = done.stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in listed] == sorted(_COMMANDS)
+    assert [line.split()[0] for line in listed] == ["dashboard", "doctor", "rules", "top"]
     assert all(len(line.split()) > 1 for line in listed)
 
 

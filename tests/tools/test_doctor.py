@@ -513,7 +513,7 @@ def test_an_endpoint_that_cannot_be_tried(leg: Leg) -> None:
 
 def test_an_application_that_matches_hosts_is_not_asked(leg: Leg) -> None:
     def load() -> Any:
-        app = leg._app_class(__name__, host_matching=True, static_host="localhost")
+        app = leg.app_class(__name__, host_matching=True, static_host="localhost")
         leg.make_metrics(app)
         return app
 
