@@ -9,7 +9,7 @@ DOCS := .venv-docs/bin
 COMPARISON := .venv-comparison/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack soak docs comparison
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack explore soak docs comparison
 
 demo: .venv/ready
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
@@ -43,7 +43,7 @@ NEWEST_ONLY := multiprocess/test_servers.py tools/test_monitoring_prometheus.py 
 # on their versions; `make test` has the rest.
 test-newest:
 	$(if $(PYTHON_NEWEST),$(MAKE) .venv-newest/ready,@echo 'test-newest is skipped: there is no Python 3.13')
-	$(if $(PYTHON_NEWEST),$(NEWEST)/python -m pytest -n $(JOBS) --dist loadfile -k 'not (test_model and (flask or random))' $(ON_NEWEST) $(ARGS))
+	$(if $(PYTHON_NEWEST),$(NEWEST)/python -m pytest -n $(JOBS) --dist loadfile -k 'not (test_model and (flask or second))' $(ON_NEWEST) $(ARGS))
 
 # pyenv keeps versions that are not on the path.
 PYENV_ROOT ?= $(HOME)/.pyenv
@@ -58,6 +58,11 @@ ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes
 # something behind.
 attack: .venv/ready
 	$(BIN)/python -m tests.stress.attacks.million $(if $(REQUESTS),--requests=$(REQUESTS))
+
+# Random programs with new seeds, compared with the model: ten minutes, or SECONDS=60. SEED=1 repeats
+# the programs of a seed. What it finds becomes a test.
+explore: .venv/ready
+	$(BIN)/python -m tests.stress.model $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(SEED),--seed=$(SEED))
 
 # Ten minutes of load over real servers, or one, start and end included, with ONCE=1; fails if a
 # request is not accounted for.

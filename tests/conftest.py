@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from prometheus_client import values
 
 from tests.support.legs import LEGS, Leg
+
+# The same examples in every run, and no limits of time.
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(params=LEGS)
 def leg(request: pytest.FixtureRequest) -> Leg:
     """Run the test once per framework and kind of view."""
     return LEGS[request.param]()
+
+
+@pytest.fixture
+def app(leg: Leg) -> Any:
+    """Return an application that counts requests in progress as well."""
+    app = leg.make_app()
+    leg.make_metrics(app, in_progress=True)
+    return app
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from werkzeug.test import EnvironBuilder
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.requests.site import Site
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import labels, samples
+from tests.support.waiting import DEADLINE
 
 STREAMS = 2000
 

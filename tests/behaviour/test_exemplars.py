@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.legs import Leg
+from tests.support.running import python
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SPAN = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
@@ -31,10 +30,14 @@ def exemplars(metrics: Any) -> dict[str, tuple[dict[str, str], float]]:
     }
 
 
+def set_up(monkeypatch: pytest.MonkeyPatch, sampler: Sampler) -> None:
+    """Have the program set up OpenTelemetry, which is possible only once in public."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(sampler=sampler))
+
+
 @pytest.fixture
 def tracing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the program set up OpenTelemetry."""
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(sampler=ALWAYS_ON))
+    set_up(monkeypatch, ALWAYS_ON)
 
 
 def in_span(leg: Leg, app: Any, span: trace.SpanContext) -> None:
@@ -211,7 +214,7 @@ def test_a_coroutine_function_is_refused(leg: Leg) -> None:
 
 
 def test_a_provider_that_samples_nothing(leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(sampler=ALWAYS_OFF))
+    set_up(monkeypatch, ALWAYS_OFF)
     app = leg.make_app()
     metrics = leg.make_metrics(app)
     app.add_url_rule("/", "view", leg.view(lambda: "ok"))
@@ -231,7 +234,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python(program)
     assert (done.stdout, done.stderr) == (
         "exemplar=True needs OpenTelemetry. Install it with: pip install opentelemetry-api\n",
         "",

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from promweb import PrometheusMetrics
 from tests.support.legs import LEGS, Leg
+from tests.support.registries import collectors
 from tests.support.samples import names, samples
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
@@ -610,8 +611,8 @@ def test_self_metrics_come_back_after_they_were_unregistered(leg: Leg) -> None:
 
 
 def unregister_everything(registry: CollectorRegistry) -> None:
-    """Do what many test suites do between tests; prometheus_client has no public way."""
-    for collector in list(registry._collector_to_names):
+    """Do what many test suites do between tests."""
+    for collector in collectors(registry):
         registry.unregister(collector)
 
 

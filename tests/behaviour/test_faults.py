@@ -20,9 +20,9 @@ from promweb.core.families.kinds import GaugeFamily, HistogramFamily
 from promweb.core.requests.exchange import Exchange, Outcome
 from promweb.core.requests.site import Site
 from promweb.multiprocess.file_storage import FileStorage
-from tests.support.asgi import DEADLINE
 from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, samples
+from tests.support.waiting import DEADLINE
 
 
 def break_family(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,19 +9,7 @@ import pytest
 from promweb import NO_PREFIX
 from tests.support.legs import Leg
 from tests.support.recorded import Done, Samples, expected, labels, samples
-
-VIEW = 0.25
-"""Seconds that every view takes."""
-
-
-def plain(leg: Leg) -> Callable[..., Any]:
-    """Return a view of this leg's kind."""
-
-    def view(**kwargs: Any) -> Any:
-        leg.clock.advance(VIEW)
-        return "tea", 202
-
-    return leg.view(view)
+from tests.support.views import VIEW, plain
 
 
 def test_metrics_endpoint_is_served_and_never_tracked(leg: Leg) -> None:

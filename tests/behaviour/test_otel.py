@@ -14,9 +14,10 @@ from werkzeug.test import EnvironBuilder
 
 from promweb import NO_PREFIX
 from promweb.core.defaults.otel import LABELS
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.hanging import leaves
 from tests.support.legs import Leg
+from tests.support.waiting import DEADLINE
 
 DURATION = "http_server_request_duration_seconds"
 ACTIVE = "http_server_active_requests"

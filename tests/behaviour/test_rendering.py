@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -69,7 +69,6 @@ def record(family: Family[Any], child: Any, amount: float) -> None:
         child.inc(abs(amount) if isinstance(family, CounterFamily) else amount)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(
@@ -102,7 +101,6 @@ def test_any_family_any_label_any_number(definitions: list[Any]) -> None:
     assert_same(registry)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1, max_size=6, unique=True).map(sorted))
 @example([-1.0, 0.5])
 @example([0.0])
@@ -119,7 +117,6 @@ def test_any_buckets(buckets: list[float]) -> None:
     assert_same(registry)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**53) | numbers, min_size=1, max_size=9))
 @example([999, 1, 0, 0, 999_000, 0, 1])
 @example([-1.0, 0.0])

@@ -8,8 +8,6 @@ import hashlib
 import http.client
 import inspect
 import logging
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,13 +15,15 @@ from typing import Any
 import pytest
 import quart
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.security import generate_password_hash
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics, security
 from promweb.security import Guard, all_of, allow_networks, basic_auth, bearer_token
 from tests.support.legs import LEGS, Leg, Reply
+from tests.support.running import python
+from tests.support.waiting import DEADLINE
 
 TOKEN = "a-long.random~token_1+/=="
 HOST = "127.0.0.1"
@@ -417,7 +417,7 @@ def ask(leg: Leg) -> Iterator[Callable[..., tuple[int, bytes, Any]]]:
         metrics = leg.make_metrics(None, metrics_decorator=decorator)
         metrics.info("seen", "Seen.")
         servers.append(metrics.start_http_server(0, HOST))
-        connection = http.client.HTTPConnection(HOST, servers[-1].port, timeout=10)
+        connection = http.client.HTTPConnection(HOST, servers[-1].port, timeout=DEADLINE)
         try:
             connection.putrequest(method, "/metrics")
             for name, value in headers.items():
@@ -629,7 +629,6 @@ def test_nothing_is_logged_or_labelled(
 # --- whatever a stranger sends ------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=60))
 def test_no_header_breaks_or_passes_a_guard(text: str) -> None:
     leg = LEGS["flask-sync"]()
@@ -647,7 +646,7 @@ def test_no_header_breaks_or_passes_a_guard(text: str) -> None:
 def test_importing_it_imports_no_framework() -> None:
     code = "import sys, promweb.security as s; s.bearer_token('x'); s.allow_networks('::1');"
     code += "print({'flask', 'quart', 'werkzeug'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code, check=True)
     assert done.stdout == "set()\n"
 
 
@@ -655,5 +654,5 @@ def test_importing_promweb_does_not_import_it() -> None:
     code = (
         "import sys, promweb; promweb.PrometheusMetrics; print('promweb.security' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code, check=True)
     assert done.stdout == "False\n"

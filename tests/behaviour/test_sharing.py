@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,19 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, labels, samples
-
-VIEW = 0.25
-"""Seconds that every view takes."""
-
-
-def plain(leg: Leg) -> Callable[..., Any]:
-    """Return a view of this leg's kind."""
-
-    def view(**kwargs: Any) -> Any:
-        leg.clock.advance(VIEW)
-        return "tea", 202
-
-    return leg.view(view)
+from tests.support.views import VIEW, plain
 
 
 def test_two_objects_on_one_app_with_their_own_registries(leg: Leg) -> None:

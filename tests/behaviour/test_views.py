@@ -11,24 +11,7 @@ import pytest
 
 from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, labels, samples
-
-VIEW = 0.25
-"""Seconds that every view takes."""
-
-
-def answer(leg: Leg, **kwargs: Any) -> Any:
-    """Do what every view of this file does."""
-    leg.clock.advance(VIEW)
-    return "tea", 202
-
-
-def plain(leg: Leg) -> Callable[..., Any]:
-    """Return a view of this leg's kind."""
-
-    def view(**kwargs: Any) -> Any:
-        return answer(leg)
-
-    return leg.view(view)
+from tests.support.views import VIEW, answer, plain
 
 
 def method(leg: Leg) -> Callable[..., Any]:

@@ -13,14 +13,10 @@ import flask
 import httpx
 import pytest
 
-from tests.support.legs import LEGS, Leg
+from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, samples
-from tests.support.servers import DEADLINE, ask, becomes, eventually, read_until, reset, werkzeug
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["flask-sync"]()
+from tests.support.servers import ask, leaving, read_until, reset, werkzeug
+from tests.support.waiting import DEADLINE, becomes, eventually
 
 
 @pytest.fixture
@@ -93,7 +89,7 @@ def test_scrape(leg: Leg, app: Any) -> None:
     check(leg, Done("GET", "/ok", 200))
 
 
-@pytest.mark.parametrize("leave", [lambda client: client.close(), reset], ids=["close", "reset"])
+@leaving
 def test_client_leaves_during_the_body(leg: Leg, app: Any, leave: Any) -> None:
     with werkzeug(app) as server, server.connect() as client:
         ask(client, "/flood")

@@ -18,11 +18,6 @@ from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, expected, labels, samples
 
 
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["flask-sync"]()
-
-
 def by_status(response: Any) -> int:
     assert isinstance(response, flask.Response)
     return response.status_code

@@ -14,29 +14,8 @@ from flask.sessions import SecureCookieSessionInterface
 from werkzeug.test import EnvironBuilder
 from werkzeug.wsgi import FileWrapper
 
-from tests.support.legs import LEGS, Leg
-from tests.support.recorded import Done, expected, labels, samples
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["flask-sync"]()
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
-
-
-def check(leg: Leg, *requests: Done) -> None:
-    """Assert that these requests were recorded, nothing else was, and none is in progress."""
-    assert samples(leg.registry) == expected(*requests, in_progress=True)
-
-
-def in_progress(leg: Leg) -> float | None:
-    return leg.value("flask_http_requests_in_progress", method="GET")
+from tests.support.legs import Leg
+from tests.support.recorded import Done, check, expected, in_progress, labels, samples
 
 
 def call(app: Any, path: str = "/", method: str = "GET", **environ: Any) -> Any:

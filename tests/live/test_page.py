@@ -19,7 +19,8 @@ from websockets.sync.client import connect
 from examples import demo, shop_flask, shop_quart
 from tests.support.browser import LivePage, open_live, start_browser
 from tests.support.legs import LEGS, Leg
-from tests.support.servers import Server, becomes, hypercorn, werkzeug
+from tests.support.servers import Server, hypercorn, werkzeug
+from tests.support.waiting import becomes
 
 SCREENSHOTS = Path(__file__).parent.parent / "build/screenshots"
 LIVE = "/metrics/live"

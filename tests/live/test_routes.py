@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ from werkzeug.test import Client
 
 from promweb.core.defaults.vocabulary import VOCABULARIES
 from tests.support.legs import LEGS, Leg, Reply
+from tests.support.paths import ROOT
+from tests.support.running import python, run
 
-ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "promweb/live/static"
 LIVE = "/metrics/live"
 
@@ -197,12 +196,11 @@ assert not [name for name in sys.modules if name.startswith("promweb.live")]
 metrics.register_dashboard("/live")
 assert "promweb.live.files" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    python(program, check=True)
 
 
 def test_the_distributions_have_its_files(tmp_path: Path) -> None:
-    build = partial(subprocess.run, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    build([sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)])
+    run([sys.executable, "-m", "hatchling", "build", "-d", tmp_path], check=True)
     expected = {f"promweb/live/static/{path.name}" for path in STATIC.iterdir()}
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -6,7 +6,6 @@ import inspect
 import logging
 import os
 import socket
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ import promweb.multiprocess as ours
 from promweb.core import forking
 from promweb.server.http import MetricsServer
 from tests.support import workers
+from tests.support.running import python
+from tests.support.waiting import DEADLINE
 
 NAMES = (
     "GunicornInternalPrometheusMetrics",
@@ -59,7 +60,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MetricsServer]]:
 
 
 def read(server: MetricsServer, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as response:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{server.port}{path}", timeout=DEADLINE
+    ) as response:
         text: str = response.read().decode()
         return text
 
@@ -226,4 +229,4 @@ def test_the_classes_are_loaded_when_asked_for() -> None:
         "import sys, promweb.multiprocess as m; assert 'flask' not in sys.modules; "
         "m.UWsgiPrometheusMetrics; assert 'flask' in sys.modules; assert not hasattr(m, 'None')"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    python(program, check=True)

@@ -11,8 +11,6 @@ import signal
 import stat
 import struct
 import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,9 @@ from promweb.multiprocess.files.entries import entry
 from promweb.multiprocess.files.keys import Keys
 from promweb.multiprocess.files.reading import FileReader
 from tests.support import workers
+from tests.support.needs import missing
+from tests.support.running import python, without
+from tests.support.waiting import DEADLINE
 from tests.support.workers import value
 
 from .test_compaction import Shop, files, read
@@ -152,15 +153,7 @@ def test_threads_and_forks_lose_nothing(tmp_path: Path) -> None:
         print(sum(counts))
     """
     # Coverage has a lock of its own, which a forked child may find taken.
-    env = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
+    result = python(script, str(tmp_path), env=without("COVERAGE"), check=True)
     found = read(tmp_path, compact=True)
     assert value(found, "orders_total", item="child") == 20
     for name in "orders_total", "time_count":
@@ -222,7 +215,7 @@ def test_spawned_processes_count(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(DEADLINE)
         assert process.exitcode == 0
     assert value(read(tmp_path), "sold_total", item="tea") == 2
 
@@ -574,9 +567,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = shutil.which("mount")
     command = [str(mount), "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
     if mount is None or subprocess.run(command, capture_output=True).returncode:
-        if os.environ.get("CI"):
-            pytest.fail("a file system of its own needs root")
-        pytest.skip("a file system of its own needs root")
+        missing("a file system of its own needs root")
     yield tmp_path
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
@@ -667,10 +658,5 @@ def test_which_files_the_installed_prometheus_client_has() -> None:
         assert REGISTRY._collector_to_names
         print("fine")
     """
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k.lower() != "prometheus_multiproc_dir"},
-    )
+    result = python(script, env=without("PROMETHEUS_MULTIPROC_DIR"))
     assert result.stdout == "fine\n", result.stderr

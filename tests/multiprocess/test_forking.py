@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import textwrap
 from typing import Any
 
 import pytest
+
+from tests.support.running import answer, python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 
@@ -18,7 +17,6 @@ import ctypes, json, os, sys
 from types import ModuleType, SimpleNamespace
 from promweb.adapters.uwsgi import tell_forks
 from promweb.core import forking
-
 calls = []
 forking.in_child(lambda: calls.append("promweb"))
 
@@ -41,10 +39,7 @@ def child(*hooks, fork=ctypes.PyDLL(None).fork):  # the system's, as uWSGI does 
 
 def run(program: str) -> Any:
     """Run a program in a process of its own and return what it prints as JSON."""
-    command = [sys.executable, "-c", SET_UP + textwrap.dedent(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return answer(SET_UP + textwrap.dedent(program))
 
 
 def test_inside_of_uwsgi_it_is_asked() -> None:
@@ -53,7 +48,7 @@ def test_inside_of_uwsgi_it_is_asked() -> None:
         "sys.modules['uwsgidecorators'] = None; "
         "import promweb.adapters.flask; uwsgi.post_fork_hook()"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    python(program, check=True)
 
 
 def test_uwsgi_calls_once_in_each_worker() -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 
 from tests.support import workers
 from tests.support.legs import Leg
+from tests.support.running import python, without
 from tests.support.workers import value
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -306,12 +304,5 @@ def test_without_the_variable_nothing_of_it_is_loaded() -> None:
         print([name for name in sys.modules if name.startswith("promweb.multiprocess")])
         print("mmap" in sys.modules and "promweb.multiprocess.files.writing" in sys.modules)
     """
-    env = {k: v for k, v in os.environ.items() if k.lower() != "prometheus_multiproc_dir"}
-    output = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env=env,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    output = python(script, env=without("PROMETHEUS_MULTIPROC_DIR"), check=True)
     assert output.stdout.split() == ["[]", "False"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -11,11 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from tests.support.servers import eventually, missing
+from tests.support.needs import module, program
+from tests.support.waiting import DEADLINE, eventually
 from tests.support.worker_servers import (
     CLIENTS,
-    PATH,
-    PATIENCE,
     WORKERS,
     Kind,
     Load,
@@ -36,56 +34,48 @@ UWSGI = (
 GRANIAN = "granian --workers 4 --port {port} --respawn-failed-workers --respawn-interval 1"
 
 KINDS = {
-    "gunicorn sync": Kind(f"{GUNICORN} {FLASK}", "gunicorn"),
+    "gunicorn sync": Kind(f"{GUNICORN} {FLASK}"),
     "gunicorn sync, max_requests": Kind(
-        f"{GUNICORN} --max-requests 100 --max-requests-jitter 50 {FLASK}", "gunicorn"
+        f"{GUNICORN} --max-requests 100 --max-requests-jitter 50 {FLASK}"
     ),
     "gunicorn sync, preload, Internal": Kind(
         f"{GUNICORN} --preload {HOOKS} {FLASK}",
-        "gunicorn",
         metrics="promweb.multiprocess:GunicornInternalPrometheusMetrics",
     ),
     "gunicorn gthread, own port": Kind(
         f"{GUNICORN} -k gthread --threads 2 {HOOKS} {FLASK}",
-        "gunicorn",
         metrics="promweb.multiprocess:GunicornPrometheusMetrics",
     ),
-    "gunicorn gevent": Kind(f"{GUNICORN} -k gevent {FLASK}", "gevent"),
-    "gunicorn gevent, preload": Kind(f"{GUNICORN} -k gevent --preload {FLASK}", "gevent"),
+    "gunicorn gevent": Kind(f"{GUNICORN} -k gevent {FLASK}", imports="gevent"),
+    "gunicorn gevent, preload": Kind(f"{GUNICORN} -k gevent --preload {FLASK}", imports="gevent"),
     "gunicorn uvicorn, own port": Kind(
         f"{GUNICORN} -k uvicorn_worker.UvicornWorker {HOOKS} {QUART}",
-        "uvicorn-worker",
+        imports="uvicorn_worker",
         metrics="promweb.multiprocess:GunicornPrometheusMetrics",  # in the configuration only
     ),
-    "uwsgi": Kind(UWSGI, "uwsgi", keeps_alive=False),
+    "uwsgi": Kind(UWSGI, keeps_alive=False),
     "uwsgi threads, own port": Kind(
         f"{UWSGI} --threads 2",
-        "uwsgi",
         metrics="promweb.multiprocess:UWsgiPrometheusMetrics",
         keeps_alive=False,
     ),
     "uwsgi lazy-apps, max_requests": Kind(
-        f"{UWSGI} --lazy-apps --max-requests 150", "uwsgi", keeps_alive=False
+        f"{UWSGI} --lazy-apps --max-requests 150", keeps_alive=False
     ),
     "uwsgi lazy-apps, own port": Kind(
         f"{UWSGI} --lazy-apps --enable-threads",
-        "uwsgi",
         metrics="promweb.multiprocess:UWsgiPrometheusMetrics",
         keeps_alive=False,
     ),
     "uvicorn": Kind(
         f"uvicorn --workers 4 --port {{port}} --log-level warning "
         f"--timeout-worker-healthcheck 60 {QUART}",
-        "uvicorn",
     ),
-    "hypercorn": Kind(
-        f"hypercorn --workers 4 --bind 127.0.0.1:{{port}} {QUART}", "hypercorn", is_abrupt=True
-    ),
-    "granian wsgi": Kind(f"{GRANIAN} --interface wsgi {FLASK}", "granian"),
-    "granian asgi": Kind(f"{GRANIAN} --interface asgi {QUART}", "granian"),
+    "hypercorn": Kind(f"hypercorn --workers 4 --bind 127.0.0.1:{{port}} {QUART}", is_abrupt=True),
+    "granian wsgi": Kind(f"{GRANIAN} --interface wsgi {FLASK}"),
+    "granian asgi": Kind(f"{GRANIAN} --interface asgi {QUART}"),
     "flask processes": Kind(
         "python -m tests.support.wsgi_worker {port}",
-        "flask",
         restart=None,
         metrics="promweb.multiprocess:MultiprocessInternalPrometheusMetrics",
     ),
@@ -124,7 +114,7 @@ def test_hypercorn_ends_with_a_killed_worker_and_leaves_the_numbers(tmp_path: Pa
     with serving(installed("hypercorn"), tmp_path) as server:
         with load(server) as clients:
             kill_one(server, clients)
-            server.process.wait(PATIENCE)
+            server.process.wait(DEADLINE)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(tmp_path / "metrics"))
         least, most = countable(clients)
@@ -133,8 +123,9 @@ def test_hypercorn_ends_with_a_killed_worker_and_leaves_the_numbers(tmp_path: Pa
 
 def installed(name: str) -> Kind:
     kind = KINDS[name]
-    if shutil.which(kind.command.split()[0], path=PATH) is None:
-        missing(kind.needs)
+    program(kind.command.split()[0])
+    if kind.imports:
+        module(kind.imports)
     return kind
 
 
@@ -161,7 +152,7 @@ def restart_all(server: Server, clients: Load) -> None:
     if server.kind.restart is not None:
         before = set(clients.workers)
         server.process.send_signal(server.kind.restart)
-        eventually(lambda: len(clients.workers - before) >= WORKERS, PATIENCE)
+        eventually(lambda: len(clients.workers - before) >= WORKERS)
 
 
 def scrapes(server: Server) -> list[Scrape]:
@@ -172,5 +163,5 @@ def scrapes(server: Server) -> list[Scrape]:
         found[:] = server.scrapes()
         return server.kind.own_port or len({scrape.worker for scrape in found}) > 1
 
-    eventually(are_several, PATIENCE)
+    eventually(are_several)
     return found

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from promweb.multiprocess import enable, processes, setup
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names, locks
 from tests.support import workers
+from tests.support.running import python
 from tests.support.workers import value
 
 from .test_compaction import files, read
@@ -141,13 +139,7 @@ def test_metrics_of_prometheus_client_from_before_are_named(tmp_path: Path) -> N
         enable("shared")
         prometheus_client.Counter("late", "In time").inc()
     """
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=True,
-    )
+    result = python(script, cwd=tmp_path, check=True)
     assert "created before multiprocess mode was enabled" in result.stderr
     assert "early" in result.stderr
     assert value(read(tmp_path / "shared"), "late_total") == 1

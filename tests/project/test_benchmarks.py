@@ -7,7 +7,7 @@ import pytest
 from benchmarks import e2e
 from benchmarks.__main__ import TABLES, main
 from benchmarks.harness import BARE, NULL, Effort, Table, Variant, compare
-from tests.support.servers import program
+from tests.support.needs import program
 
 QUICK = Effort(quick=True)
 

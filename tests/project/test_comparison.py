@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+from tests.support.running import run
+
 PRINTED = (ROOT / "tests/project/comparison/printed.md").read_text().split("\n\n")
 
 
@@ -17,13 +17,6 @@ def test_the_page_has_the_tables_as_printed() -> None:
 
 
 def test_promweb_answers_as_the_tables_say() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.project.comparison", "promweb"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run([sys.executable, "-m", "tests.project.comparison", "promweb"], check=True)
     said = [row.split(" | ")[1] for table in PRINTED[1:] for row in table.splitlines()[2:]]
     assert done.stdout.splitlines() == said

@@ -8,7 +8,6 @@ import runpy
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -17,8 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from examples import demo, shop_flask, shop_quart
 from tests.support.legs import LEGS, Leg
+from tests.support.paths import ROOT
+from tests.support.running import run
+from tests.support.waiting import DEADLINE
 
-ROOT = Path(__file__).parents[2]
 SHOPS = {"flask": shop_flask, "quart": shop_quart}
 
 
@@ -190,9 +191,7 @@ DEMO = (sys.executable, "-m", "examples.demo")
 
 
 def test_the_demo_runs_on_real_servers_and_finds_both_equal() -> None:
-    done = subprocess.run(
-        [*DEMO, "--once"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run([*DEMO, "--once"])
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "They are EQUAL." in done.stdout
 
@@ -217,7 +216,7 @@ def test_the_demo_serves_until_ctrl_c() -> None:
         assert demo.send(port, "GET", "/items")[0] == 200
         demo_process.send_signal(signal.SIGINT)
         try:
-            _, errors = demo_process.communicate(timeout=60)
+            _, errors = demo_process.communicate(timeout=DEADLINE)
         finally:
             demo_process.kill()  # or leaving this block would wait for it
     assert (demo_process.returncode, errors) == (0, "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,10 @@ import pytest
 from examples.fleet import __main__ as command
 from examples.fleet.checks import Check, quantile
 from examples.fleet.fleet import ERRANDS, INSTANCES, Fleet, fleet, instance
-from tests.support.servers import DEADLINE, becomes, program
-
-ROOT = Path(__file__).parents[2]
+from tests.support.needs import program
+from tests.support.paths import ROOT
+from tests.support.running import run
+from tests.support.waiting import becomes
 
 
 class Ready(NamedTuple):
@@ -70,20 +70,14 @@ def test_instances_come_and_go(ready: Ready) -> None:
         return set(ready.fleet.prometheus.ask("up == 1"))
 
     with instance("quart-2", "quart", ready.directory / "targets"):
-        becomes(found, {*INSTANCES, "quart-2"}, 30)
-    becomes(found, set(INSTANCES), 30)
+        becomes(found, {*INSTANCES, "quart-2"})
+    becomes(found, set(INSTANCES))
     assert ready.fleet.prometheus.complaints() == []
 
 
 def test_promtool_finds_nothing(ready: Ready) -> None:
     for what, file in (("config", "prometheus.yml"), ("rules", "rules.yml")):
-        done = subprocess.run(
-            [program("promtool"), "check", what, str(ready.directory / file)],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
+        done = run([program("promtool"), "check", what, ready.directory / file])
         assert (done.returncode, done.stderr) == (0, "")
         assert "WARNING" not in done.stdout
         assert "rules found" in done.stdout
@@ -117,14 +111,7 @@ def test_a_check_fails_for_what_was_not_sent(
 
 
 def test_the_command_ends_by_itself(ready: Ready) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.fleet", "--once"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run([sys.executable, "-m", "examples.fleet", "--once"])
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "Prometheus has no complaint." in done.stdout
 

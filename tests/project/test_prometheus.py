@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from examples import demo, shop_flask, shop_quart
-from tests.support.prometheus import DEADLINE, eventually, program, prometheus
+from tests.support.needs import program
+from tests.support.prometheus import prometheus
+from tests.support.running import run
+from tests.support.waiting import happens
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,7 @@ def test_promtool_finds_nothing(ports: dict[str, int], framework: str) -> None:
     text = demo.scrape(ports[framework], demo.TRACKED)
     # Without `_created`, of which prometheus_client, not the format, is fond.
     kept = [line for line in text.splitlines() if "_created" not in line]
-    found = subprocess.run(
-        [promtool, "check", "metrics"],
-        input="\n".join([*kept, ""]),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    found = run([promtool, "check", "metrics"], input="\n".join([*kept, ""]))
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
@@ -64,8 +59,7 @@ def test_prometheus_scrapes_both(ports: dict[str, int], tmp_path: Path) -> None:
 
         wanted = {framework: float(demo.TRACKED) for framework in ports}
         query = "shop_http_request_total"
-        eventually(lambda: by_framework(query) == wanted)
-        assert by_framework(query) == wanted, server.log.read_text()
+        assert happens(lambda: by_framework(query) == wanted), server.log.read_text()
         assert by_framework("up") == {"flask": 1.0, "quart": 1.0}
     complaints = [line for line in server.log.read_text().splitlines() if "level=warn" in line]
     assert [line for line in complaints if "scrape" in line or "sample" in line] == []

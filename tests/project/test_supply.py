@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from importlib.metadata import Distribution
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
+
 from . import audit
 
-ROOT = Path(__file__).parents[2]
 PROJECT = (ROOT / "pyproject.toml").read_text()
 EXTRAS = ("flask", "quart", "cli")
 SECURITY = (ROOT / "SECURITY.md").read_text()

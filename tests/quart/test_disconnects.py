@@ -12,35 +12,15 @@ import pytest
 import quart
 
 from promweb.labels import exception_type
-from tests.support.asgi import DEADLINE, Browser
-from tests.support.hanging import (
-    GONE,
-    RAISES_GONE,
-    VIEW,
-    Gone,
-    Hang,
-    check,
-    in_progress,
-    until_nothing_is_in_progress,
-)
-from tests.support.legs import LEGS, Leg
-from tests.support.recorded import Done
+from tests.support.asgi import Browser
+from tests.support.hanging import GONE, RAISES_GONE, Gone, Hang, until_nothing_is_in_progress
+from tests.support.legs import Leg
+from tests.support.recorded import Done, check, in_progress
+from tests.support.views import VIEW
+from tests.support.waiting import DEADLINE
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
 
 
 async def last_chunk(browser: Browser) -> None:

@@ -17,40 +17,26 @@ import pytest
 import quart
 from quart.wrappers.response import FileBody, IterableBody
 
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.hanging import (
     LABELS,
-    VIEW,
     WAITS_FOR_DISCONNECT,
     Hang,
     all_labels,
     cancel_the_rest,
-    check,
     get,
-    in_progress,
     late_path,
     late_status,
     until_nothing_is_in_progress,
 )
-from tests.support.legs import LEGS, Leg
-from tests.support.recorded import Done, expected, labels, samples
+from tests.support.legs import Leg
+from tests.support.recorded import Done, check, expected, in_progress, labels, samples
+from tests.support.views import VIEW
+from tests.support.waiting import DEADLINE
 
 
 class ServerExit(BaseException):
     """What a server ends the program with."""
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
 
 
 # --- clients that vanish -----------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,31 +12,12 @@ import anyio
 import pytest
 
 from promweb import AsyncPrometheusMetrics
-from tests.support.asgi import DEADLINE, Browser
+from tests.support.asgi import Browser
 from tests.support.hanging import SlowCollector, cancel_the_rest, get
-from tests.support.legs import LEGS, Leg
+from tests.support.legs import Leg
 from tests.support.recorded import samples
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
-
-
-@pytest.fixture
-def slow(leg: Leg) -> Iterator[SlowCollector]:
-    """Put a collector into the registry that blocks until `slow.release` is set."""
-    collector = SlowCollector(leg.registry)
-    yield collector
-    collector.release.set()
+from tests.support.running import python
+from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.asyncio
@@ -230,7 +209,7 @@ for thread in threading.enumerate():
 loop.close()
 """
     # A thread that waits for ever would keep the process from ending.
-    result = subprocess.run([sys.executable, "-c", program], timeout=DEADLINE, check=False)
+    result = python(program)
     assert result.returncode == 0
 
 

@@ -19,18 +19,14 @@ from websockets.sync.client import connect
 
 from tests.support import servers
 from tests.support.hanging import WAITS_FOR_DISCONNECT
-from tests.support.legs import LEGS, Leg
+from tests.support.legs import Leg
 from tests.support.recorded import Done, Samples, expected, labels, samples
-from tests.support.servers import DEADLINE, Server, ask, becomes, eventually, read_until, reset
+from tests.support.servers import Server, ask, leaving, read_until, reset
+from tests.support.waiting import DEADLINE, becomes, eventually
 
 SERVERS = {"hypercorn": servers.hypercorn, "uvicorn": servers.uvicorn}
 
 # Connecting is up to the kernel: a server that is not yet accepting finds clients in its backlog.
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
 
 
 @pytest.fixture(params=SERVERS)
@@ -235,7 +231,7 @@ def test_scrape(leg: Leg, serve: Any) -> None:
     shop.check(Done("GET", "/ok", 200))
 
 
-@pytest.mark.parametrize("leave", [lambda client: client.close(), reset], ids=["close", "reset"])
+@leaving
 def test_client_leaves_before_the_response(leg: Leg, serve: Any, leave: Any) -> None:
     shop = Shop(leg)
     with serve(shop.app) as server, server.connect() as client:
@@ -245,7 +241,7 @@ def test_client_leaves_before_the_response(leg: Leg, serve: Any, leave: Any) -> 
         shop.check(Done("GET", "/never", 499))
 
 
-@pytest.mark.parametrize("leave", [lambda client: client.close(), reset], ids=["close", "reset"])
+@leaving
 def test_client_leaves_during_the_body(leg: Leg, serve: Any, leave: Any) -> None:
     shop = Shop(leg)
     with serve(shop.app) as server, server.connect() as client:
@@ -256,7 +252,7 @@ def test_client_leaves_during_the_body(leg: Leg, serve: Any, leave: Any) -> None
         shop.check(Done("GET", "/stream", 206))
 
 
-@pytest.mark.parametrize("leave", [lambda client: client.close(), reset], ids=["close", "reset"])
+@leaving
 def test_client_leaves_a_flood(leg: Leg, serve: Any, leave: Any) -> None:
     """The application always has something to send."""
     shop = Shop(leg)

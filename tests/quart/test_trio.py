@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -17,22 +17,21 @@ import trio.lowlevel
 import trio.testing
 from quart_trio import QuartTrio
 
-from tests.support.asgi import DEADLINE, Browser, Peer, Socket
+from tests.support.asgi import Browser, Peer, Socket
 from tests.support.hanging import (
     LABELS,
     LEAVES,
     RAISES_GONE,
-    VIEW,
     Gone,
     Hang,
     SlowCollector,
     all_labels,
-    check,
-    in_progress,
     late_status,
 )
 from tests.support.legs import Leg, QuartLeg
-from tests.support.recorded import Done, expected, labels, samples
+from tests.support.recorded import Done, check, expected, in_progress, labels, samples
+from tests.support.views import VIEW
+from tests.support.waiting import DEADLINE
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -40,29 +39,13 @@ if sys.version_info < (3, 11):
 
 class TrioLeg(QuartLeg):
     @property
-    def _app_class(self) -> Any:
+    def app_class(self) -> Any:
         return QuartTrio
 
 
 @pytest.fixture
 def leg() -> Leg:
     return TrioLeg("quart-trio", quart, async_views=True)
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
-
-
-@pytest.fixture
-def slow(leg: Leg) -> Iterator[SlowCollector]:
-    """Put a collector into the registry that blocks until `slow.release` is set."""
-    collector = SlowCollector(leg.registry)
-    yield collector
-    collector.release.set()
 
 
 def on_trio(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -16,34 +16,12 @@ import pytest
 import quart
 from prometheus_client import CollectorRegistry
 
-from tests.support.asgi import DEADLINE, Browser, Socket
-from tests.support.hanging import (
-    LABELS,
-    VIEW,
-    Hang,
-    all_labels,
-    check,
-    get,
-    in_progress,
-    late_path,
-    late_status,
-)
-from tests.support.legs import LEGS, Leg
-from tests.support.recorded import Done, expected, labels, samples
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
-
-
-@pytest.fixture
-def app(leg: Leg) -> Any:
-    """Return an application that counts requests in progress as well."""
-    app = leg.make_app()
-    leg.make_metrics(app, in_progress=True)
-    return app
-
+from tests.support.asgi import Browser, Socket
+from tests.support.hanging import LABELS, Hang, all_labels, get, late_path, late_status
+from tests.support.legs import Leg
+from tests.support.recorded import Done, check, expected, in_progress, labels, samples
+from tests.support.views import VIEW
+from tests.support.waiting import DEADLINE
 
 # --- plain views in a thread -------------------------------------------------------------------
 

@@ -13,26 +13,15 @@ import pytest
 import quart
 from prometheus_client import CollectorRegistry
 
-from tests.support.asgi import DEADLINE, Browser, Socket
-from tests.support.hanging import (
-    GONE,
-    LEAVES,
-    VIEW,
-    WAITS_FOR_DISCONNECT,
-    Hang,
-    cancel_the_rest,
-    leaves,
-)
-from tests.support.legs import LEGS, Leg
+from tests.support.asgi import Browser, Socket
+from tests.support.hanging import GONE, LEAVES, WAITS_FOR_DISCONNECT, Hang, cancel_the_rest, leaves
+from tests.support.legs import Leg
 from tests.support.recorded import Done, Samples, expected, labels, samples
+from tests.support.views import VIEW
+from tests.support.waiting import DEADLINE
 
 EXTENDED = {"websocket.http.response": {}}
 """The extension with which a server can reject a handshake with any response."""
-
-
-@pytest.fixture
-def leg() -> Leg:
-    return LEGS["quart-async"]()
 
 
 @pytest.fixture

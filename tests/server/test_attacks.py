@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import json
 import logging
 import os
 import random
@@ -27,10 +26,13 @@ import trustme
 from promweb.server import connections
 from promweb.server.http import LONGEST_HEAD, MetricsServer, serve
 from tests.support.legs import LEGS
-from tests.support.servers import DEADLINE, eventually, reset
+from tests.support.needs import posix
+from tests.support.paths import ROOT
+from tests.support.running import answer
+from tests.support.servers import reset
+from tests.support.waiting import DEADLINE, eventually
 
 HOST = "127.0.0.1"
-ROOT = Path(__file__).parents[2]
 
 
 class App:
@@ -799,20 +801,6 @@ def test_closing_twice_and_at_once(start: Any) -> None:
     assert _refuses(server)
 
 
-def run(script: str) -> Any:
-    """Run a program in a fresh interpreter and return what it prints as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=ROOT,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
-
-
 def test_end_of_the_program_closes_the_server() -> None:
     """A scrape in progress is still answered: its thread is a daemon, which would just be gone."""
     script = """
@@ -829,7 +817,7 @@ def test_end_of_the_program_closes_the_server() -> None:
             return [b"fine"]
 
         print(serve(app, 0, "127.0.0.1").port, flush=True)
-        asked.wait(30)
+        asked.wait(60)
     """
     program = [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, cwd=ROOT) as process:
@@ -855,7 +843,7 @@ FORK = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+@posix
 def test_forked_child_does_not_keep_the_port() -> None:
     """Else a service could not start again before the last process that it left behind ends."""
     script = textwrap.dedent(FORK) + textwrap.dedent(
@@ -864,10 +852,10 @@ def test_forked_child_does_not_keep_the_port() -> None:
             os._exit(0)  # as if it was killed
         os.close(go)
         os.read(stop, 1)  # until the parent ends; its sockets may take a moment longer
-        deadline, answer = time.monotonic() + 5, "kept"
+        deadline, answer = time.monotonic() + 60, "kept"
         while answer == "kept" and time.monotonic() < deadline:
             try:
-                socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+                socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
             except ConnectionRefusedError:
                 answer = "refused"
             except ConnectionResetError:
@@ -875,10 +863,10 @@ def test_forked_child_does_not_keep_the_port() -> None:
         print(json.dumps(answer))
         """
     )
-    assert run(script) == "refused"
+    assert answer(script) == "refused"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+@posix
 @pytest.mark.parametrize("closes", [False, True])
 def test_forked_child_ends_and_leaves_the_server_to_its_parent(closes: bool) -> None:
     script = textwrap.dedent(FORK) + textwrap.dedent(
@@ -888,7 +876,7 @@ def test_forked_child_ends_and_leaves_the_server_to_its_parent(closes: bool) -> 
                 server.close()
             sys.exit(0)  # and not os._exit, so that what is registered for the exit runs
         status = os.waitpid(child, 0)[1]
-        print(json.dumps([status, urllib.request.urlopen(server.url, timeout=30).read().decode()]))
+        print(json.dumps([status, urllib.request.urlopen(server.url, timeout=60).read().decode()]))
         """
     )
-    assert run(script) == [0, "fine"]
+    assert answer(script) == [0, "fine"]

@@ -17,9 +17,10 @@ from promweb.server.connections import TIMEOUT
 from promweb.server.http import MetricsServer
 from tests.support.legs import LEGS, Leg
 from tests.support.samples import samples
+from tests.support.waiting import DEADLINE
 
 HOST = "127.0.0.1"
-PATIENCE = 5.0
+PATIENCE = 25.0
 """Seconds that a client waits: less than the server waits for a client that stalls."""
 
 
@@ -316,7 +317,7 @@ def test_stalled_client_blocks_nobody(server: MetricsServer, sent: bytes) -> Non
 def test_nonsense_is_answered_and_forgotten(
     server: MetricsServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_connection((HOST, server.port), timeout=30) as client:
+    with socket.create_connection((HOST, server.port), timeout=DEADLINE) as client:
         client.sendall(b"\x16\x03\x01\x00 nonsense\r\n\r\n")
         while client.recv(4096):
             pass
@@ -347,7 +348,7 @@ def test_tls_client_that_stalls_blocks_nobody(
 def test_client_without_tls_gets_nothing_and_blocks_nobody(
     tls_server: MetricsServer, trusting: ssl.SSLContext, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_connection((HOST, tls_server.port), timeout=30) as client:
+    with socket.create_connection((HOST, tls_server.port), timeout=DEADLINE) as client:
         client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         received = b""
         try:

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-DEADLINE = 20.0
-"""Seconds after which a test gives up on something that should have happened."""
+from .waiting import DEADLINE
 
 Message = dict[str, Any]
 Self = TypeVar("Self", bound="Peer")

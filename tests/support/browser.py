@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from .needs import program
+from .waiting import DEADLINE
 
 START = datetime(2030, 1, 1, 12, 0, tzinfo=timezone.utc)
 PAUSE = 2
 """Seconds between two scrapes of the page."""
-PATIENCE = 30
-"""Seconds that a scrape may take until it is shown."""
 
 _WATCH = """
 window.violations = [];
@@ -27,21 +25,10 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 
-def chromium() -> str:
-    """Return the path of Chromium; without it skip, or fail where CI installs it."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    message = "Chromium is not installed (Debian's package chromium has it)"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @contextmanager
 def start_browser() -> Iterator[Browser]:
     """Start Chromium; while it runs, no other event loop can run in this thread."""
-    path = chromium()
+    path = program("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
@@ -71,7 +58,7 @@ class LivePage:
     def shown(self) -> None:
         """Wait until the page shows a scrape of this moment."""
         expect(self.page.locator("#time")).to_have_text(
-            f"{self.now:%H:%M:%S}", timeout=PATIENCE * 1000
+            f"{self.now:%H:%M:%S}", timeout=DEADLINE * 1000
         )
 
     def numbers(self, figure: str) -> list[str]:

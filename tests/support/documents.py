@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import socket
@@ -21,10 +20,10 @@ import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
 
-from .prometheus import DEADLINE
-from .servers import eventually, missing
+from .needs import PATH, missing
+from .paths import ROOT
+from .waiting import DEADLINE, PROGRAM, eventually
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
 )
@@ -83,7 +82,7 @@ class Reader:
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
         monkeypatch.chdir(directory)
         # The document's `flask` is the one beside this Python.
-        monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", PATH)
 
     def __enter__(self) -> Reader:
         return self
@@ -129,11 +128,11 @@ class Reader:
                 ["bash", "-o", "pipefail", "-c", typed],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=PROGRAM,
                 check=False,
             )
             if done.returncode == 127:
-                missing(shlex.split(command)[0])
+                missing(f"{shlex.split(command)[0]} is not installed")
             return done.returncode, self._with_documents_ports((done.stdout + done.stderr).strip())
 
         found = shown()
@@ -156,7 +155,7 @@ class Reader:
         try:
             server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except FileNotFoundError:
-            missing(words[0])
+            missing(f"{words[0]} is not installed")
         self._servers[port] = server
 
         def answers() -> bool:
@@ -165,7 +164,7 @@ class Reader:
                 return True
             return False
 
-        eventually(answers, DEADLINE)
+        eventually(answers)
 
     def _stop(self, port: int) -> None:
         server = self._servers.pop(port, None)
@@ -199,7 +198,7 @@ def run_tests(directory: Path) -> None:
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROGRAM,
         check=False,
     )
     written = "".join(path.read_text() for path in directory.glob("test_*.py"))

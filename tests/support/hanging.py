@@ -17,9 +17,11 @@ import quart
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from .asgi import DEADLINE, Browser
+from .asgi import Browser
 from .legs import Leg
-from .recorded import Done, expected, samples
+from .recorded import in_progress
+from .views import VIEW
+from .waiting import DEADLINE
 
 QUART = tuple(map(int, version("quart").split(".")[:2]))
 
@@ -38,18 +40,6 @@ LEAVES = pytest.mark.skipif(
     reason="Quart before 0.21 lets no exception out of a websocket",
 )
 """Marks tests of exceptions that leave a websocket's handler for the server."""
-
-VIEW = 0.25
-"""Seconds that every view takes."""
-
-
-def check(leg: Leg, *requests: Done) -> None:
-    """Assert that these requests were recorded, nothing else was, and none is in progress."""
-    assert samples(leg.registry) == expected(*requests, in_progress=True)
-
-
-def in_progress(leg: Leg) -> float | None:
-    return leg.value("flask_http_requests_in_progress", method="GET")
 
 
 @contextmanager

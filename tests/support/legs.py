@@ -51,13 +51,13 @@ class Leg:
 
     def make_app(self, *, testing: bool = False, **kwargs: Any) -> Any:
         """Return an application; with `testing` unhandled exceptions propagate."""
-        app = self._app_class("shop", **kwargs)
+        app = self.app_class("shop", **kwargs)
         app.testing = testing
         return app
 
     def make_metrics(self, app: Any, **kwargs: Any) -> Any:
         """Return this leg's metrics object on the test's registry and clock."""
-        cls = type("Metrics", (self._metrics_class,), {"clock": staticmethod(self.clock)})
+        cls = type("Metrics", (self.metrics_class,), {"clock": staticmethod(self.clock)})
         return cls(app, **{"registry": self.registry, **kwargs})
 
     def view(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,11 +85,11 @@ class Leg:
         ]
 
     @property
-    def _app_class(self) -> Any:
+    def app_class(self) -> Any:
         raise NotImplementedError
 
     @property
-    def _metrics_class(self) -> Any:
+    def metrics_class(self) -> Any:
         raise NotImplementedError
 
     def request(self, app: Any, path: str, method: str = "GET", **kwargs: Any) -> Reply:
@@ -102,11 +102,11 @@ class Leg:
 
 class FlaskLeg(Leg):
     @property
-    def _app_class(self) -> Any:
+    def app_class(self) -> Any:
         return flask.Flask
 
     @property
-    def _metrics_class(self) -> Any:
+    def metrics_class(self) -> Any:
         from promweb import PrometheusMetrics
 
         return PrometheusMetrics
@@ -118,11 +118,11 @@ class FlaskLeg(Leg):
 
 class QuartLeg(Leg):
     @property
-    def _app_class(self) -> Any:
+    def app_class(self) -> Any:
         return self.web.Quart
 
     @property
-    def _metrics_class(self) -> Any:
+    def metrics_class(self) -> Any:
         from promweb import AsyncPrometheusMetrics
 
         return AsyncPrometheusMetrics

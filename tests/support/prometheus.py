@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-DEADLINE = 30.0
-"""Seconds that Prometheus may take to start and to scrape."""
-
-
-def program(name: str) -> str:
-    """Return the path of a program; without it skip, or fail where CI installs it."""
-    path = shutil.which(name)
-    if path is None:
-        message = f"{name} is not installed (Debian's package prometheus has it)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+from .needs import program
+from .waiting import DEADLINE
 
 
 @dataclass
@@ -88,13 +72,3 @@ def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheu
     finally:
         process.terminate()
         process.wait(DEADLINE)
-
-
-def eventually(condition: Callable[[], object], deadline: float = DEADLINE) -> bool:
-    """Ask until something holds; tell whether it did before the deadline."""
-    end = time.monotonic() + deadline
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)  # between two questions
-    return True

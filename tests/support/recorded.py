@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from .legs import Leg
+
 Labels = frozenset[tuple[str, str]]
 Samples = dict[str, dict[Labels, float]]
 
@@ -56,3 +58,12 @@ def expected(
         if in_progress:
             add("s_in_progress", 0.0, method)
     return found
+
+
+def check(leg: Leg, *requests: Done) -> None:
+    """Assert that these requests were recorded, nothing else was, and none is in progress."""
+    assert samples(leg.registry) == expected(*requests, in_progress=True)
+
+
+def in_progress(leg: Leg) -> float | None:
+    return leg.value("flask_http_requests_in_progress", method="GET")

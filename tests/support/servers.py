@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import pytest
 
-DEADLINE = 10.0
-"""Seconds after which a test gives up on something that should have happened."""
-
-T = TypeVar("T")
-
-
-def missing(package: str) -> NoReturn:
-    """Skip a test that needs a package which is not installed, or fail where CI installs it."""
-    message = f"{package} is not installed"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def program(name: str) -> str:
-    """Return the path of one of the programs in Debian's package prometheus; see `missing`."""
-    return shutil.which(name) or missing("prometheus (Debian's package)")
+from .waiting import DEADLINE
 
 
 @dataclass
@@ -49,21 +30,6 @@ class Server:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
-
-
-def eventually(condition: Callable[[], object], timeout: float = DEADLINE) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def becomes(read: Callable[[], T], wanted: T, timeout: float = DEADLINE) -> None:
-    """Wait until `read()` returns what is wanted; show the difference if it never does."""
-    with suppress(AssertionError):
-        eventually(lambda: read() == wanted, timeout)
-    assert read() == wanted
 
 
 def ask(connection: socket.socket, path: str, version: str = "1.1") -> None:
@@ -85,6 +51,12 @@ def reset(connection: socket.socket) -> None:
     """Close a connection without a farewell: the server gets a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+leaving = pytest.mark.parametrize(
+    "leave", [lambda client: client.close(), reset], ids=["close", "reset"]
+)
+"""How a client goes away."""
 
 
 @contextmanager

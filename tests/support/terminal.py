@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 import time
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
-PATIENCE = 30.0
-"""Seconds that a program may take to draw what is waited for."""
+from .needs import program
+from .waiting import DEADLINE
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Terminal:
 
         Programs paint in pieces, so what has to be seen together is looked at together.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while True:
             lines, problem = self.screen(), "it does not hold"
             try:
@@ -54,22 +53,14 @@ class Terminal:
 
     def _ask(self, *arguments: str) -> str:
         return subprocess.run(
-            [*self.tmux, *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE
+            [*self.tmux, *arguments], capture_output=True, text=True, check=True, timeout=DEADLINE
         ).stdout
 
 
 @contextmanager
 def terminal(command: Sequence[str], columns: int, rows: int) -> Iterator[Terminal]:
-    """Run a program in a window of this size; after it the screen has its exit code, `rc=...`.
-
-    Skips without tmux; where CI is set, that is a failure.
-    """
-    tmux = shutil.which("tmux")
-    if tmux is None:
-        message = "tmux is not installed (Debian's package tmux has it)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    """Run a program in a window of this size; after it the screen has its exit code, `rc=...`."""
+    tmux = program("tmux")
     # The path of a socket has little room, less than that of pytest's directories may need.
     with tempfile.TemporaryDirectory(prefix="tmux") as directory:
         asking = [tmux, "-u", "-f", "/dev/null", "-S", f"{directory}/socket"]
@@ -79,9 +70,9 @@ def terminal(command: Sequence[str], columns: int, rows: int) -> Iterator[Termin
             # Given explicitly, because readline sets both behind the back of `os.environ`.
             env={name: os.environ[name] for name in os.environ.keys() - {"COLUMNS", "LINES"}},
             check=True,
-            timeout=PATIENCE,
+            timeout=DEADLINE,
         )
         try:
             yield Terminal(asking)
         finally:
-            subprocess.run([*asking, "kill-server"], check=False, timeout=PATIENCE)
+            subprocess.run([*asking, "kill-server"], check=False, timeout=DEADLINE)

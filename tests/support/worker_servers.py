@@ -15,18 +15,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .servers import eventually
+from .needs import PATH
+from .paths import ROOT
+from .waiting import DEADLINE, eventually
 
-ROOT = Path(__file__).parents[2]
 WORKERS = 4
 ANSWER = b"done"
 """What the applications answer to the load."""
 CLIENTS = 8
-PATIENCE = 120.0
-"""Seconds that a server may take for anything."""
-
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-"""Where commands are: those of this virtual environment first."""
 
 Samples = Mapping[str, float]
 
@@ -37,8 +33,8 @@ class Kind:
 
     command: str
     """`{port}` is where it shall listen."""
-    needs: str
-    """The package on PyPI."""
+    imports: str = ""
+    """The package that its workers need."""
     restart: signal.Signals | None = signal.SIGHUP
     """What has the first process restart all workers; None if nothing but time does."""
     metrics: str = "promweb:PrometheusMetrics"
@@ -66,7 +62,7 @@ class Server:
         self._log = log
 
     def connect(self, port: int | None = None) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE)
+        return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=DEADLINE)
 
     def shows(self, condition: Callable[[Scrape], object]) -> None:
         """Wait until a scrape fulfils a condition; nobody may be there to answer before."""
@@ -77,7 +73,7 @@ class Server:
                 return bool(condition(self.scrape()))
             return False
 
-        eventually(holds, PATIENCE)
+        eventually(holds)
 
     def scrape(self) -> Scrape:
         """Return what a scrape says, on a connection of its own."""
@@ -178,7 +174,7 @@ def serving(kind: Kind, directory: Path) -> Iterator[Server]:
     finally:
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(DEADLINE)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -212,7 +208,7 @@ class Load:
 
     def reaches(self, answered: int) -> None:
         """Wait until so many requests were answered."""
-        eventually(lambda: self.answered >= answered, PATIENCE)
+        eventually(lambda: self.answered >= answered)
 
     def stop(self) -> None:
         """Have every client finish its request, and wait for that."""

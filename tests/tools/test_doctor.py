@@ -39,11 +39,9 @@ from promweb.tools.doctor.loading import find
 from promweb.tools.doctor.scrapes import Outcome, check_scrapes
 from tests.behaviour.test_errors import above
 from tests.multiprocess.test_workers import living
-from tests.support import workers
+from tests.support import running, workers
 from tests.support.legs import LEGS, Leg
-
-ROOT = Path(__file__).parents[2]
-SCRIPTS = Path(sys.executable).parent
+from tests.support.paths import ROOT, SCRIPTS
 
 
 def seen(findings: Findings) -> dict[str, Level]:
@@ -515,7 +513,7 @@ def test_an_endpoint_that_cannot_be_tried(leg: Leg) -> None:
 
 def test_an_application_that_matches_hosts_is_not_asked(leg: Leg) -> None:
     def load() -> Any:
-        app = leg._app_class(__name__, host_matching=True, static_host="localhost")
+        app = leg.app_class(__name__, host_matching=True, static_host="localhost")
         leg.make_metrics(app)
         return app
 
@@ -726,7 +724,7 @@ def test_what_strangers_wrote_is_escaped(project: Path) -> None:
 def test_the_frameworks_own_application(project: Path, framework: str) -> None:
     write_shop(project, framework)
     command = [str(SCRIPTS / framework), "--app", "doctored_shop", "promweb", "doctor"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = running.run(command, cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert "/metrics answers with metrics" in done.stdout
 

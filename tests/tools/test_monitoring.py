@@ -6,8 +6,6 @@ import itertools
 import json
 import math
 import re
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ from promweb.core.defaults.otel import DURATION_BUCKETS
 from promweb.core.defaults.vocabulary import OTEL
 from promweb.tools.monitoring.rules import windows
 from promweb.tools.monitoring.service import duration_text, read_duration
+from tests.support import running
 from tests.support.monitoring import dashboard, panels, printed, rules, run
-from tests.support.prometheus import program
+from tests.support.needs import program
 
 VARIANTS = {
     "defaults": (),
@@ -144,7 +143,7 @@ def test_promtool_finds_nothing(variant: tuple[str, ...], tmp_path: Path) -> Non
     path = tmp_path / "rules.yml"
     path.write_text(printed("rules", *variant, "--concurrency", "8"))
     command = [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = running.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(rules(*variant, '--concurrency', '8'))} rules found" in done.stdout
 
@@ -468,7 +467,7 @@ def check_rules(
     }
     (directory / "tests.yml").write_text(json.dumps(content))
     command = [program("promtool"), "test", "rules", str(directory / "tests.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = running.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -534,7 +533,7 @@ def test_without_pyyaml_it_says_what_to_install() -> None:
         "import sys; sys.modules['yaml'] = None; from promweb.__main__ import main; "
         "sys.argv = ['promweb', 'rules']; main()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = running.python(program)
     assert done.returncode == 1
     assert "PyYAML. Install it with: pip install 'promweb[cli]'" in done.stderr
 

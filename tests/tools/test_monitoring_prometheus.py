@@ -22,10 +22,8 @@ from websockets.sync.client import connect
 from examples import demo, shop_flask, shop_quart
 from promweb import NO_PREFIX, AsyncPrometheusMetrics, PrometheusMetrics
 from tests.support.monitoring import dashboard, panels, printed, rules
-from tests.support.prometheus import Prometheus, eventually, prometheus
-
-PATIENCE = 120.0
-"""Seconds until every query has data; rates need some scrapes, one a second."""
+from tests.support.prometheus import Prometheus, prometheus
+from tests.support.waiting import happens
 
 SCRAPE = ("--scrape-interval", "1s", "--window", "1d")
 """The shortest windows that this interval allows: a burst fires within seconds."""
@@ -206,7 +204,7 @@ def all_have_data(scene: Scene, asks: dict[str, Callable[[], bool]]) -> list[str
                 del waiting[name]
         return not waiting
 
-    eventually(done, PATIENCE)
+    happens(done)
     return sorted(waiting)
 
 
@@ -298,7 +296,7 @@ def test_instances_are_counted_once(scene: Scene, service: str, arguments: tuple
         scene.send_everything()
         return [one["value"][1] for one in scene.server.vector(query)]
 
-    assert eventually(lambda: counts() == ["2"], PATIENCE), counts()
+    assert happens(lambda: counts() == ["2"]), counts()
 
 
 # Rules.
@@ -333,7 +331,7 @@ def test_prometheus_evaluates_every_rule(scene: Scene) -> None:
         groups = (scene.server.get("rules") or {"groups": []})["groups"]
         return {rule["health"] for group in groups for rule in group["rules"]}
 
-    assert eventually(lambda: health() == {"ok"}), health()
+    assert happens(lambda: health() == {"ok"}), health()
 
 
 def test_alerts_about_promweb_fire(scene: Scene) -> None:
@@ -344,7 +342,7 @@ def test_alerts_about_promweb_fire(scene: Scene) -> None:
         scene.send_everything()
         return {name for name, *_ in alerts(scene.server)}
 
-    assert eventually(lambda: names <= firing(), PATIENCE), alerts(scene.server)
+    assert happens(lambda: names <= firing()), alerts(scene.server)
 
 
 def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> None:
@@ -365,7 +363,7 @@ def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> 
                 scene.send(job, errors=False)
             return list(shares().values()) == [0, 0, 0, 0]
 
-        assert eventually(is_healthy, PATIENCE), (shares(), scene.server.vector("up"))
+        assert happens(is_healthy), (shares(), scene.server.vector("up"))
         assert not [one for one in alerts(scene.server) if "ErrorBudget" in one[0]]
 
         def fires() -> bool:
@@ -376,7 +374,7 @@ def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> 
             wanted = {(name, "shop-quart", "page", "2m") for name in names}
             return wanted <= alerts(scene.server)
 
-        assert eventually(fires, PATIENCE), alerts(scene.server)
+        assert happens(fires), alerts(scene.server)
         assert not [
             one
             for one in alerts(scene.server)
@@ -388,7 +386,7 @@ def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> 
             return not [one for one in alerts(scene.server) if one[3] == "2m"]
 
         # The short window has no errors any more, the long one still has.
-        assert eventually(is_over, PATIENCE), alerts(scene.server)
+        assert happens(is_over), alerts(scene.server)
         assert shares()["shop-quart", "2m"] > 14.4 * 0.001
 
 

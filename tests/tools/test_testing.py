@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 
 from promweb import PrometheusMetrics, __version__
 from promweb.testing import assert_metric_delta, isolated_registry, snapshot
+from tests.support.needs import missing
+from tests.support.paths import ROOT
+from tests.support.running import python, run, without
 
-ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples/sample_project"
 
 
@@ -273,14 +274,7 @@ def test_pytest_shows_the_line_of_the_test(tmp_path: Path) -> None:
         "        pass\n"
     )
     options = ("-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "-q", "test_it.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run([sys.executable, "-m", "pytest", *options, "-q", "test_it.py"], cwd=tmp_path)
     assert "2 failed" in done.stdout, done.stdout + done.stderr
     assert ">       with assert_metric_delta('x'):" in done.stdout
     assert "E       AssertionError: x should have changed by 1" in done.stdout
@@ -368,9 +362,7 @@ def test_loading_the_plugin_loads_nothing_else() -> None:
         "import sys, pytest; before = set(sys.modules); import promweb.pytest_plugin; "
         "print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = python(program, check=True)
     ours = {"promweb", "promweb.core", "promweb.core.version", "promweb.pytest_plugin"}
     assert set(done.stdout.split()) <= ours
 
@@ -382,34 +374,18 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, P
     project = directory / "project"
     shutil.copytree(SAMPLE, project, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     venv.create(directory / "venv", symlinks=True)
-    python = directory / "venv/bin/python"
-    pip = [sys.executable, "-m", "pip", f"--python={python}", "install", "-q"]
+    clean = directory / "venv/bin/python"
+    pip = [sys.executable, "-m", "pip", f"--python={clean}", "install", "-q"]
     asked_for = [f"{ROOT}[flask,quart]", "--group", f"{project}/pyproject.toml:test"]
-    done = run(*pip, *asked_for, directory=directory)
+    done = apart(*pip, *asked_for, directory=directory)
     if done.returncode:
-        message = f"pip could not install what the sample project asks for:\n{done.stderr}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return python, project
+        missing(f"pip could not install what the sample project asks for:\n{done.stderr}")
+    return clean, project
 
 
-def run(*command: str | Path, directory: Path) -> subprocess.CompletedProcess[str]:
+def apart(*command: str | Path, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run a program that shall not know that tests are running."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("COVERAGE_", "PYTEST_", "PYTHON"))
-    }
-    return subprocess.run(
-        command,
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run(command, cwd=directory, env=without("COVERAGE_", "PYTEST_", "PYTHON"))
 
 
 @pytest.mark.parametrize(
@@ -418,8 +394,8 @@ def run(*command: str | Path, directory: Path) -> subprocess.CompletedProcess[st
 def test_the_sample_project_passes_in_a_clean_environment(
     clean_environment: tuple[Path, Path], options: list[str]
 ) -> None:
-    python, project = clean_environment
-    done = run(python, "-m", "pytest", *options, directory=project)
+    clean, project = clean_environment
+    done = apart(clean, "-m", "pytest", *options, directory=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "13 passed" in done.stdout
     assert ("--randomly-seed=" in done.stdout) is ("no:randomly" not in options)
@@ -429,7 +405,7 @@ def test_a_program_may_import_promweb_before_it_runs_pytest(
     clean_environment: tuple[Path, Path],
 ) -> None:
     """Else pytest warns, because it cannot rewrite the assertions of what is there already."""
-    python, project = clean_environment
+    clean, project = clean_environment
     program = "import sys, promweb, pytest; sys.exit(pytest.main(['-q', '-W', 'error']))"
-    done = run(python, "-c", program, directory=project)
+    done = apart(clean, "-c", program, directory=project)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import socket
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -33,18 +32,14 @@ from promweb.scrapes.tally import QUANTILES
 from promweb.scrapes.traffic import Traffic
 from promweb.tools.cli.group import cli
 from promweb.tools.cli.tables import SHOWN, live, once
+from tests.support.paths import SCRIPTS
+from tests.support.running import python, run
 from tests.support.servers import werkzeug
 from tests.support.terminal import terminal
 
 from .test_top_numbers import EMPTY, one_route, snapshot
 
-SCRIPTS = Path(sys.executable).parent
 DURATION = "shop_http_request_duration_seconds"
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
 
 
 @pytest.fixture
@@ -126,12 +121,8 @@ def test_the_report_equals_the_scrapes(ports: list[int]) -> None:
                     others[sample.name] += sample.value
 
     names = [f"http://127.0.0.1:{port}/metrics" for port in ports]
-    done = subprocess.run(
-        [SCRIPTS / "promweb", "top", "--once", "--format", "json", *names],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [SCRIPTS / "promweb", "top", "--once", "--format", "json", *names]
+    done = run(command, check=True)
     assert json.loads(done.stdout) == {
         "version": 1,
         "requests": everything.report(),
@@ -167,11 +158,7 @@ def test_the_report_equals_the_scrapes(ports: list[int]) -> None:
 )
 def test_the_frameworks_have_the_command(ports: list[int], command: list[str]) -> None:
     visit(ports[:1])
-    done = subprocess.run(
-        [*command, "top", "--once", "--timeout", "30", f"127.0.0.1:{ports[0]}"],
-        capture_output=True,
-        text=True,
-    )
+    done = run([*command, "top", "--once", "--timeout", "30", f"127.0.0.1:{ports[0]}"])
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert re.search(r"^/items/<item> +3 +0 +0% .* ms$", done.stdout, re.MULTILINE)
     assert re.search(r"^/orders/<int:number>/invoice +1 +1 +100% ", done.stdout, re.MULTILINE)
@@ -308,14 +295,14 @@ main()
 @pytest.mark.parametrize(("package", "arguments"), [("rich", ["--once"]), ("textual", [])])
 def test_without_what_draws_it_says_what_to_install(package: str, arguments: list[str]) -> None:
     program = WITHOUT.format(package=package, arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python(program)
     assert done.returncode == 1
     assert f"this needs {package}. Install it with: pip install 'promweb[cli]'" in done.stderr
 
 
 def test_a_broken_installation_is_not_called_missing() -> None:
     program = WITHOUT.format(package="promweb.tools.cli.tables", arguments=["--once"])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python(program)
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr
     assert "pip install" not in done.stderr
@@ -323,7 +310,7 @@ def test_a_broken_installation_is_not_called_missing() -> None:
 
 def test_json_needs_neither() -> None:
     program = WITHOUT.format(package="rich", arguments=["--once", "--format=json"])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python(program)
     assert json.loads(done.stdout)["urls"][0]["error"] == "Connection refused"
 
 

@@ -16,7 +16,7 @@ import trustme
 
 from promweb.scrapes import client as scrape
 from promweb.scrapes.client import MAX_BYTES, Client, ScrapeError, metrics_url
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 BODY = b"jobs_total 2.0\n"
 
@@ -92,11 +92,6 @@ def ok(body: bytes = BODY, *headers: str) -> bytes:
 
 def values(client: Client, url: str) -> list[float]:
     return [sample.value for sample in client.scrape(url).samples["jobs_total"]]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
 
 
 @pytest.mark.parametrize(

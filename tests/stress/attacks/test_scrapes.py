@@ -22,7 +22,8 @@ from promweb.core.exposition.layout import Layout
 from tests.support import servers
 from tests.support.asgi import Browser
 from tests.support.hanging import SlowCollector
-from tests.support.servers import Server, ask, becomes, read_until, reset
+from tests.support.servers import Server, ask, read_until, reset
+from tests.support.waiting import becomes
 
 from .arsenal import Arsenal, Shot
 from .strict import read

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import textwrap
 from typing import Any
 
 import pytest
 
-POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+from tests.support import running
+from tests.support.needs import module, posix
 
 SET_UP = """
 import atexit, faulthandler, gc, json, os, signal, sys, threading
@@ -65,20 +64,13 @@ def run(script: str) -> list[Any]:
     """Run a program; return the lines that it printed."""
     code = textwrap.dedent(SET_UP) + textwrap.dedent(script)
     # Without coverage, which has locks of its own that a fork may leave taken.
-    environment = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    done = running.run(command, env=running.without("COVERAGE"))
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@POSIX
+@posix
 def test_signal_handler_that_serves_and_records() -> None:
     """In the middle of requests, recordings and scrapes."""
     assert run(
@@ -184,7 +176,7 @@ def test_recording_at_exit() -> None:
     ) == ["exact"]
 
 
-@POSIX
+@posix
 def test_forks_while_other_threads_serve() -> None:
     """Each child counts its own, and the parent goes on."""
     assert run(
@@ -229,7 +221,7 @@ def test_forks_while_other_threads_serve() -> None:
     ) == ["exact"]
 
 
-@POSIX
+@posix
 def test_fork_while_another_thread_attaches() -> None:
     """A child has no such thread, and attaches and defines all the same."""
     assert run(
@@ -264,7 +256,7 @@ def test_fork_while_another_thread_attaches() -> None:
 
 
 def test_greenlets_and_threads() -> None:
-    pytest.importorskip("gevent")
+    module("gevent")
     assert run(
         """
         import gevent
@@ -302,7 +294,7 @@ import gevent
 @pytest.mark.parametrize("patched", [True, False], ids=["patched", "plain"])
 def test_greenlets(patched: bool) -> None:
     """Requests of a thousand greenlets; some are killed, some time out, in views and in labels."""
-    pytest.importorskip("gevent")
+    module("gevent")
     first = GEVENT if patched else "import gevent\n"
     script = """
         from gevent import Timeout
@@ -348,7 +340,6 @@ def test_greenlets(patched: bool) -> None:
         ]))
         """
     code = first + textwrap.dedent(SET_UP) + textwrap.dedent(script)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = running.python(code, check=True)
     hung = len(range(0, 1000, 3))
     assert json.loads(done.stdout) == [1000.0 - hung, hung, hung, 1000.0, 0.0, 0.0]

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from promweb.multiprocess.file_storage import FileStorage
 from tests.support.legs import Leg
+from tests.support.registries import collectors
 
 from .seams import COUNTS, Log, answers, bare, fail, log, route
 
@@ -100,7 +101,7 @@ def test_worker_that_gets_no_files(
     app = make_app(leg)
     expected = bare(leg)
     assert answers(leg, app) == expected
-    for family in list(leg.registry._names_to_collectors.values()):
+    for family in collectors(leg.registry):
         for child in getattr(family, "children", {}).values():
             child.clear()
     with monkeypatch.context() as broken:

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 from werkzeug.test import EnvironBuilder
 
-from tests.support.asgi import DEADLINE, Browser, Peer, Socket
+from tests.support.asgi import Browser, Peer, Socket
 from tests.support.hanging import cancel_the_rest, ungrouped
+from tests.support.waiting import DEADLINE
 
 from .scripts import Script
 from .shop import Hang, Quit, Shop
