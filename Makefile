@@ -1,6 +1,7 @@
-# `make demo` and `make test` each make their own virtual environment from a bare Python 3.10+.
+# Each target makes the virtual environment that it needs from a bare Python 3.10+.
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO := .venv-demo/bin
 OLDEST := .venv-oldest/bin
 NEWEST := .venv-newest/bin
 BENCH := .venv-bench/bin
@@ -9,19 +10,23 @@ DOCS := .venv-docs/bin
 COMPARISON := .venv-comparison/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack soak docs comparison
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack soak docs comparison uwsgi
 
-demo: .venv/ready
-	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
+demo: .venv-demo/ready
+	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
 
 test: lint check
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m tests.public_types
+
+# uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
+uwsgi: .venv/uwsgi
 
 # Test files run side by side; what one of them starts for all of its tests, it starts once.
 JOBS ?= auto
@@ -103,47 +108,59 @@ audit: build/runtime/ready
 	$(AUDIT)/python -m tests.audit build/runtime
 
 build/runtime/ready: pyproject.toml
-	$(call bootstrap,.venv-audit)
+	$(call bootstrap,.venv-audit,pip-audit)
 	$(AUDIT)/pip install -q pip-audit
 	rm -rf build/runtime
 	$(AUDIT)/pip install -q --target build/runtime '.[flask,quart,cli]'
 	@touch $@
 
+.venv-demo/ready: pyproject.toml
+	$(call bootstrap,.venv-demo,promweb with Flask and Quart (some 50 MB))
+	$(DEMO)/pip install -q -e '.[flask,quart]' --group demo
+	@touch $@
+
 .venv/ready: pyproject.toml
-	$(call bootstrap,.venv)
+	$(call bootstrap,.venv,promweb with its tests and linters)
 	$(BIN)/pip install -q -e '.[flask,quart,cli]' --group dev
 	@touch $@
 
+.venv/uwsgi: .venv/ready
+	@echo 'Building uWSGI, which needs a C compiler.'
+	$(BIN)/pip install -q --group uwsgi
+	@touch $@
+
 .venv-oldest/ready: pyproject.toml tests/oldest.txt
-	$(call bootstrap,.venv-oldest)
+	$(call bootstrap,.venv-oldest,the oldest versions that promweb supports)
 	$(OLDEST)/pip install -q -e '.[flask,quart,cli]' --group test -c tests/oldest.txt
 	@touch $@
 
 .venv-newest/ready: pyproject.toml
-	$(call bootstrap,.venv-newest,$(PYTHON_NEWEST))
+	$(call bootstrap,.venv-newest,the newest versions that promweb supports,$(PYTHON_NEWEST))
 	$(NEWEST)/pip install -q -e '.[flask,quart,cli]' --group test
 	@touch $@
 
 .venv-bench/ready: pyproject.toml benchmarks/peers.txt
-	$(call bootstrap,.venv-bench)
+	$(call bootstrap,.venv-bench,promweb and its peers)
 	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
 	@touch $@
 
 .venv-comparison/ready: pyproject.toml tests/comparison/peers.txt
-	$(call bootstrap,.venv-comparison)
+	$(call bootstrap,.venv-comparison,promweb and its peers)
 	$(COMPARISON)/pip install -q -e '.[flask,quart]' -r tests/comparison/peers.txt
 	@touch $@
 
 .venv-docs/ready: pyproject.toml
-	$(call bootstrap,.venv-docs)
+	$(call bootstrap,.venv-docs,what makes the documentation site)
 	$(DOCS)/pip install -q --group docs
 	@touch $@
 
+# A virtual environment: its directory, what goes into it, and the Python unless it is PYTHON.
 define bootstrap
-@$(or $(2),$(PYTHON)) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
-$(or $(2),$(PYTHON)) -m venv $(1)
-$(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
+@$(or $(3),$(PYTHON)) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
+@echo 'Installing $(2) into $(1).'
+@$(or $(3),$(PYTHON)) -m venv $(1)
+@$(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
 endef
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .coverage* dist build
+	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .coverage* dist build
