@@ -21,6 +21,7 @@ __all__ = [
     "NULL",
     "Effort",
     "Estimate",
+    "Goal",
     "Samples",
     "Table",
     "Variant",
@@ -60,6 +61,9 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def text(self, scale: float) -> str:
+        return f"{self.value * scale:+.2f} ({self.low * scale:.2f} to {self.high * scale:.2f})"
+
 
 class Samples(dict[str, list[float]]):
     """Seconds per operation of each variant, a number for each round."""
@@ -71,6 +75,17 @@ class Samples(dict[str, list[float]]):
         """Return the median of the paired differences to another variant."""
         pairs = zip(self[name], self[base], strict=True)
         return estimate([one - other for one, other in pairs])
+
+    def ratio(self, name: str, peer: str) -> float | None:
+        """Return what a variant adds to bare as a share of what a peer adds; None without it."""
+        return self.added(name).value / self.added(peer).value if peer in self else None
+
+    def percent_of_bare(self, name: str) -> float:
+        return 100 * self.added(name).value / self.median(BARE)
+
+    def times(self, name: str, peer: str) -> float:
+        """Return how many times as fast as a peer a variant is: the median of paired ratios."""
+        return median(b / a for a, b in zip(self[name], self[peer], strict=True))
 
 
 def compare(variants: Sequence[Variant], *, batch: int, seconds: float) -> Samples:
@@ -124,59 +139,56 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
+class Goal(NamedTuple):
+    """What was measured, its bound, and whether the bound held."""
+
+    table: str
+    measured: str
+    bound: str
+    verdict: str
+
+
 @dataclass
 class Table:
-    """What is printed for one goal."""
+    """What is printed of one comparison. Its last three columns are for goals, if it has any."""
 
     title: str
-    columns: tuple[str, ...] = ("variant", "median", "added to bare", "ratio", "goal", "")
+    columns: tuple[str, ...] = ("variant", "median", "added to bare", "measured", "bound", "")
     rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    null_control: str = ""
+    """What the null control seems to add."""
 
     def row(self, *cells: str) -> None:
         self.rows.append((*cells, *[""] * (len(self.columns) - len(cells))))
 
     def goal(self, what: str, measured: float | None, most: float, *, unit: str = "") -> None:
         """Add a goal to the last row: what was measured, and the most that it may be."""
-        self._judge(what, measured, most, unit, "<=", measured is not None and measured <= most)
+        held = measured is not None and measured <= most
+        self._judge(what, measured, f"<= {most:g}{unit}", unit, held)
 
-    def goal_at_least(self, what: str, measured: float | None, least: float) -> None:
-        """Add a goal to the last row: what was measured, and the least that it may be."""
-        self._judge(what, measured, least, "x", ">=", measured is not None and measured >= least)
+    def goal_at_least(self, what: str, measured: float, least: float) -> None:
+        """Add a goal to the last row: how many times as fast, and the least that it must be."""
+        self._judge(what, measured, f">= {least:g}x", "x", measured >= least)
 
-    def measured(self, what: str, measured: float | None) -> None:
-        """Add what was measured to the last row, without a goal."""
-        self._add("" if measured is None else f"{_short(measured)} {what}", "", "")
-
-    def _judge(
-        self, what: str, measured: float | None, limit: float, unit: str, sign: str, held: bool
-    ) -> None:
+    def _judge(self, what: str, measured: float | None, bound: str, unit: str, held: bool) -> None:
         if measured is None:
-            ratio, verdict = f"no {what}", "not measured"
+            goal = Goal(self.title, f"no {what}", bound, "not measured")
         else:
-            ratio, verdict = f"{_short(measured)}{unit} {what}", "held" if held else "MISSED"
-        if measured is not None and not held:
-            self.missed.append(f"{self.title}: {ratio}, goal {sign} {_short(limit)}{unit}")
-        self._add(ratio.strip(), f"{sign} {_short(limit)}{unit}", verdict)
-
-    def _add(self, *cells: str) -> None:
+            text = f"{_short(measured)}{unit} {what}"
+            goal = Goal(self.title, text, bound, "held" if held else "MISSED")
+        self.goals.append(goal)
         last = self.rows.pop() if self.rows[-1][-3:] == ("", "", "") else ("",) * len(self.columns)
-        self.rows.append((*last[:-3], *cells))
+        self.rows.append((*last[:-3], *goal[1:]))
 
-    def compared(
-        self, samples: Samples, names: Iterable[str] | None = None, scale: float = 1e6
-    ) -> Iterator[str]:
+    def compared(self, samples: Samples) -> Iterator[str]:
         """Add a row for each variant and yield its name, for goals to be added to the row."""
-        unit = "µs" if scale == 1e6 else "ms"
-        for name in names or samples:
-            cells = [name, f"{samples.median(name) * scale:.2f} {unit}"]
-            if name != BARE:
-                value, low, high = samples.added(name)
-                cells.append(
-                    f"{value * scale:+.2f} {unit} ({low * scale:.2f} to {high * scale:.2f})"
-                )
-            self.row(*cells)
+        for name in samples:
+            added = "" if name == BARE else f"{samples.added(name).text(1e6)} µs"
+            if name == NULL:
+                self.null_control = added
+            self.row(name, f"{samples.median(name) * 1e6:.2f} µs", added)
             yield name
 
     def __str__(self) -> str:
