@@ -7,10 +7,11 @@ NEWEST := .venv-newest/bin
 BENCH := .venv-bench/bin
 AUDIT := .venv-audit/bin
 DOCS := .venv-docs/bin
+RELEASE := .venv-release/bin
 COMPARISON := .venv-comparison/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack soak docs comparison uwsgi
+.PHONY: demo test lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack soak docs comparison uwsgi release-check
 
 demo: .venv-demo/ready
 	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
@@ -52,9 +53,10 @@ test-newest:
 
 # pyenv keeps versions that are not on the path.
 PYENV_ROOT ?= $(HOME)/.pyenv
-PYTHON_NEWEST ?= $(shell for python in \
-	python3.13 $(PYENV_ROOT)/versions/3.13.*/bin/python; \
+find_python = $(shell for python in $(foreach version,$(1), \
+	python$(version) $(PYENV_ROOT)/versions/$(version).*/bin/python); \
 	do $$python -c '' 2>/dev/null && echo $$python && break; done)
+PYTHON_NEWEST ?= $(call find_python,3.13)
 ON_NEWEST := $(wildcard tests/test_flask_*.py tests/test_quart_*.py) $(patsubst %,tests/test_%.py, \
 	connexion conventions decorators documents drop_in errors examples label_helpers \
 	labels lifecycle live_routes options security server serving sharing views) tests/model \
@@ -100,6 +102,17 @@ wheel: .venv/ready
 	cmp dist/*.whl build/again/dist/*.whl
 	$(BIN)/python -c 'import hashlib, sys; [print(hashlib.sha256(open(p, "rb").read()).hexdigest(), p) for p in sys.argv[1:]]' dist/*.whl
 
+# What a release needs: both distributions are built, checked, and installed on the oldest and the
+# newest Python, where README's quick start runs.
+PYTHONS_OF_RELEASE ?= $(or $(call find_python,3.10),python3.10) $(call find_python,3.14 3.13)
+release-check: .venv-release/ready
+	rm -rf dist
+	$(RELEASE)/python -m build -q --outdir dist
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/check-wheel-contents dist/*.whl
+	$(RELEASE)/validate-pyproject pyproject.toml
+	$(RELEASE)/python -W error -m tests.project.release dist $(PYTHONS_OF_RELEASE)
+
 # What promweb installs: its licences, and then its known vulnerabilities, which takes network.
 licences: build/runtime/ready
 	$(AUDIT)/python -m tests.audit build/runtime --licences
@@ -115,7 +128,7 @@ build/runtime/ready: pyproject.toml
 	@touch $@
 
 .venv-demo/ready: pyproject.toml
-	$(call bootstrap,.venv-demo,promweb with Flask and Quart (some 50 MB))
+	$(call bootstrap,.venv-demo,promweb with Flask and Quart (some 40 MB))
 	$(DEMO)/pip install -q -e '.[flask,quart]' --group demo
 	@touch $@
 
@@ -154,6 +167,11 @@ build/runtime/ready: pyproject.toml
 	$(DOCS)/pip install -q --group docs
 	@touch $@
 
+.venv-release/ready: pyproject.toml
+	$(call bootstrap,.venv-release,what checks a release)
+	$(RELEASE)/pip install -q --group release
+	@touch $@
+
 # A virtual environment: its directory, what goes into it, and the Python unless it is PYTHON.
 define bootstrap
 @$(or $(3),$(PYTHON)) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
@@ -163,4 +181,4 @@ define bootstrap
 endef
 
 clean:
-	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .coverage* dist build
+	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .venv-release .coverage* dist build
