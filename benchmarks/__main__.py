@@ -32,6 +32,7 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
 
 MORE: dict[str, Callable[[Effort], Iterable[Table]]] = {
     "options": lambda effort: [requests.options(effort)],
+    "others": requests.others,
     "budget": budget.budget,
 }
 """Tables without goals, which are printed when they are asked for."""

@@ -1,8 +1,9 @@
 """Comparing variants: short rounds that alternate in one process, medians of paired differences.
 
-Whatever disturbs a machine lasts longer than a round, so it disturbs all variants of a round
-alike, and the difference to `bare` in the same round does not show it. The null control is
-`bare` a second time: what it seems to add is what the comparison cannot resolve.
+The time is CPU time of the process, in which other programs' turns do not count. What else they
+disturb lasts longer than a round, so it disturbs all variants of a round alike, and the difference
+to `bare` in the same round does not show it. The null control is `bare` a second time: what it
+seems to add is what the comparison cannot resolve.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 __all__ = [
@@ -48,7 +49,7 @@ class Effort(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """Something to measure; `run(n)` does it `n` times, and returns seconds if it timed itself."""
+    """Something to measure; `run(n)` does it `n` times. It may time itself and return seconds."""
 
     name: str
     run: Callable[[int], float | None]
@@ -104,9 +105,9 @@ def compare(variants: Sequence[Variant], *, batch: int, seconds: float) -> Sampl
     rounds = 0
     while rounds < 3 or perf_counter() < end:
         for name, run in dice.sample(variants, len(variants)):
-            start = perf_counter()
+            start = process_time()
             own = run(batch)
-            elapsed = perf_counter() - start if own is None else own
+            elapsed = process_time() - start if own is None else own
             samples[name].append(elapsed / batch)
         rounds += 1
     return samples

@@ -24,6 +24,7 @@ __all__ = [
     "flask_defaults",
     "installed",
     "options",
+    "others",
     "quart_defaults",
 ]
 
@@ -63,9 +64,8 @@ def flask_defaults(effort: Effort) -> Table:
         lambda: flask_variant(NULL),
         lambda: flask_variant(OURS, programs.flask_promweb),
         lambda: flask_variant(EXPORTER, programs.flask_exporter),
-        lambda: flask_variant(OPENTELEMETRY, programs.flask_opentelemetry),
     )
-    samples = compare(variants, batch=BATCH, seconds=effort.seconds(22))
+    samples = compare(variants, batch=BATCH, seconds=effort.seconds(20))
     for name in table.compared(samples):
         if name == OURS:
             table.goal(f"of {EXPORTER}", samples.ratio(OURS, EXPORTER), 0.20)
@@ -117,8 +117,6 @@ def quart_defaults(effort: Effort) -> Table:
             lambda: quart_variant(NULL, loop),
             lambda: quart_variant(OURS, loop, programs.quart_promweb),
             lambda: quart_variant(STARLETTE, loop, programs.quart_starlette_exporter),
-            lambda: quart_variant(OPENTELEMETRY, loop, programs.quart_opentelemetry),
-            lambda: quart_variant(PLAIN_HOOKS, loop, programs.quart_plain_hooks),
         )
         samples = compare(variants, batch=100, seconds=effort.seconds(30))
     for name in table.compared(samples):
@@ -126,6 +124,32 @@ def quart_defaults(effort: Effort) -> Table:
             table.goal(f"of {STARLETTE}", samples.ratio(OURS, STARLETTE), 0.28)
             table.goal("of bare", samples.percent_of_bare(OURS), 10, unit=" %")
     return table
+
+
+def others(effort: Effort) -> Iterator[Table]:
+    """Compare promweb with what costs several times as much, which would take the others' time."""
+    columns = ("variant", "median", "added to bare")
+    variants = installed(
+        lambda: flask_variant(BARE),
+        lambda: flask_variant(NULL),
+        lambda: flask_variant(OURS, programs.flask_promweb),
+        lambda: flask_variant(OPENTELEMETRY, programs.flask_opentelemetry),
+    )
+    table = Table("Flask, default metrics", columns)
+    list(table.compared(compare(variants, batch=BATCH, seconds=effort.seconds(12))))
+    yield table
+    with event_loop() as loop:
+        variants = installed(
+            lambda: quart_variant(BARE, loop),
+            lambda: quart_variant(NULL, loop),
+            lambda: quart_variant(OURS, loop, programs.quart_promweb),
+            lambda: quart_variant(OPENTELEMETRY, loop, programs.quart_opentelemetry),
+            lambda: quart_variant(PLAIN_HOOKS, loop, programs.quart_plain_hooks),
+        )
+        samples = compare(variants, batch=100, seconds=effort.seconds(20))
+    table = Table("Quart, default metrics", columns)
+    list(table.compared(samples))
+    yield table
 
 
 def options(effort: Effort) -> Table:

@@ -65,10 +65,11 @@ def test_the_table_of_memory_has_promweb_beside_prometheus_client() -> None:
     assert bounds(table) == ["<= 0.4"] * 4
 
 
-def test_options_are_compared_without_goals() -> None:
-    (table,) = MORE["options"](QUICK)
-    assert list(rows(table))[:3] == [BARE, NULL, "promweb"]
-    assert not table.goals
+@pytest.mark.parametrize("name", ["options", "others"])
+def test_more_is_compared_without_goals(name: str) -> None:
+    for table in MORE[name](QUICK):
+        assert list(rows(table))[:3] == [BARE, NULL, "promweb"]
+        assert not table.goals
 
 
 def test_the_budget_multiplies_what_it_measured() -> None:
