@@ -1,175 +1,215 @@
-"""Tables 11 and 12: how fast the files of many workers are read, living and dead ones."""
+"""What several workers cost: a request in one of them, and a scrape of all of them.
+
+prometheus_client looks at `PROMETHEUS_MULTIPROC_DIR` when it is imported. So each comparison runs
+in a process of its own, `python -m benchmarks.worker_files NAME [--quick]`, which prints samples.
+"""
 
 from __future__ import annotations
 
+import gc
+import json
+import multiprocessing
 import os
 import random
 import re
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from time import perf_counter
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
 from typing import Any
-from unittest.mock import patch
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from promweb.core.exposition.scrape import answer
-from promweb.core.families.catalog import Catalog
-from promweb.core.families.family import Family
-from promweb.core.families.kinds import CounterFamily, HistogramFamily
-from promweb.core.families.storage import DIRECTORY_VARIABLE
-from promweb.multiprocess.file_storage import FileStorage
+from . import programs
+from .harness import BARE, NULL, Effort, Samples, Table, compare
+from .programs import EXPORTER, Prepare, flask_variant
+from .requests import BATCH, DECORATED, OURS, decorate, installed
+from .scrapes import DURATIONS, Promweb
 
-from .harness import Effort, Samples, Table, Variant, compare, without_collector
-from .scrapes import DURATIONS, LINES_OF_A_ROUTE
+__all__ = ["decorators", "defaults", "scrape"]
 
-__all__ = ["dead_workers", "reading"]
-
+ROOT = Path(__file__).parent.parent
 WORKERS = 16
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
-_LIVING = 4
-
-PEER = "prometheus_client"
+CLIENT = "prometheus_client's MultiProcessCollector"
+WARM = "promweb, warm, every number changed since"
+COLD = "promweb, cold: the first of a process"
 
 _OF_WORKERS = re.compile(rb"^(# \w+ )?(process|python)_")
-"""What promweb adds about each worker, and prometheus_client has not in this mode."""
-
-_LINES_OF_A_ROUTE = LINES_OF_A_ROUTE - 2
-"""Nobody knows when the series of several workers were created."""
+"""What promweb adds about each worker, and prometheus_client does not have in this mode."""
 
 
-class Worker:
-    """The files of one worker, with an order of routes of its own."""
-
-    def __init__(self, directory: str, lines: int, number: int) -> None:
-        storage = FileStorage(directory)
-        labels = ("method", "path", "status")
-        self.time = HistogramFamily("request_seconds", "Time of a request.", labels)
-        self.requests = CounterFamily("requests", "Requests.", labels)
-        families: tuple[Family[Any], ...] = (self.time, self.requests)
-        for family in families:
-            family.max_series = 10**6
-            family.keep_in(storage)
-        self.routes = [f"/shop/{i % 7}/item/{i}" for i in range(lines // _LINES_OF_A_ROUTE + 1)]
-        random.Random(number).shuffle(self.routes)
-
-    def serve(self, seconds: float) -> None:
-        """Answer a request of every route."""
-        for route in self.routes:
-            self.time.child(("GET", route, "200")).observe(seconds)
-            self.requests.child(("GET", route, "200")).inc()
+def defaults(effort: Effort) -> Table:
+    return _requests("defaults", "default metrics", effort)
 
 
-def reading(effort: Effort, lines: int, seconds: float) -> Iterator[Table]:
-    """Compare reading and whole scrapes; each warm one follows a request to every route."""
-    with _directory() as directory:
-        workers = [Worker(directory, effort.count(lines), n) for n in range(WORKERS)]
-        for worker in workers:
-            for duration in DURATIONS:
-                worker.serve(duration)
-        ours, theirs = _ours(directory), _theirs(directory)
-        for collect in ours[0], theirs[0]:
-            assert collect()
-        body = ours[1]()
-        shared = [line for line in body.splitlines() if not _OF_WORKERS.search(line)]
-        assert sorted(shared) == sorted(theirs[1]().splitlines()), "values differ"
-        written = body.count(b"\n")
-        for index, what in enumerate(("reading", "a whole scrape")):
-            table = Table(
-                f"11. {WORKERS} workers with {written:,} lines each, {what}, values equal",
-                ("variant", "median", "ratio", "goal", ""),
-            )
-            samples = Samples({"cold": [], "warm": [], PEER: []})
-            end = perf_counter() + effort.seconds(seconds)
-            while len(samples[PEER]) < 3 or perf_counter() < end:
-                for worker in workers:
-                    worker.serve(0.0625)
-                for name, run in (
-                    ("cold", _ours(directory)[index]),
-                    ("warm", ours[index]),
-                    (PEER, theirs[index]),
-                ):
-                    with without_collector():
-                        start = perf_counter()
-                        run()
-                        samples[name].append(perf_counter() - start)
-            for name, label, least in (
-                (PEER, f"{PEER}'s MultiProcessCollector", None),
-                ("warm", "promweb, warm, every number changed since", 20),
-                ("cold", "promweb, cold: the first of a process", 6),
-            ):
-                table.row(label, f"{samples.median(name) * 1e3:.2f} ms")
-                if least is not None:
-                    pairs = zip(samples[name], samples[PEER], strict=True)
-                    times = sorted(peer / own for own, peer in pairs)
-                    table.goal_at_least(f"{PEER}'s speed", times[len(times) // 2], least)
-            table.notes.append(f"{len(samples[PEER])} rounds.")
-            yield table
+def decorators(effort: Effort) -> Table:
+    return _requests("decorators", "default metrics, a counter and a histogram", effort)
 
 
-def dead_workers(effort: Effort, lines: int, seconds: float) -> Table:
-    """Compare scrapes of living workers with those after many others have died."""
-    dead = effort.count(500)
+def scrape(effort: Effort) -> Table:
+    """Compare whole scrapes; each warm one follows a request to every route of every worker."""
+    samples = _measured("scrape", effort)
+    lines = effort.count(10_000)
     table = Table(
-        f"12. {_LIVING} living workers with {effort.count(lines):,} lines each, a scrape",
-        ("variant", "median", "directory", "ratio", "goal", ""),
+        f"{WORKERS} workers with {lines:,} lines each, a scrape, values equal",
+        ("variant", "median", "measured", "bound", ""),
     )
-    with _directory() as alone, _directory() as directory:
-        scrapes = {}
-        for path in alone, directory:
-            for number in range(_LIVING):
-                Worker(path, effort.count(lines), number).serve(DURATIONS[0])
-            scrapes[path] = _ours(path)[1]
-        # Each has all of its files; a process for each would only take longer to start.
-        for _ in range(10):
-            pid = os.fork()
-            if not pid:
-                for number in range(dead // 10):
-                    Worker(directory, 20 * _LINES_OF_A_ROUTE, number).serve(DURATIONS[0])
-                os._exit(0)
-            os.waitpid(pid, 0)
-        start = perf_counter()
-        scrapes[directory]()
-        table.notes.append(f"The first scrape took {(perf_counter() - start) * 1e3:.0f} ms.")
-        names = {alone: "nobody died", directory: f"{dead} others died"}
-        variants = [Variant(name, _repeat(scrapes[path])) for path, name in names.items()]
-        samples = compare(variants, batch=1, seconds=effort.seconds(seconds))
-        for path, name in names.items():
-            size = sum(entry.stat().st_size for entry in os.scandir(path))
-            table.row(name, f"{samples.median(name) * 1e3:.2f} ms", f"{size / 1e6:.1f} MB")
-        ratios = [b / a for a, b in zip(*samples.values(), strict=True)]
-        table.goal("of the time", sorted(ratios)[len(ratios) // 2], 1.5)
+    for name, least in ((CLIENT, None), (WARM, 15), (COLD, 5)):
+        table.row(name, f"{samples.median(name) * 1e3:.2f} ms")
+        if least is not None:
+            what = f"prometheus_client's speed, {'warm' if name == WARM else 'cold'}"
+            table.goal_at_least(what, samples.times(name, CLIENT), least)
+    table.notes.append(f"{len(samples[CLIENT])} rounds.")
     return table
 
 
-def _repeat(scrape: Callable[[], object]) -> Callable[[int], None]:
-    def run(count: int) -> None:
-        for _ in range(count):
-            scrape()
-
-    return run
-
-
-@contextmanager
-def _directory() -> Iterator[str]:
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        patch.dict(os.environ, {DIRECTORY_VARIABLE: directory}),
-    ):
-        yield directory
+def _requests(name: str, title: str, effort: Effort) -> Table:
+    table = Table(f"Flask, several workers, {title}")
+    samples = _measured(name, effort)
+    for variant in table.compared(samples):
+        if variant == OURS:
+            table.goal(f"of {EXPORTER}'s multiprocess class", samples.ratio(OURS, EXPORTER), 0.28)
+    return table
 
 
-def _ours(directory: str) -> tuple[Callable[[], Any], Callable[[], bytes]]:
-    """Return what reads, and what scrapes, in a process that has read nothing."""
-    storage = FileStorage(directory)
+def _measured(name: str, effort: Effort) -> Samples:
+    """Measure in a process of its own, with a directory of its own."""
+    command = [sys.executable, "-m", "benchmarks.worker_files", name, *["--quick"] * effort.quick]
+    with TemporaryDirectory() as directory:
+        environment = {**os.environ, DIRECTORY: directory}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True
+        )
+    return Samples(json.loads(done.stdout))
+
+
+# What runs in that process.
+
+
+def _compare_requests(effort: Effort, wrap: Callable[[Prepare], Prepare], path: str) -> Samples:
+    variants = installed(
+        lambda: flask_variant(BARE),
+        lambda: flask_variant(NULL),
+        lambda: flask_variant(OURS, wrap(programs.flask_promweb), path=path),
+        lambda: flask_variant(EXPORTER, wrap(programs.flask_exporter_of_workers), path=path),
+    )
+    return compare(variants, batch=BATCH, seconds=effort.seconds(15))
+
+
+class _Worker(Promweb):
+    lines_of_a_route = 18
+    """Nobody knows when the series of several workers were created."""
+
+
+class _Process:
+    """A forked process that does `work` for each message, and answers with what that returns.
+
+    `prepare` runs there and returns `work`.
+    """
+
+    def __init__(self, prepare: Callable[..., Callable[[Any], object]], *arguments: Any) -> None:
+        def run() -> None:
+            work = prepare(*arguments)
+            with suppress(EOFError):
+                while True:
+                    theirs.send(work(theirs.recv()))
+
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+        self._process.start()
+
+    def send(self, message: Any = None) -> None:
+        self._connection.send(message)
+
+    def receive(self) -> Any:
+        return self._connection.recv()
+
+    def ask(self, message: Any = None) -> Any:
+        self.send(message)
+        return self.receive()
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(lines: int, number: int) -> Callable[[Any], object]:
+    """Be a worker, with an order of routes of its own."""
+    program = _Worker(lines)
+    random.Random(number).shuffle(program.paths)
+    return program.request
+
+
+def _scrape_ours(lines: int) -> Callable[[Any], object]:
+    app = _Worker(lines).app
+    return _timed(lambda: programs.scrape(app))
+
+
+def _scrape_theirs() -> Callable[[Any], object]:
     registry = CollectorRegistry()
-    Catalog.of(registry, storage)
-    return lambda: list(storage.collect(None, lambda: None)), lambda: answer(registry).body
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return _timed(lambda: generate_latest(registry))
 
 
-def _theirs(directory: str) -> tuple[Callable[[], Any], Callable[[], bytes]]:
-    registry = CollectorRegistry()
-    collector = MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
-    return lambda: list(collector.collect()), lambda: generate_latest(registry)
+def _timed(run: Callable[[], bytes]) -> Callable[[Any], tuple[float, bytes]]:
+    def work(_: Any) -> tuple[float, bytes]:
+        gc.collect()
+        gc.disable()
+        start = process_time()
+        body = run()
+        seconds = process_time() - start
+        gc.enable()
+        return seconds, body
+
+    return work
+
+
+def _compare_scrapes(effort: Effort) -> Samples:
+    lines = effort.count(10_000)
+    workers = [_Process(_serve, lines, number) for number in range(WORKERS)]
+    warm, peer = _Process(_scrape_ours, lines), _Process(_scrape_theirs)
+
+    def serve(seconds: float) -> None:
+        for worker in workers:
+            worker.send(seconds)
+        for worker in workers:
+            worker.receive()
+
+    for seconds in DURATIONS:
+        serve(seconds)
+    ours, theirs = ([*filter(None, p.ask()[1].splitlines())] for p in (warm, peer))
+    shared = [line for line in ours if not _OF_WORKERS.search(line)]
+    assert sorted(shared) == sorted(theirs), "values differ"
+    samples = Samples({COLD: [], WARM: [], CLIENT: []})
+    dice = random.Random(1)
+    end = perf_counter() + effort.seconds(20)
+    while len(samples[CLIENT]) < 3 or perf_counter() < end:
+        serve(0.0625)
+        cold = _Process(_scrape_ours, lines)
+        for name, process in dice.sample([(COLD, cold), (WARM, warm), (CLIENT, peer)], 3):
+            samples[name].append(process.ask()[0])
+        cold.end()
+    for process in (*workers, warm, peer):
+        process.end()
+    return samples
+
+
+def main(name: str, *options: str) -> None:
+    effort = Effort("--quick" in options)
+    if name == "scrape":
+        samples = _compare_scrapes(effort)
+    elif name == "decorators":
+        samples = _compare_requests(effort, decorate, DECORATED)
+    else:
+        samples = _compare_requests(effort, lambda prepare: prepare, "/hello")
+    print(json.dumps(samples))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
