@@ -1,6 +1,6 @@
-"""How this process is served, as far as that can be told without a doubt and without a server.
+"""How this process is served, as far as that is certain; imports no server.
 
-What is in doubt is not told: a warning that is wrong teaches to overlook warnings.
+Where there is doubt there is no warning: false warnings teach people to ignore all of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OPTIONS = {
     "uvicorn": ("--workers",),
     "granian": ("--workers",),
 }
-"""How servers are told on their command line how many workers there are to be."""
+"""The option of each server's command line for the number of workers."""
 
 _NETWORK_KINDS = frozenset(
     (
@@ -67,7 +67,7 @@ def problems(*, directory: str | None, serves: bool) -> Iterator[str]:
 def is_one_of_several(environ: Mapping[str, Any]) -> bool:
     """Tell whether a WSGI server says that the application has other processes (PEP 3333).
 
-    Only servers are believed that know it; adapters from ASGI say so to be on the safe side.
+    Only servers that know it are believed: adapters from ASGI always say so.
     """
     if environ.get("wsgi.multiprocess") is not True:
         return False
@@ -79,10 +79,10 @@ def is_one_of_several(environ: Mapping[str, Any]) -> bool:
 
 
 def workers_asked_for(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Return how many workers a server's command line asks for, 0 if it does not tell.
+    """Return how many workers a server's command line asks for, 0 if it does not say.
 
-    `WEB_CONCURRENCY` is the default of gunicorn, whose configuration file would win, and of
-    uvicorn.
+    `WEB_CONCURRENCY` is the default of uvicorn, and of gunicorn where no configuration file can
+    say something else.
     """
     path = argv[0] if argv else ""
     program = os.path.basename(os.path.dirname(path) if path.endswith("__main__.py") else path)
@@ -111,7 +111,7 @@ def workers_asked_for(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def network_file_system(path: str, mounts: str = "/proc/mounts") -> str:
-    """Return the kind of the network file system that has a path, "" where it is none."""
+    """Return the kind of network file system that a path is on, "" for a local one."""
     path = os.path.realpath(path)
     longest, found = 0, ""
     with suppress(OSError), open(mounts, errors="replace") as lines:
@@ -124,5 +124,5 @@ def network_file_system(path: str, mounts: str = "/proc/mounts") -> str:
 
 
 def _uwsgi_processes() -> int:
-    """Return how many processes uWSGI has; its module exists nowhere else."""
+    """Return how many processes uWSGI runs; its module exists only there."""
     return int(getattr(sys.modules.get("uwsgi"), "numproc", 0))

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 from prometheus_client import CollectorRegistry
 
-from promweb.adapters.protocols.scraping import SharedWork
+from promweb.adapters.protocols.worker_threads import SharedWork
 from promweb.core.families.children import PENDING_LIMIT
 from promweb.core.families.family import Family, HistogramFamily
 from promweb.core.requests.exchange import Exchange

@@ -33,7 +33,7 @@ from .protocols.asgi import (
     measured,
     shelter,
 )
-from .protocols.scraping import SharedWork, breathe
+from .protocols.worker_threads import SharedWork, pause
 from .shared import WebMetrics, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
@@ -106,9 +106,7 @@ class AsyncPrometheusMetrics(WebMetrics):
             accept = request.headers.get("Accept")
             encoding = request.headers.get("Accept-Encoding")
             names = tuple(request.args.getlist("name[]"))
-            work = partial(
-                exposition.answer, self.registry, accept, encoding, names, breathe=breathe
-            )
+            work = partial(exposition.answer, self.registry, accept, encoding, names, breathe=pause)
             scrape = await scrapes.run((accept, encoding, names), work)
             return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
 

@@ -25,13 +25,13 @@ __all__ = ["MetricsServer", "serve"]
 logger = logging.getLogger("promweb")
 
 LONGEST_HEAD = 32768
-"""Bytes that a request line and headers may have together."""
+"""Bytes that the request line and the headers may have together."""
 
 WSGIApp = Callable[..., Any]
 
 
 class MetricsServer:
-    """A running server; the end of the program closes it, and a forked child does not have it."""
+    """A running server. The end of the program closes it; forked children do not inherit it."""
 
     def __init__(self, server: ConnectionServer, host: str, endpoint: str, scheme: str) -> None:
         self._server = server
@@ -40,7 +40,7 @@ class MetricsServer:
         if host in ("", "0.0.0.0", "::"):
             host = "localhost"
         self.url: str = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
-        """Where the metrics are."""
+        """The URL of the metrics."""
         self._thread = threading.Thread(
             target=server.serve_forever, name=f"promweb-{self.port}", daemon=True
         )
@@ -49,9 +49,9 @@ class MetricsServer:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Stop listening and end the threads; doing so twice is harmless.
+        """Stop listening and end the threads; a second call does nothing.
 
-        Scrapes that are being answered have 5 seconds for it.
+        Scrapes that are being answered have 5 seconds to finish.
         """
         if self in _running:
             self._server.shutdown()
@@ -72,7 +72,7 @@ _running: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """Have a forked child forget servers that it has no threads of; it would keep their ports."""
+    """Close a forked child's copies of the servers: it has no threads for them."""
     for server in list(_running):
         server._leave_to_parent()
 
@@ -87,10 +87,10 @@ def serve(
     endpoint: str = "/metrics",
     ssl: Mapping[str, str] | tls.SSLContext | None = None,
 ) -> MetricsServer:
-    """Serve a WSGI application from a daemon thread, and from one more for each client.
+    """Serve a WSGI application from a daemon thread, and one more for each client.
 
     `ssl` is a server's context, or a dictionary of paths: a certificate chain (`cert`), its key
-    (`key`), and where clients have to show a certificate its authority (`client_ca`). Raises
+    (`key`), and the authority of clients' certificates (`client_ca`) if they must show one. Raises
     `OSError` if the port is taken and `ValueError` for an `ssl` that cannot work.
     """
     context = None if ssl is None else _tls_context(ssl)
@@ -135,7 +135,7 @@ class _Server(ConnectionServer):
 
 
 class _Handler(WSGIRequestHandler):
-    """Reads one request, but not its body, and has it answered; then the connection ends."""
+    """Reads one request without its body, answers it and ends the connection."""
 
     server: _Server
     rfile: Any
@@ -144,7 +144,7 @@ class _Handler(WSGIRequestHandler):
     default_request_version = "HTTP/1.0"  # so that every answer has a status line
 
     def handle(self) -> None:
-        """Answer a request that has arrived as a whole."""
+        """Answer a request once its whole head has arrived."""
         with self.rfile as stream:
             head, is_whole = _read_head(stream)
         self.rfile = BytesIO(head)
@@ -153,7 +153,7 @@ class _Handler(WSGIRequestHandler):
             if any("\n" in value for value in self.headers.values()):
                 return self.send_error(400, "Folded header")  # RFC 9112, 5.2
             answer = _Answer(BytesIO(), self.wfile, sys.stderr, self.get_environ())
-            answer.os_environ = {}  # else the view could see, and show, this process's variables
+            answer.os_environ = {}  # so that no view can show this process's variables
             answer.run(self._answer)
         elif len(head) == LONGEST_HEAD:
             self.requestline = self.request_version = self.command = ""
@@ -186,7 +186,7 @@ class _Handler(WSGIRequestHandler):
 
 
 def _read_head(stream: Any) -> tuple[bytes, bool]:
-    """Return the request line and headers, and whether the empty line after them has come."""
+    """Return the request line and headers, and whether the empty line after them arrived."""
     head = bytearray()
     while line := stream.readline(LONGEST_HEAD - len(head)):
         head += line
@@ -197,6 +197,6 @@ def _read_head(stream: Any) -> tuple[bytes, bool]:
 
 class _Answer(SimpleHandler):
     def log_exception(self, exc_info: Any) -> None:
-        """Log what the application raised; an error of the socket is the client's doing."""
+        """Log what the application raised; a client that left is only logged at debug level."""
         level = logging.DEBUG if isinstance(exc_info[1], OSError) else logging.ERROR
         logger.log(level, "An answer of the metrics server failed.", exc_info=exc_info)
