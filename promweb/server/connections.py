@@ -33,12 +33,12 @@ class Client:
         self.thread = thread
         self.waiting_since = time.monotonic()
         """When the server began to wait for the client; infinity while the client waits."""
-        self.has_asked = False
-        """Whether its whole request has arrived."""
+        self.is_owed_an_answer = False
+        """Whether its request has arrived and the answer is not sent yet."""
 
     def asked(self) -> None:
         """The request has arrived: from now on the client waits."""
-        self.waiting_since, self.has_asked = inf, True
+        self.waiting_since, self.is_owed_an_answer = inf, True
 
     def answered(self) -> None:
         """The answer is ready: from now on the server waits until the client has read it."""
@@ -115,7 +115,20 @@ class ConnectionServer(TCPServer):
         except Exception:
             self.handle_error(request, client_address)
         finally:
+            self._linger(request)
             self._end(request)
+
+    def _linger(self, request: Any) -> None:
+        """Tell the client that the answer is complete, and wait until it closes the connection.
+
+        Closing a socket while the client is still sending would make the system discard what it
+        has not delivered yet (RFC 9112, 9.6).
+        """
+        self.clients[request].is_owed_an_answer = False
+        with suppress(OSError):  # also for TLS, whose own methods would send and decrypt
+            socket.socket.shutdown(request, socket.SHUT_WR)
+            while socket.socket.recv(request, 65536):
+                pass
 
     def _end(self, request: Any) -> None:
         with self._lock:
@@ -150,7 +163,7 @@ class ConnectionServer(TCPServer):
         super().server_close()
         clients = list(self.clients.items())
         for request, client in clients:
-            if not client.has_asked:
+            if not client.is_owed_an_answer:
                 self._cut(request)
         deadline = time.monotonic() + GRACE
         for _, client in clients:

@@ -1,4 +1,7 @@
-"""A small HTTP server in threads of its own, for metrics on a separate port."""
+"""A small HTTP server in threads of its own, for metrics on a separate port.
+
+h11 reads requests, `wsgiref` writes answers; a connection has one of each.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from io import BytesIO
-from string import printable
+from socketserver import StreamRequestHandler
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import unquote
 from wsgiref.handlers import SimpleHandler
-from wsgiref.simple_server import WSGIRequestHandler
+
+import h11
 
 from ..core import forking
 from .connections import ConnectionServer
@@ -102,8 +107,8 @@ def serve(
     server.base_environ = {
         "SERVER_NAME": host,
         "SERVER_PORT": str(server.server_address[1]),
+        "SERVER_PROTOCOL": "HTTP/1.1",
         "SCRIPT_NAME": "",
-        "CONTENT_LENGTH": "",
         "HTTPS": "off" if context is None else "on",
     }
     return MetricsServer(server, host, endpoint, "http" if context is None else "https")
@@ -134,30 +139,35 @@ class _Server(ConnectionServer):
     base_environ: dict[str, str]
 
 
-class _Handler(WSGIRequestHandler):
+class _Handler(StreamRequestHandler):
     """Reads one request without its body, answers it and ends the connection."""
 
     server: _Server
-    rfile: Any
     wfile: Any
-    server_version, sys_version = "promweb", ""  # no versions for strangers
-    default_request_version = "HTTP/1.0"  # so that every answer has a status line
 
     def handle(self) -> None:
         """Answer a request once its whole head has arrived."""
-        with self.rfile as stream:
-            head, is_whole = _read_head(stream)
-        self.rfile = BytesIO(head)
-        self.raw_requestline = self.rfile.readline()
-        if is_whole and self.parse_request():
-            if any("\n" in value for value in self.headers.values()):
-                return self.send_error(400, "Folded header")  # RFC 9112, 5.2
-            answer = _Answer(BytesIO(), self.wfile, sys.stderr, self.get_environ())
-            answer.os_environ = {}  # so that no view can show this process's variables
-            answer.run(self._answer)
-        elif len(head) == LONGEST_HEAD:
-            self.requestline = self.request_version = self.command = ""
-            self.send_error(431)
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
+        try:
+            while (event := connection.next_event()) is h11.NEED_DATA:
+                data = self.request.recv(4096)
+                if not data:
+                    return  # the client left, or was cut off
+                connection.receive_data(data)
+        except h11.RemoteProtocolError as error:
+            self._run(_refusal(error.error_status_hint), {})
+            return
+        assert isinstance(event, h11.Request)  # the first event of a connection
+        if event.http_version in (b"1.0", b"1.1"):
+            self._run(self._answer, _environ(event, self.client_address[0]))
+        else:
+            self._run(_refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED), {})
+
+    def _run(self, app: WSGIApp, environ: Mapping[str, str]) -> None:
+        environ = {**self.server.base_environ, **environ}
+        answer = _Answer(BytesIO(), self.wfile, sys.stderr, environ)
+        answer.os_environ = {}  # so that no view can show this process's variables
+        answer.run(app)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
         client = self.server.clients[self.request]
@@ -167,35 +177,52 @@ class _Handler(WSGIRequestHandler):
         finally:
             client.answered()
 
-    def get_environ(self) -> dict[str, Any]:
-        """Return the WSGI environment of a request."""
+
+def _environ(request: h11.Request, client: str) -> dict[str, str]:
+    """Return what WSGI calls the parts of a request, as if it had no body."""
+    target = request.target.decode("ascii")
+    scheme, is_absolute, rest = target.partition("://")
+    if is_absolute and scheme.lower() in ("http", "https"):  # RFC 9112, 3.2.2
+        target = "/" + rest.partition("/")[2]
+    path, _, query = target.partition("?")
+    environ = {
+        "REMOTE_ADDR": client,
+        "REQUEST_METHOD": request.method.decode("ascii"),
+        "SERVER_PROTOCOL": f"HTTP/{request.http_version.decode('ascii')}",
+        "PATH_INFO": unquote(path, "latin-1"),
+        "QUERY_STRING": query,
+    }
+    for name, value in request.headers:
         # WSGI spells `X_Real` and `X-Real` alike: a client could pass for the proxy before us.
-        for name in set(self.headers):
-            if "_" in name:
-                del self.headers[name]
-        scheme, is_absolute, rest = self.path.partition("://")
-        if is_absolute and scheme.lower() in ("http", "https"):  # RFC 9112, 3.2.2
-            self.path = "/" + rest.partition("/")[2]
-        environ = super().get_environ()
-        # Both frameworks raise for a query string with bytes that are not UTF-8.
-        environ["QUERY_STRING"] = quote(environ["QUERY_STRING"], printable, "latin-1")
-        return environ
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
+        if b"_" not in name and name not in (b"content-length", b"transfer-encoding"):
+            key = "HTTP_" + name.decode("ascii").upper().replace("-", "_")
+            text = value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
 
 
-def _read_head(stream: Any) -> tuple[bytes, bool]:
-    """Return the request line and headers, and whether the empty line after them arrived."""
-    head = bytearray()
-    while line := stream.readline(LONGEST_HEAD - len(head)):
-        head += line
-        if line in (b"\r\n", b"\n"):
-            return bytes(head), True
-    return bytes(head), False
+def _refusal(status: int) -> WSGIApp:
+    """Return an application that answers with a status and its name."""
+    phrase = HTTPStatus(status).phrase
+    body = f"{phrase}\n".encode()
+    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response(f"{status} {phrase}", headers)
+        return [body]
+
+    return app
 
 
 class _Answer(SimpleHandler):
+    http_version = "1.1"
+    headers: Any
+
+    def cleanup_headers(self) -> None:
+        """Add the headers that an application must not send."""
+        super().cleanup_headers()
+        self.headers["Connection"] = "close"
+
     def log_exception(self, exc_info: Any) -> None:
         """Log what the application raised; a client that left is only logged at debug level."""
         level = logging.DEBUG if isinstance(exc_info[1], OSError) else logging.ERROR
