@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from ..core.requests.exchange import Exchange, current
 from ..core.requests.site import Site
 from ..deployment import SEVERAL, is_one_of_several, problems
 from ..server.http import MetricsServer, serve
+from ..server.ports import holder
 from . import uwsgi as uwsgi  # loaded for what it does
 
 __all__ = ["WebMetrics", "announced_size", "find_exchange", "sends_body"]
@@ -57,27 +57,35 @@ class WebMetrics(MetricsBase):
     ) -> MetricsServer:
         """Serve the metrics from a thread and a port of their own, and nothing else there.
 
-        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
-        dictionary of paths: `cert`, `key`, and `client_ca` where clients have to show a
-        certificate; or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well.
-        Raises `OSError` if the port is taken; under Flask's reloader, whose parent process has it
-        then, a free one is taken and logged.
+        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. While
+        another process has the port, that is logged, and the server waits for its turn. `ssl` is a
+        dictionary of paths: `cert`, `key`, and `client_ca` if clients have to show a certificate;
+        or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well. Under Flask's
+        reloader, whose parent process keeps the port, a free one is taken and logged.
         """
         app = self._server_app(endpoint)
-        try:
-            return serve(app, port, host, endpoint, ssl)
-        except OSError as error:
-            reloaded = os.environ.get("WERKZEUG_RUN_MAIN") == "true"
-            if error.errno != errno.EADDRINUSE or not reloaded:
-                raise
+        server = serve(app, port, host, endpoint, ssl)
+        if not server.is_waiting:
+            return server
+        if os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+            server.close()
             server = serve(app, 0, host, endpoint, ssl)
             logger.warning(
-                "Port %d is taken, by the process that Flask's reloader watches from it seems; "
-                "the metrics are at %s.",
+                "Port %s is taken by %s, which Flask's reloader seems to watch from; the metrics "
+                "are at %s.",
                 port,
+                holder(port),
                 server.url,
             )
             return server
+        logger.warning(
+            "Port %s is taken by %s; this process waits for the port, and then serves the metrics "
+            "at %s.",
+            port,
+            holder(port),
+            server.url,
+        )
+        return server
 
     @abstractmethod
     def _server_app(self, endpoint: str) -> Callable[..., Any]:

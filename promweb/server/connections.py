@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import ssl
@@ -68,7 +69,21 @@ class ConnectionServer(TCPServer):
         self._context = context
         self._room = threading.Semaphore(MOST_CLIENTS)
         self._lock = threading.Lock()  # a socket is not closed while it is being shut down
-        super().__init__(address, handler)
+        self._is_bound = False
+        super().__init__(address, handler, bind_and_activate=False)
+
+    def listen(self) -> bool:
+        """Take the address; return False, to be called again later, if another socket has it."""
+        try:
+            if not self._is_bound:
+                self.server_bind()
+                self._is_bound = True
+            self.server_activate()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
 
     def get_request(self) -> Any:
         """Accept a connection."""

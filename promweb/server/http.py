@@ -8,14 +8,15 @@ from __future__ import annotations
 import atexit
 import logging
 import socket
-import ssl as tls
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from io import BytesIO
 from socketserver import StreamRequestHandler
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import unquote
 from wsgiref.handlers import SimpleHandler
@@ -24,6 +25,8 @@ import h11
 
 from ..core import forking
 from .connections import ConnectionServer
+from .ports import port_number
+from .tls import server_context
 
 __all__ = ["MetricsServer", "serve"]
 
@@ -31,6 +34,8 @@ logger = logging.getLogger("promweb")
 
 LONGEST_HEAD = 32768
 """Bytes that the request line and the headers may have together."""
+RETRY = 1.0
+"""Seconds between two attempts to take a port that another socket has."""
 
 WSGIApp = Callable[..., Any]
 
@@ -40,18 +45,35 @@ class MetricsServer:
 
     def __init__(self, server: ConnectionServer, host: str, endpoint: str, scheme: str) -> None:
         self._server = server
+        self.is_waiting: bool = not server.listen()
+        """Whether another socket has the port; this server takes it as soon as it is free."""
         self.port: int = server.server_address[1]
-        """The port it listens on."""
+        """The port it listens on, or waits for."""
         if host in ("", "0.0.0.0", "::"):
             host = "localhost"
         self.url: str = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
         """The URL of the metrics."""
-        self._thread = threading.Thread(
-            target=server.serve_forever, name=f"promweb-{self.port}", daemon=True
-        )
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # nothing takes the port once `_closing` is set
+        self._thread = threading.Thread(target=self._run, name=f"promweb-{self.port}", daemon=True)
         self._thread.start()
         _running.add(self)
         atexit.register(self.close)
+
+    def _run(self) -> None:
+        while self.is_waiting:
+            if self._closing.wait(RETRY):
+                return
+            self._take_over()
+        self._server.serve_forever()
+
+    def _take_over(self) -> None:
+        with self._lock, suppress(OSError):
+            if not self._closing.is_set() and self._server.listen():
+                self.is_waiting = False
+                logger.info(
+                    "Port %d is free; this process serves the metrics at %s.", self.port, self.url
+                )
 
     def close(self) -> None:
         """Stop listening and end the threads; a second call does nothing.
@@ -59,7 +81,10 @@ class MetricsServer:
         Scrapes that are being answered have 5 seconds to finish.
         """
         if self in _running:
-            self._server.shutdown()
+            with self._lock:
+                self._closing.set()
+            if not self.is_waiting:
+                self._server.shutdown()
             self._thread.join()
             self._server.server_close()
             self._forget()
@@ -90,15 +115,17 @@ def serve(
     port: int,
     host: str = "0.0.0.0",
     endpoint: str = "/metrics",
-    ssl: Mapping[str, str] | tls.SSLContext | None = None,
+    ssl: Mapping[str, str] | SSLContext | None = None,
 ) -> MetricsServer:
     """Serve a WSGI application from a daemon thread, and one more for each client.
 
-    `ssl` is a server's context, or a dictionary of paths: a certificate chain (`cert`), its key
-    (`key`), and the authority of clients' certificates (`client_ca`) if they must show one. Raises
-    `OSError` if the port is taken and `ValueError` for an `ssl` that cannot work.
+    While another socket has the port, the server waits for it. `ssl` is a server's context, or a
+    dictionary of paths: a certificate chain (`cert`), its key (`key`), and the authority of
+    clients' certificates (`client_ca`) if they must show one. Raises ValueError for a port or an
+    `ssl` that cannot work, and OSError for a file or an address that cannot be used.
     """
-    context = None if ssl is None else _tls_context(ssl)
+    port = port_number(port)
+    context = None if ssl is None else server_context(ssl)
     family, *_, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -106,32 +133,15 @@ def serve(
     server.app = app
     server.base_environ = {
         "SERVER_NAME": host,
-        "SERVER_PORT": str(server.server_address[1]),
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SCRIPT_NAME": "",
         "HTTPS": "off" if context is None else "on",
     }
-    return MetricsServer(server, host, endpoint, "http" if context is None else "https")
-
-
-def _tls_context(ssl: Mapping[str, str] | tls.SSLContext) -> tls.SSLContext:
-    if isinstance(ssl, tls.SSLContext):
-        if ssl.protocol is tls.PROTOCOL_TLS_CLIENT:
-            raise ValueError(
-                "ssl is a context for clients: make one with "
-                "ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)"
-            )
-        return ssl
-    paths = "write ssl={'cert': 'path', 'key': 'path'}, and 'client_ca' for client certificates"
-    if missing := {"cert", "key"}.difference(ssl):
-        raise ValueError(f"ssl lacks {sorted(missing)}: {paths}")
-    if unknown := set(ssl).difference({"cert", "key", "client_ca"}):
-        raise ValueError(f"ssl has no {sorted(unknown)}: {paths}")
-    context = tls.create_default_context(tls.Purpose.CLIENT_AUTH, cafile=ssl.get("client_ca"))
-    context.load_cert_chain(ssl["cert"], ssl["key"])
-    if "client_ca" in ssl:
-        context.verify_mode = tls.CERT_REQUIRED
-    return context
+    try:
+        return MetricsServer(server, host, endpoint, "http" if context is None else "https")
+    except OSError:
+        server.server_close()
+        raise
 
 
 class _Server(ConnectionServer):
@@ -164,7 +174,8 @@ class _Handler(StreamRequestHandler):
             self._run(_refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED), {})
 
     def _run(self, app: WSGIApp, environ: Mapping[str, str]) -> None:
-        environ = {**self.server.base_environ, **environ}
+        port = str(self.server.server_address[1])
+        environ = {**self.server.base_environ, "SERVER_PORT": port, **environ}
         answer = _Answer(BytesIO(), self.wfile, sys.stderr, environ)
         answer.os_environ = {}  # so that no view can show this process's variables
         answer.run(app)
