@@ -57,6 +57,8 @@ KINDS = {
         "uvicorn-worker",
         metrics="promweb.multiprocess:GunicornPrometheusMetrics",  # in the configuration only
     ),
+    "gunicorn asgi": Kind(f"{GUNICORN} -k asgi {QUART}", "gunicorn"),
+    "gunicorn asgi, preload": Kind(f"{GUNICORN} -k asgi --preload {QUART}", "gunicorn"),
     "uwsgi": Kind(UWSGI, "uwsgi", keeps_alive=False),
     "uwsgi threads, own port": Kind(
         f"{UWSGI} --threads 2",

@@ -14,7 +14,14 @@ from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
 from ..core.requests.exchange import Exchange, current
 from ..core.requests.site import Site
-from ..deployment import SEVERAL, is_one_of_several, problems
+from ..deployment import (
+    PRELOADED,
+    SEVERAL,
+    has_no_requests,
+    is_one_of_several,
+    problems,
+    warn_once,
+)
 from ..server.http import MetricsServer, serve
 from ..server.ports import holder
 from . import uwsgi as uwsgi  # loaded for what it does
@@ -41,12 +48,12 @@ class WebMetrics(MetricsBase):
             directory=shared_directory() if Catalog.is_shared(self.registry) else None,
             serves=self.path is not None,
         ):
-            self._catalog.problems.warn(problem)
+            warn_once(problem)
 
     def _see_environ(self, environ: Mapping[str, Any]) -> None:
         """Look at how the server says that it serves, when it asks for the metrics."""
         if is_one_of_several(environ) and not Catalog.is_shared(self.registry):
-            self._catalog.problems.warn(SEVERAL)
+            warn_once(SEVERAL)
 
     def start_http_server(
         self,
@@ -65,6 +72,8 @@ class WebMetrics(MetricsBase):
         """
         app = self._server_app(endpoint)
         server = serve(app, port, host, endpoint, ssl)
+        if not Catalog.is_shared(self.registry) and has_no_requests():
+            warn_once(PRELOADED.format(port=server.port))
         if not server.is_waiting:
             return server
         if os.environ.get("WERKZEUG_RUN_MAIN") == "true":
