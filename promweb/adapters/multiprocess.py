@@ -69,8 +69,8 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
     ) -> MetricsServer | None:
         """Serve the metrics of all processes if this process is to do that; else do nothing.
 
-        The server answers at every path, whatever `endpoint` is, as the exporter's does. Raises
-        OSError if the port is taken.
+        The server answers at every path, whatever `endpoint` is, as the exporter's does. It waits
+        for a port that is taken.
         """
         if not self.should_start_http_server():
             return None
@@ -118,7 +118,7 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
     ) -> MetricsServer | None:
         """Serve the metrics from the first worker, also if the master loads the application.
 
-        If the port is taken, this is logged, and uWSGI starts the worker all the same.
+        A failure is logged; uWSGI starts the worker all the same.
         """
         uwsgi = _uwsgi()
         start = super().start_http_server
@@ -165,7 +165,7 @@ class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
 
     @classmethod
     def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
-        """Serve the metrics of all workers; for `when_ready`. Raises OSError if it cannot."""
+        """Serve the metrics of all workers; for `when_ready`."""
         GunicornPrometheusMetrics().start_http_server(port, host)
 
     @classmethod

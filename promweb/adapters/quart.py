@@ -24,7 +24,7 @@ from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .protocols import wsgi_bridge
 from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
-from .protocols.scraping import SharedWork, breathe
+from .protocols.worker_threads import SharedWork, pause
 from .shared import WebMetrics, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
@@ -101,7 +101,7 @@ class AsyncPrometheusMetrics(WebMetrics):
             accept = request.headers.get("Accept")
             encoding = request.headers.get("Accept-Encoding")
             names = tuple(request.args.getlist("name[]"))
-            work = partial(self._scrape, accept, encoding, names, breathe)
+            work = partial(self._scrape, accept, encoding, names, pause)
             scrape = await scrapes.run((accept, encoding, names), work)
             return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
 

@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 from prometheus_client import CollectorRegistry
 
-from promweb.adapters.protocols.scraping import SharedWork
+from promweb.adapters.protocols.worker_threads import SharedWork
 from promweb.core.families.children import PENDING_LIMIT, Child
 from promweb.core.families.family import Family
 from promweb.core.families.kinds import GaugeFamily, HistogramFamily

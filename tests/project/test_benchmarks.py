@@ -19,7 +19,7 @@ def rows(table: Table) -> dict[str, tuple[str, ...]]:
     return {row[0]: row for row in table.rows if row[0]}
 
 
-@pytest.mark.parametrize("name", ["flask", "decorators", "worker_files", "quart"])
+@pytest.mark.parametrize("name", ["flask", "decorators", "workers", "quart"])
 def test_a_table_of_requests_has_bare_the_null_control_and_promweb(name: str) -> None:
     for table in islice(TABLES[name](QUICK), 2):
         there = rows(table)

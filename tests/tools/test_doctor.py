@@ -404,12 +404,23 @@ def test_an_application_that_ends_the_program() -> None:
 
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        metrics = PrometheusMetrics.for_app_factory(registry=CollectorRegistry())
-        port = taken.getsockname()[1]
-        finding = one(
-            check_application(lambda: metrics.start_http_server(port, "127.0.0.1")), "port-taken"
-        )
+        address = taken.getsockname()
+        finding = one(check_application(lambda: socket.create_server(address)), "port-taken")
     assert finding.level is ERROR
+
+
+def test_a_port_that_promweb_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = PrometheusMetrics.for_app_factory(registry=CollectorRegistry())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        def load() -> Any:
+            app = Flask("shop")
+            metrics.init_app(app)
+            metrics.start_http_server(port, "127.0.0.1").close()
+            return app
+
+        assert f"Port {port} is taken by" in one(check_application(load), "logged").what
 
 
 def test_what_promweb_logs_is_found(

@@ -126,7 +126,9 @@ def _failed_collector(error: BaseException) -> str:
         return f"of the metric {error.args[-1].name}"
     name = "of the registry"
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        owner = frame.f_locals.get("self")
-        if frame.f_code.co_name == "collect" and owner is not None:
-            name = f"{type(owner).__module__}.{type(owner).__qualname__}"
+        if frame.f_code.co_name == "collect":
+            # A registry that asks a collector has it as `collector`; it may have returned None.
+            found = frame.f_locals.get("collector", frame.f_locals.get("self"))
+            if found is not None:
+                name = f"{type(found).__module__}.{type(found).__qualname__}"
     return name

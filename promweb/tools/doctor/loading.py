@@ -44,10 +44,10 @@ def explain(fault: BaseException) -> Finding:
         return error(
             "port-taken",
             f"A port is taken already: {fault}, in {where.filename}, line {where.lineno}.",
-            "With start_http_server in a module, every process that imports it wants the port: "
-            "each worker, the reloader's parent, this check while the service runs.",
-            "Have one process call start_http_server, give each a port of its own, or serve the "
-            "metrics from the application.",
+            "With a server in a module, every process that imports it wants the port: each worker, "
+            "the reloader's parent, this check while the service runs.",
+            "Start the server in one process, or use promweb's start_http_server, which waits "
+            "until the port is free.",
         )
     what = f"The application cannot be imported: {type(fault).__name__}: {fault}"
     if others and frames[-1].filename.startswith(_PROMWEB):

@@ -1,4 +1,4 @@
-"""Scrapes beside an event loop: in a thread, once for all who ask, with room to breathe."""
+"""Work in worker threads beside an event loop; tasks that ask for the same work share it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-__all__ = ["SharedWork", "breathe"]
+__all__ = ["SharedWork", "pause"]
 
 T = TypeVar("T")
 
 _MOST_THREADS = 4
-"""How many pieces of work an event loop has under way at a time: each slows the loop down."""
+"""Threads per event loop: each of them slows the loop down."""
 
 _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("promweb_scrapes")
 
 
-def breathe() -> None:
-    """Let the event loop have the interpreter, for which it would else wait 5 milliseconds."""
+def pause() -> None:
+    """Let the event loop's thread run, which would otherwise wait 5 ms for the interpreter."""
     time.sleep(5e-5)
 
 
 class SharedWork(Generic[T]):
-    """Runs work in a thread, once for all tasks that ask for the same at the same time.
+    """Runs work in a thread, once for all tasks that ask for it at the same time.
 
-    A task that is cancelled leaves its thread behind; whoever asks meanwhile waits for that one.
+    The thread of a cancelled task goes on, and tasks that ask meanwhile get its result.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class SharedWork(Generic[T]):
 
 
 def _threads() -> anyio.CapacityLimiter:
-    """Return what bounds the threads of the running event loop."""
+    """Return the limiter of the running event loop's threads."""
     limiter = _limiter.get(None)
     if limiter is None:
         limiter = anyio.CapacityLimiter(_MOST_THREADS)
@@ -87,9 +87,9 @@ def _threads() -> anyio.CapacityLimiter:
 
 
 def _call_soon(token: Any) -> Callable[[Callable[[], None]], object]:
-    """Return what calls a function in an event loop, from a thread that does not wait for it.
+    """Return a function that schedules a callback in an event loop and does not wait for it.
 
-    anyio's own way waits, and a loop that stops meanwhile would leave the thread waiting for ever.
+    `anyio.from_thread` waits for it: if the loop stopped meanwhile, the thread would never end.
     """
     loop = getattr(token, "native_token", token)
     if hasattr(loop, "call_soon_threadsafe"):  # asyncio
