@@ -18,7 +18,7 @@ from prometheus_client import Histogram
 
 from promweb.core.defaults.otel import DURATION_BUCKETS
 from promweb.core.defaults.vocabulary import OTEL
-from promweb.tools.monitoring.rules import windows
+from promweb.tools.monitoring.prometheus_rules import windows
 from promweb.tools.monitoring.service import duration_text, read_duration
 
 from .monitoring import dashboard, panels, printed, rules, run

@@ -32,7 +32,7 @@ from promweb.scrapes.snapshot import Snapshot
 from promweb.scrapes.tally import QUANTILES
 from promweb.scrapes.traffic import Traffic
 from promweb.tools.cli.group import cli
-from promweb.tools.cli.tables import SHOWN, live, once
+from promweb.tools.top.tables import SHOWN, live, once
 
 from .servers import werkzeug
 from .terminal import terminal
@@ -314,7 +314,7 @@ def test_without_what_draws_it_says_what_to_install(package: str, arguments: lis
 
 
 def test_a_broken_installation_is_not_called_missing() -> None:
-    program = WITHOUT.format(package="promweb.tools.cli.tables", arguments=["--once"])
+    program = WITHOUT.format(package="promweb.tools.top.tables", arguments=["--once"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr

@@ -15,7 +15,8 @@ import pytest
 import trustme
 
 from promweb.scrapes import client as scrape
-from promweb.scrapes.client import MAX_BYTES, Client, ScrapeError, metrics_url
+from promweb.scrapes.http_client import MAX_BYTES, Client, metrics_url
+from promweb.scrapes.parsing import ScrapeError
 
 from .servers import DEADLINE
 

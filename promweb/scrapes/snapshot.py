@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from prometheus_client.samples import Sample
 
 from ..core.defaults.vocabulary import OTEL, PROMWEB, Vocabulary
-from .client import Exposition, ScrapeError
+from .parsing import Exposition, ScrapeError
 from .tally import Tally, increase
 
 __all__ = ["Labels", "Series", "Snapshot", "Sockets", "Worker"]

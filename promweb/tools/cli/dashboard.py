@@ -6,9 +6,9 @@ import json
 
 import click
 
-from ..monitoring.dashboard import make_dashboard
+from ..monitoring.grafana_dashboard import make_dashboard
 from ..monitoring.service import Service
-from .service import service_options
+from .service_options import service_options
 
 __all__ = ["command"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ..monitoring.rules import make_rules, shortest_window, windows
+from ..monitoring.prometheus_rules import make_rules, shortest_window, windows
 from ..monitoring.service import Service, duration_text
-from .service import duration, service_options
+from .service_options import duration, service_options
 
 __all__ = ["command"]
 

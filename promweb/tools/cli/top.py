@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from ...scrapes.client import Client, ScrapeError, metrics_url
+from ...scrapes.http_client import Client, metrics_url
+from ...scrapes.parsing import ScrapeError
 from ...scrapes.report import report
 from ...scrapes.snapshot import Snapshot
 from ...scrapes.traffic import ORDERS
-from .connecting import with_client
+from .client_options import with_client
 
 __all__ = ["command"]
 
@@ -118,7 +119,7 @@ def _print_text(made: dict[str, Any]) -> None:
         from rich.console import Console
         from rich.measure import Measurement
 
-        from .tables import once
+        from ..top.tables import once
     tables = once(made)
     console = Console(highlight=False)
     if not console.is_terminal:  # a file has room for every line
@@ -138,7 +139,7 @@ def _watch(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("this is no terminal; print one look with --once")
     with _needs("textual"):
-        from .screen import TopApp
+        from ..top.screen import TopApp
     app = TopApp(urls, read, interval=interval, window=window, order=order)
     app.run()
     return app.ever_up

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.resources import files
 from typing import Any
 
 from ...core.families.problems import logger
@@ -19,7 +20,7 @@ from .findings import Finding, error
 
 __all__ = ["explain", "find", "listening", "sharing_nothing"]
 
-_PROMWEB = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PROMWEB = str(files("promweb")) + os.sep
 
 
 def find(target: str) -> Any:

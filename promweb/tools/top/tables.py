@@ -17,7 +17,8 @@ from rich.text import Text
 from ...scrapes.snapshot import Labels
 from ...scrapes.tally import QUANTILES, Tally
 from ...scrapes.traffic import ORDERS, Row, Traffic
-from .figures import duration, number, quantile, safe, share, size, sparkline
+from ..terminal import safe
+from .figures import duration, number, quantile, share, size, sparkline
 
 __all__ = ["Overview", "live", "once"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import http_rows, other_rows
-from .layout import dashboard, query_variable
+from .grafana_layout import dashboard, query_variable
 from .queries import Queries
 from .service import Service
 
