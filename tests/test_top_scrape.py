@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
-from promweb.scrapes import client as scrape
+from promweb.scrapes import http_client as scrape
 from promweb.scrapes.http_client import MAX_BYTES, Client, metrics_url
 from promweb.scrapes.parsing import ScrapeError
 
