@@ -22,7 +22,7 @@ from urllib.request import (
     Request,
 )
 
-from .parsing import Exposition, ScrapeError, one_line, parse
+from .parsing import OPENMETRICS, Exposition, ScrapeError, one_line, parse
 
 __all__ = ["MAX_BYTES", "Client", "metrics_url"]
 
@@ -30,12 +30,10 @@ MAX_BYTES = 64 * 2**20
 """The largest exposition that is read, in bytes, after decompression."""
 
 _CHUNK = 2**16
-_HEADERS = {
-    # The text format is the cheaper one to parse; exemplars and units are of no use here.
-    "Accept": "text/plain;version=0.0.4, */*;q=0.1",
-    "Accept-Encoding": "gzip",
-    "User-Agent": "promweb-top",
-}
+_TEXT = "text/plain;version=0.0.4, */*;q=0.1"
+"""The cheaper format to parse."""
+_OPENMETRICS = f"{OPENMETRICS};version=1.0.0, text/plain;version=0.0.4;q=0.5, */*;q=0.1"
+_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "promweb"}
 
 
 class Client:
@@ -55,6 +53,7 @@ class Client:
     ) -> None:
         self._headers = {**_HEADERS, **(headers or {})}
         self.timeout = timeout
+        self.context = context
         self._clock = clock
         self._opener = OpenerDirector()
         for handler in (
@@ -66,19 +65,20 @@ class Client:
         ):
             self._opener.add_handler(handler)
 
-    def scrape(self, url: str) -> Exposition:
-        """Fetch and parse."""
-        content_type, body = self._fetch(url)
+    def scrape(self, url: str, *, openmetrics: bool = False) -> Exposition:
+        """Fetch and parse; OpenMetrics, which has units, is preferred where it is asked for."""
+        content_type, body = self._fetch(url, _OPENMETRICS if openmetrics else _TEXT)
         try:
             text = body.decode()
         except UnicodeDecodeError as error:
             raise ScrapeError(f"the answer is not UTF-8: {error}") from error
         return parse(text, content_type)
 
-    def _fetch(self, url: str) -> tuple[str, bytes]:
+    def _fetch(self, url: str, accept: str) -> tuple[str, bytes]:
         deadline = self._clock() + self.timeout
+        request = Request(url, headers={"Accept": accept, **self._headers})
         try:
-            with self._opener.open(Request(url, headers=self._headers), timeout=self.timeout) as r:
+            with self._opener.open(request, timeout=self.timeout) as r:
                 body = b"".join(self._pieces(r, deadline))
                 return r.headers.get("Content-Type", ""), body
         except HTTPError as error:

@@ -11,7 +11,15 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-__all__ = ["OPENMETRICS", "Exposition", "Family", "ScrapeError", "one_line", "parse"]
+__all__ = [
+    "OPENMETRICS",
+    "Exposition",
+    "Family",
+    "NotAnExposition",
+    "ScrapeError",
+    "one_line",
+    "parse",
+]
 
 OPENMETRICS = "application/openmetrics-text"
 """The content type, without its parameters."""
@@ -27,6 +35,10 @@ class ScrapeError(Exception):
 
     The text may quote the server and is not safe for a terminal.
     """
+
+
+class NotAnExposition(ScrapeError):
+    """There was an answer, and it cannot be parsed."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ def parse(text: str, content_type: str = "") -> Exposition:
         return Exposition.of(metrics, is_openmetrics=is_openmetrics)
     except Exception as error:  # the parsers do not say what they raise, and it is many things
         said = f"the answer is not an exposition of metrics: {one_line(error)}"
-        raise ScrapeError(said) from error
+        raise NotAnExposition(said) from error
 
 
 def _read(text: str) -> Iterator[Metric]:
