@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from promweb.scrapes.parsing import ScrapeError
-from promweb.tools.diff.replay import MAX_BODY, Sender, is_loopback, replay
-from promweb.tools.diff.requests_file import Request, read_requests
+from promweb.tools.diff.replay import replay
+from promweb.tools.replay.requests_file import Request, read_requests
+from promweb.tools.replay.sender import MAX_BODY, Sender, is_loopback
 
 from .diffing import Exposing, diff, run
 

@@ -15,11 +15,11 @@ from .diffing import Exposing, diff, printed
 
 pytest.importorskip("promql_parser")
 
-from promweb.tools.diff.selectors import Matcher, Selector, selectors
 from promweb.tools.diff.sides import Side
 from promweb.tools.diff.usage import Answers
-from promweb.tools.diff.used_files import Query, read_file
-from promweb.tools.diff.variables import read_expression, read_variable
+from promweb.tools.promql.files import Query, read_file
+from promweb.tools.promql.selectors import Matcher, Selector, selectors
+from promweb.tools.promql.variables import read_expression, read_variable
 
 
 def shown(found: list[Selector]) -> list[tuple[str, str]]:

@@ -16,11 +16,12 @@ from ...scrapes.parsing import ScrapeError
 from ..diff.comparison import compare, compare_traffic
 from ..diff.differences import Difference, Level
 from ..diff.output import as_json, github_lines, summary, table
-from ..diff.replay import Sender, is_loopback, replay
-from ..diff.requests_file import Request, read_requests
+from ..diff.replay import replay
 from ..diff.sides import Side
 from ..diff.sources import Source, read_all
-from ..diff.used_files import Query, read_file
+from ..promql.files import Query, read_file
+from ..replay.requests_file import Request, read_requests
+from ..replay.sender import Sender, is_loopback
 from ..terminal import needs, print_tables, safe
 from .client_options import with_client
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..promql.files import Query
 from .differences import Difference, Level
 from .known import is_other_program, translated
 from .sides import Side
 from .structure import compare_structure
-from .used_files import Query
 from .values import compare_values, since
 
 __all__ = ["compare", "compare_traffic"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..promql.files import Query
+from ..promql.selectors import Matcher, Selector
+from ..promql.variables import read_expression, read_variable
 from .differences import Difference, Differences, Level, listed
-from .selectors import Matcher, Selector
 from .sides import Shape, Side
-from .used_files import Query
-from .variables import read_expression, read_variable
 
 __all__ = ["Answers", "compare_usage"]
 
