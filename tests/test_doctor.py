@@ -35,8 +35,8 @@ from promweb.tools.doctor import directory, environment
 from promweb.tools.doctor.application import check_application
 from promweb.tools.doctor.directory import check_directory
 from promweb.tools.doctor.findings import Finding, Findings, Level
-from promweb.tools.doctor.loading import find
 from promweb.tools.doctor.running_service import Outcome, check_scrapes
+from promweb.tools.loading.targets import find
 
 from . import workers
 from .legs import LEGS, Leg

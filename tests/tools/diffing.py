@@ -48,7 +48,7 @@ def of_program(name: str, library: Any) -> str:
 def diff(*arguments: str | Path) -> tuple[int, list[dict[str, Any]]]:
     """Run the command; return its exit code and the differences."""
     done = run("diff", "--format", "json", *map(str, arguments))
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert done.stdout, (done.exception, done.stderr)
     return done.exit_code, json.loads(done.stdout)["differences"]
 
 

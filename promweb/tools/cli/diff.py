@@ -23,6 +23,7 @@ from ..promql.files import Query, read_file
 from ..replay.requests_file import Request, read_requests
 from ..replay.sender import Sender, is_loopback
 from ..terminal import needs, print_tables, safe
+from .app_option import loaded
 from .client_options import with_client
 
 __all__ = ["command"]
@@ -79,6 +80,11 @@ class _Replay:
 @click.option("--old", multiple=True, callback=_sources, help="One more service of OLD.")
 @click.option("--new", multiple=True, callback=_sources, help="One more service of NEW.")
 @click.option(
+    "--app",
+    metavar="MODULE:APP",
+    help="NEW is this application, which is loaded as flask --app does, and gets no requests.",
+)
+@click.option(
     "--used",
     "files",
     multiple=True,
@@ -132,6 +138,7 @@ def command(
     sources: list[Source],
     old: list[Source],
     new: list[Source],
+    app: str | None,
     files: dict[str, Sequence[Query]],
     values: bool,
     replayed: IO[str] | None,
@@ -151,7 +158,9 @@ def command(
 
     Exit codes: 0 if nothing breaks, 1 if something does, 2 if it could not be compared.
     """
-    old, new = _sides(sources, old, new)
+    if app is not None and (new or replayed or values or len(sources) > 1):
+        raise click.UsageError("--app is NEW, and gets no requests: no --new, --values, --replay")
+    old, new = _sides(sources, old, new, app)
     try:
         plan = None
         if replayed is not None:
@@ -160,28 +169,31 @@ def command(
         elif replay_old or replay_new:
             raise click.UsageError("--replay-old and --replay-new need --replay")
         with needs("promql-parser", "promql_parser"):
-            found = _compare(client, old, new, files, values, plan)
+            if app is None:
+                found = _compare(client, old, new, files, values, plan)
+            else:
+                found = _compare_app(client, old, app, files)
     except ScrapeError as error:
         raise _NotComparedError(safe(str(error))) from error
-    _print(found, form, old, new)
+    _print(found, form, [one.given for one in old], [app] if app else [one.given for one in new])
     sys.exit(_exit_code(found))
 
 
 def _sides(
-    sources: list[Source], old: list[Source], new: list[Source]
+    sources: list[Source], old: list[Source], new: list[Source], app: str | None
 ) -> tuple[list[Source], list[Source]]:
     """Return the services of both sides; what has no option is what is missing, OLD first."""
     if len(sources) > 2:
         raise click.UsageError("give two, OLD and NEW; more of each with --old and --new")
     if len(sources) == 2:
         old, new = [sources[0], *old], [sources[1], *new]
-    elif sources and not old:
-        old = sources
+    elif sources and (not old or app):
+        old = [*sources, *old]
     elif sources and not new:
         new = sources
     elif sources:
         raise click.UsageError(f"is {sources[0].given} OLD or NEW? Say it with --old or --new")
-    if not (old and new):
+    if not (old and (new or app)):
         raise click.UsageError(f"give {'NEW' if old else 'OLD'}, too: a URL, a file or -")
     everything = [*old, *new]
     if sum(source.given == "-" for source in everything) > 1:
@@ -256,6 +268,16 @@ def _compare(
     return sorted(dict.fromkeys(found), key=lambda one: order.index(one.level))
 
 
+def _compare_app(
+    client: Client, old: list[Source], app: str, files: dict[str, Sequence[Query]]
+) -> list[Difference]:
+    from ..loading.exposed import side_of
+
+    side = Side(read_all(old, client))
+    with loaded(app) as application:
+        return compare(side, side_of(application), files, same_traffic=False)
+
+
 def _breaks(found: Sequence[Difference]) -> bool:
     return any(one.level is Level.BREAKS for one in found)
 
@@ -266,12 +288,9 @@ def _exit_code(found: Sequence[Difference]) -> int:
     return 2 if any(one.level is Level.UNREAD for one in found) else 0
 
 
-def _print(
-    found: Sequence[Difference], form: str, old: Sequence[Source], new: Sequence[Source]
-) -> None:
+def _print(found: Sequence[Difference], form: str, old: Sequence[str], new: Sequence[str]) -> None:
     if form == "json":
-        given = {"old": [one.given for one in old], "new": [one.given for one in new]}
-        click.echo(as_json(found, **given))
+        click.echo(as_json(found, old=old, new=new))
         return
     if form == "github":
         for line in github_lines(found):

@@ -93,7 +93,7 @@ def command(
 def _loader(ctx: click.Context, target: str | None) -> Callable[[], Any] | None:
     """Return what loads the application, None if there is none to load."""
     if target is not None:
-        from ..doctor.loading import find
+        from ..loading.targets import find
 
         return partial(find, target)
     # What `flask` and `quart` pass on to their commands.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..promql.files import Query
@@ -98,37 +99,47 @@ def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) ->
                 users = places.setdefault((file, judged), [])
                 if query.place not in users:
                     users.append(query.place)
-    found_missing: dict[tuple[Level, str, str], list[str]] = {}
+    found_missing: dict[tuple[str, str], list[str]] = {}
+    unjudged: Counter[str] = Counter()
     for (file, selector), users in places.items():
-        missing, level = _missing(before, after, selector)
+        missing = _missing(before, after, selector)
         if missing:
-            key = level, file, f"{selector}: {missing}"
-            found_missing.setdefault(key, []).extend(users)
-    for (level, file, what), users in found_missing.items():
-        yield Difference(level, "selector", file, what, users=tuple(dict.fromkeys(users)))
+            found_missing.setdefault((file, f"{selector}: {missing}"), []).extend(users)
+        elif missing is None:
+            unjudged[file] += 1
+    for (file, what), users in found_missing.items():
+        who = tuple(dict.fromkeys(users))
+        yield Difference(Level.BREAKS, "selector", file, what, users=who)
+    for file, count in unjudged.items():
+        what = f"{count} selectors go by values of labels, which nothing has before a request"
+        yield Difference(Level.NOTE, "values-unknown", file, what)
     if assumed := assumed - set(_TARGET):
         what = f"no series has the labels {listed(assumed)}: Prometheus is taken to add them"
         yield Difference(Level.NOTE, "target-labels", "", what)
 
 
-def _missing(before: Answers, after: Answers, selector: Selector) -> tuple[str, Level]:
-    """Return what NEW lacks of what OLD answers, nothing if nothing, and what that means."""
+def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
+    """Return what NEW lacks of what OLD answers; nothing if nothing, None if nobody can say."""
     answered = before.of(selector)
     if not answered:
-        return "", Level.BREAKS
+        return ""
     there = after.of(selector)
     if not there and (shape := after.expected(selector)):
         used = {matcher.label for matcher in _on_labels(selector)} | selector.labels
-        lost = {n for n in used if any(n in labels for labels in answered)} - {*shape.labels, "le"}
-        if lost:
-            return f"the label {listed(map(repr, lost))} is missing", Level.BREAKS
-        return "there is no series yet, so values could not be compared", Level.MAYBE
+        known = {*shape.labels, "le"}
+        for label in sorted(used - known):
+            if any(label in labels for labels in answered):
+                return f"the label {label!r} is missing"
+        bounds = [matcher for matcher in _on_labels(selector) if matcher.label == "le"]
+        if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
+            return f"there is no such bucket; le is {listed(shape.bounds)}"
+        return None if any(m.label != "le" for m in _on_labels(selector)) else ""
     if not there:
-        return after.missing(selector), Level.BREAKS
+        return after.missing(selector)
     for label in sorted(selector.labels):
         if any(label in labels for labels in answered) and not any(label in one for one in there):
-            return f"the label {label!r} is missing", Level.BREAKS
-    return "", Level.BREAKS
+            return f"the label {label!r} is missing"
+    return ""
 
 
 def _without_target(selector: Selector, known: set[str]) -> Selector:

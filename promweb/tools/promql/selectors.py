@@ -12,7 +12,7 @@ from typing import Any
 
 import promql_parser as promql
 
-__all__ = ["ANY", "Matcher", "Selector", "selectors"]
+__all__ = ["ANY", "Matcher", "Selector", "check_matchers", "selectors"]
 
 ANY = "promweb_any"
 """In an expression it stands for a name or a value that is chosen later."""
@@ -61,6 +61,14 @@ class Selector:
 def selectors(expression: str) -> list[Selector]:
     """Return what an expression selects; raise ValueError for one that cannot be read."""
     return list(dict.fromkeys(_selectors(promql.parse(expression), frozenset())))
+
+
+def check_matchers(text: str) -> None:
+    """Raise ValueError for what cannot stand between the braces behind a metric's name."""
+    tree = promql.parse(f"x{{{text}}}")
+    if not isinstance(tree, promql.VectorSelector) or tree.offset or tree.at:
+        raise ValueError("there is more than a selector")
+    _selector(tree, frozenset())
 
 
 def _selectors(tree: Any, labels: frozenset[str]) -> Iterator[Selector]:
