@@ -117,7 +117,7 @@ def test_the_options_choose_names_labels_and_rows() -> None:
     where = 'env="a",job=~"$job",instance=~"$instance",url_rule=~"$group"'
     assert f"sum(rate({count}{{{where}}}[$__rate_interval]))" in text
     assert "sum by (url_rule)" in text
-    assert board["uid"] == "promweb-shop"
+    assert dashboard("--prefix", "shop")["uid"] == "promweb-shop" != board["uid"]
 
     def titles(*arguments: str) -> list[str]:
         return [p["title"] for p in panels(dashboard(*arguments)) if p["type"] == "row"]
@@ -502,8 +502,8 @@ WRONG = {
 WRONG_RULES = {
     ("--window", "a month"): "'a month' is no duration",
     ("--window", "0d"): "'0d' is no duration",
-    ("--window", "7d"): "the shortest window is 1m10s, which is less than 4 scrapes",
-    ("--window", "1h"): "the shortest window is 0s",
+    ("--window", "7d"): "over 7d is 1m10s, which is less than 4 scrapes",
+    ("--window", "1h"): "over 1h is 0s",
     ("--concurrency", "0"): "0 is not in the range x>=1",
 }
 

@@ -458,7 +458,7 @@ def test_a_report_has_the_sums_of_all_urls_and_says_what_is_unknown() -> None:
     assert found == {
         "version": 1,
         "requests": {"count": 5, "errors": 1, "seconds": None, **unknown},
-        "exceptions": 0,
+        "exceptions": None,
         "in_progress": 4,
         "routes": [
             {"route": "/a", "count": 1, "errors": 1, "seconds": 10, **known},

@@ -9,7 +9,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException, HTTPResponse, IncompleteRead
+from http.client import BadStatusLine, HTTPException, HTTPResponse, IncompleteRead
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import (
@@ -34,6 +34,11 @@ _TEXT = "text/plain;version=0.0.4, */*;q=0.1"
 """The cheaper format to parse."""
 _OPENMETRICS = f"{OPENMETRICS};version=1.0.0, text/plain;version=0.0.4;q=0.5, */*;q=0.1"
 _HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "promweb"}
+
+
+# What OpenSSL's versions call an answer that is no TLS.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+_TLS_ALERT = "\x15\x03"
 
 
 class Client:
@@ -92,7 +97,13 @@ class Client:
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise ScrapeError(self._too_slow()) from error
+            if isinstance(error.reason, ssl.SSLError) and error.reason.reason in _NO_TLS:
+                raise ScrapeError("it does not speak TLS; write http://") from error
             raise ScrapeError(one_line(error.reason)) from error
+        except BadStatusLine as error:
+            if str(error).startswith(_TLS_ALERT):
+                raise ScrapeError("it speaks TLS; write https://") from error
+            raise ScrapeError(one_line(error)) from error
         except IncompleteRead as error:
             raise ScrapeError("the answer is cut short") from error
         except (OSError, HTTPException, UnicodeError) as error:
