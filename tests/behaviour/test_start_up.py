@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from promweb.deployment import PRELOADED, SEVERAL
-from tests.support.servers import eventually, missing
-from tests.support.worker_servers import PATH, PATIENCE, ROOT
+from tests.support.needs import PATH, missing
+from tests.support.paths import ROOT
+from tests.support.waiting import DEADLINE, eventually
 
 PROGRAM = """
     import logging, os, sys
@@ -138,11 +139,11 @@ def started(start: Start, directory: Path) -> str:
             lambda: (
                 process.poll() is not None or log.read_text().count("has loaded\n") == start.workers
             ),
-            PATIENCE,
+            DEADLINE,
         )
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(DEADLINE)
     return log.read_text()
 
 

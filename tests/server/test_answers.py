@@ -14,7 +14,7 @@ import trustme
 from promweb.security import allow_networks
 from promweb.server import MetricsServer, connections, serve
 from tests.support.legs import LEGS, Leg
-from tests.support.servers import DEADLINE, eventually
+from tests.support.waiting import DEADLINE, eventually
 
 HOST = "127.0.0.1"
 BODY = bytes(8_000_000)

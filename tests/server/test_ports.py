@@ -21,8 +21,8 @@ import pytest
 from promweb.server import MetricsServer, http
 from promweb.server.connections import ConnectionServer
 from tests.support.legs import LEGS, Leg
-from tests.support.servers import DEADLINE, eventually
-from tests.support.worker_servers import PATH, PATIENCE
+from tests.support.needs import PATH
+from tests.support.waiting import DEADLINE, eventually
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parent.parent.parent
@@ -344,11 +344,11 @@ def test_another_worker_takes_over_the_port_of_one_that_was_killed(
 
     log = tmp_path / "log"
     with workers(framework, tmp_path, port):
-        eventually(lambda: log.read_text().count("is taken by process ") == 2, PATIENCE)
+        eventually(lambda: log.read_text().count("is taken by process ") == 2, DEADLINE)
         seen: list[int] = []
         for _ in range(4):
-            eventually(lambda: pid() not in {0, *seen}, PATIENCE)
+            eventually(lambda: pid() not in {0, *seen}, DEADLINE)
             seen.append(pid())
             os.kill(seen[-1], signal.SIGKILL)
-        eventually(lambda: pid() not in {0, *seen}, PATIENCE)
+        eventually(lambda: pid() not in {0, *seen}, DEADLINE)
     assert f"Port {port} is taken by process {seen[0]} (gunicorn" in log.read_text()

@@ -29,14 +29,14 @@ from werkzeug.serving import make_server
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.problems import logger
 from promweb.multiprocess.setup import storage_of
-from promweb.scrapes.client import ScrapeError, parse
+from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.tools.cli.group import cli
 from promweb.tools.doctor import directory, environment
 from promweb.tools.doctor.application import check_application
 from promweb.tools.doctor.directory import check_directory
 from promweb.tools.doctor.findings import Finding, Findings, Level
-from promweb.tools.doctor.loading import find
-from promweb.tools.doctor.scrapes import Outcome, check_scrapes
+from promweb.tools.doctor.running_service import Outcome, check_scrapes
+from promweb.tools.loading.targets import find
 from tests.behaviour.test_errors import above
 from tests.multiprocess.test_workers import living
 from tests.support import running, workers

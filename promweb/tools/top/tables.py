@@ -6,6 +6,7 @@ What a service or its labels say is untrusted: each such string passes `safe`, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
@@ -17,7 +18,8 @@ from rich.text import Text
 from ...scrapes.snapshot import Labels
 from ...scrapes.tally import QUANTILES, Tally
 from ...scrapes.traffic import ORDERS, Row, Traffic
-from .figures import duration, number, quantile, safe, share, size, sparkline
+from ..terminal import safe
+from .figures import duration, number, quantile, share, size, sparkline
 
 __all__ = ["Overview", "live", "once"]
 
@@ -133,9 +135,10 @@ def once(report: dict[str, Any]) -> RenderableType:
 
     def row(name: Text, requests: dict[str, Any]) -> list[Text]:
         count, errors = requests["count"], requests["errors"]
-        tally = Tally(count, errors)
+        tally = Tally(count or 0.0, math.nan if errors is None else errors)
         times = [Text(duration(requests[name])) for name in QUANTILES]
-        return [name, Text(f"{count}"), Text(f"{errors}"), _errors(tally), *times]
+        numbers = [Text("-" if one is None else f"{one}") for one in (count, errors)]
+        return [name, *numbers, _errors(tally), *times]
 
     urls = _table(("url", *headings), shown=None)
     for one in report["urls"]:
@@ -214,7 +217,7 @@ def _row(row: Row) -> list[Text]:
 
 
 def _errors(tally: Tally, style: str = "") -> Text:
-    return Text(share(tally.error_share), "bold red" if tally.errors else style)
+    return Text(share(tally.error_share), "bold red" if tally.errors > 0 else style)
 
 
 def _numbers(*values: float | None) -> list[Text]:

@@ -57,17 +57,30 @@ def shortest_window(period: int) -> int:
     return min(pair.short for pair in windows(period))
 
 
-def make_rules(service: Service, *, period: int, concurrency: int | None) -> Json:
+def make_rules(
+    service: Service,
+    *,
+    period: int,
+    concurrency: int | None = None,
+    minimum_rate: float | None = None,
+) -> Json:
     """Return the groups of rules, as Prometheus reads them from a file.
 
     `period` is that of the objectives, in seconds. `concurrency` is how many requests an instance
-    can work on at once; an alert says when it is nearly used up.
+    can work on at once; an alert says when it is nearly used up. With fewer requests per second
+    than `minimum_rate` no alert on an objective fires.
     """
-    return {"groups": list(_Rules(service, period, concurrency).groups())}
+    return {"groups": list(_Rules(service, period, concurrency, minimum_rate).groups())}
 
 
 class _Rules:
-    def __init__(self, service: Service, period: int, concurrency: int | None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        period: int,
+        concurrency: int | None,
+        minimum_rate: float | None,
+    ) -> None:
         self.service = service
         self.queries = Queries(service)
         self.request = service.words.duration.removesuffix("_duration_seconds")
@@ -75,6 +88,7 @@ class _Rules:
         self.period = period
         self.pairs = windows(period)
         self.concurrency = concurrency
+        self.minimum_rate = minimum_rate
         self.recent = duration_text(shortest_window(period))
         """The range of rates that are no objective's."""
 
@@ -97,6 +111,10 @@ class _Rules:
         duration, status = self.service.words.duration, self.service.words.status
         for by in (("job",), ("job", status), ("job", group)):
             yield self._record(self.request, "rate", queries.requests(over, *by), *by)
+        for pair in self.pairs if self.minimum_rate is not None else ():
+            window = duration_text(pair.long)
+            rate = queries.requests(f"[{window}]", "job")
+            yield self._record(self.request, "rate", rate, "job", window=window)
         yield self._record(
             f"{self.request}_exceptions", "rate", queries.exceptions(over, "job"), "job"
         )
@@ -132,7 +150,8 @@ class _Rules:
             yield self._alert(
                 f"{budget.capitalize()}BudgetBurn",
                 f"{self._name(metric, 'ratio_rate', 'job', window=long)} {above}\n"
-                f"and\n{self._name(metric, 'ratio_rate', 'job', window=short)} {above}",
+                f"and\n{self._name(metric, 'ratio_rate', 'job', window=short)} {above}"
+                f"{self._enough_traffic(long)}",
                 severity=pair.severity,
                 labels={"long_window": long, "short_window": short},
                 summary=f"{{{{ $labels.job }}}} burns its {budget} budget at more than "
@@ -143,6 +162,12 @@ class _Rules:
                 f"{pair.factor} times the pace the whole budget lasts {lasts}.",
                 runbook=self._worst(what),
             )
+
+    def _enough_traffic(self, window: str) -> str:
+        if self.minimum_rate is None:
+            return ""
+        rate = self._name(self.request, "rate", "job", window=window)
+        return f"\nand\n{rate} >= {self.minimum_rate:g}"
 
     def _worst(self, what: str) -> str:
         group, over = self.service.group, f"[{self.recent}]"
@@ -213,12 +238,15 @@ class _Rules:
         )
         yield self._alert(
             "MetricsAbsent",
-            f"absent({info})",
+            # One job may vanish beside others; and there may never have been any.
+            f"group by (job) (max_over_time({info}[1d]))\nunless\ngroup by (job) ({info})\n"
+            f"or\nabsent_over_time({info}[1d])",
             wait="10m",
             severity=_PAGE,
-            summary=f"Nobody exposes the metrics of {self.service.name}",
-            description=f"There is no series {self.service.presence}, which every "
-            f"instance has from its {since}. The other alerts see nothing.",
+            summary="Nobody exposes the metrics of "
+            f"{{{{ with $labels.job }}}}{{{{ . }}}}{{{{ else }}}}{self.service.name}{{{{ end }}}}",
+            description=f"There is no series {self.service.presence} of this job, which every "
+            f"instance has from its {since}. The other alerts see nothing of it.",
             runbook="See whether the service runs, and whether Prometheus discovers it.",
         )
         yield self._alert(

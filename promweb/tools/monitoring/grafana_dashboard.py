@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any
 
 from . import http_rows, other_rows
-from .layout import dashboard, query_variable
+from .grafana_layout import dashboard, query_variable
 from .queries import Queries
 from .service import Service
 
 __all__ = ["make_dashboard"]
 
+_PLAIN, _OTHER = re.compile(r"[a-zA-Z0-9_-]{1,40}"), re.compile(r"[^a-zA-Z0-9_-]")
 
-def make_dashboard(service: Service, *, multiprocess: bool) -> dict[str, Any]:
+
+def make_dashboard(
+    service: Service, *, multiprocess: bool, title: str | None = None, uid: str | None = None
+) -> dict[str, Any]:
     """Return the dashboard in Grafana's JSON model.
 
-    With `multiprocess` there are panels for each worker process of an instance.
+    With `multiprocess` there are panels for each worker process of an instance. Title and uid
+    depend on what the service is and what selects it, unless they are given.
     """
     queries = Queries(
         service,
@@ -49,6 +56,17 @@ def make_dashboard(service: Service, *, multiprocess: bool) -> dict[str, Any]:
     if service.websockets:
         rows.append(other_rows.websockets(queries))
     rows += [other_rows.processes(queries, multiprocess), other_rows.health(queries)]
-    title = f"{service.name}: requests"
+    if title is None:
+        title = f"{service.name}: requests" + (f" ({service.matchers})" if service.matchers else "")
     description = "Made by `promweb dashboard`. Print it again rather than editing it."
-    return dashboard(f"promweb-{service.name}"[:40], title, description, variables, rows)
+    return dashboard(uid or _uid(service), title, description, variables, rows)
+
+
+def _uid(service: Service) -> str:
+    """Return what is the same for the same service and selector only, as Grafana takes it."""
+    name = f"promweb-{service.name}"
+    is_usual = service.start in (f"{service.name}_", "") and service.start != "http_"
+    if is_usual and not service.matchers and _PLAIN.fullmatch(name):
+        return name
+    told = f"{service.start} {service.matchers}".encode()
+    return f"{_OTHER.sub('-', name)[:31]}-{hashlib.sha256(told).hexdigest()[:8]}"

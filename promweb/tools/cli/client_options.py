@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ...scrapes.client import Client
+from ...scrapes.http_client import Client
 
 __all__ = ["with_client"]
 

@@ -1,7 +1,6 @@
-"""One scrape: an exposition fetched over HTTP within bounds, and parsed.
+"""One scrape: an exposition fetched over HTTP within bounds.
 
-Whatever goes wrong is a `ScrapeError`, which says what happened. Its text may quote the server and
-is not safe for a terminal.
+Whatever goes wrong raises `ScrapeError`, which says what happened.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse, IncompleteRead
+from http.client import BadStatusLine, HTTPException, HTTPResponse, IncompleteRead
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import (
@@ -24,38 +22,23 @@ from urllib.request import (
     Request,
 )
 
-from prometheus_client.openmetrics import parser as openmetrics
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
+from .parsing import OPENMETRICS, Exposition, ScrapeError, one_line, parse
 
-__all__ = ["MAX_BYTES", "Client", "Exposition", "ScrapeError", "metrics_url", "parse"]
+__all__ = ["MAX_BYTES", "Client", "metrics_url"]
 
 MAX_BYTES = 64 * 2**20
 """The largest exposition that is read, in bytes, after decompression."""
 
 _CHUNK = 2**16
-_LONGEST = 200
-"""Characters of an error that are kept."""
-_HEADERS = {
-    # The text format is the cheaper one to parse; exemplars and units are of no use here.
-    "Accept": "text/plain;version=0.0.4, */*;q=0.1",
-    "Accept-Encoding": "gzip",
-    "User-Agent": "promweb-top",
-}
+_TEXT = "text/plain;version=0.0.4, */*;q=0.1"
+"""The cheaper format to parse."""
+_OPENMETRICS = f"{OPENMETRICS};version=1.0.0, text/plain;version=0.0.4;q=0.5, */*;q=0.1"
+_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "promweb"}
 
 
-class ScrapeError(Exception):
-    """A URL could not be read, or what it answered is not what was asked for."""
-
-
-@dataclass(frozen=True)
-class Exposition:
-    """What a scrape brought."""
-
-    families: frozenset[str]
-    """Names, also of families that have no sample yet."""
-    samples: Mapping[str, list[Sample]] = field(default_factory=dict)
-    """By the sample's name, such as `..._bucket`."""
+# What OpenSSL's versions call an answer that is no TLS.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+_TLS_ALERT = "\x15\x03"
 
 
 class Client:
@@ -75,6 +58,7 @@ class Client:
     ) -> None:
         self._headers = {**_HEADERS, **(headers or {})}
         self.timeout = timeout
+        self.context = context
         self._clock = clock
         self._opener = OpenerDirector()
         for handler in (
@@ -86,19 +70,20 @@ class Client:
         ):
             self._opener.add_handler(handler)
 
-    def scrape(self, url: str) -> Exposition:
-        """Fetch and parse."""
-        content_type, body = self._fetch(url)
+    def scrape(self, url: str, *, openmetrics: bool = False) -> Exposition:
+        """Fetch and parse; OpenMetrics, which has units, is preferred where it is asked for."""
+        content_type, body = self._fetch(url, _OPENMETRICS if openmetrics else _TEXT)
         try:
             text = body.decode()
         except UnicodeDecodeError as error:
             raise ScrapeError(f"the answer is not UTF-8: {error}") from error
         return parse(text, content_type)
 
-    def _fetch(self, url: str) -> tuple[str, bytes]:
+    def _fetch(self, url: str, accept: str) -> tuple[str, bytes]:
         deadline = self._clock() + self.timeout
+        request = Request(url, headers={"Accept": accept, **self._headers})
         try:
-            with self._opener.open(Request(url, headers=self._headers), timeout=self.timeout) as r:
+            with self._opener.open(request, timeout=self.timeout) as r:
                 body = b"".join(self._pieces(r, deadline))
                 return r.headers.get("Content-Type", ""), body
         except HTTPError as error:
@@ -106,17 +91,23 @@ class Client:
             where = error.headers.get("Location")
             said = f"answered {error.code} {error.reason}".strip()
             said += f", go to {where}" if where else ""
-            raise ScrapeError(said[:_LONGEST]) from error
+            raise ScrapeError(one_line(said)) from error
         except TimeoutError as error:
             raise ScrapeError(self._too_slow()) from error
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise ScrapeError(self._too_slow()) from error
-            raise ScrapeError(_said(error.reason)) from error
+            if isinstance(error.reason, ssl.SSLError) and error.reason.reason in _NO_TLS:
+                raise ScrapeError("it does not speak TLS; write http://") from error
+            raise ScrapeError(one_line(error.reason)) from error
+        except BadStatusLine as error:
+            if str(error).startswith(_TLS_ALERT):
+                raise ScrapeError("it speaks TLS; write https://") from error
+            raise ScrapeError(one_line(error)) from error
         except IncompleteRead as error:
             raise ScrapeError("the answer is cut short") from error
         except (OSError, HTTPException, UnicodeError) as error:
-            raise ScrapeError(_said(error)) from error
+            raise ScrapeError(one_line(error)) from error
         except zlib.error as error:
             raise ScrapeError(f"the answer is not gzip, though it says so: {error}") from error
 
@@ -161,32 +152,3 @@ def metrics_url(given: str) -> str:
         raise ValueError("it has no host")
     _ = parts.port  # raises what it is not
     return urlunsplit(parts._replace(path=parts.path or "/metrics", fragment=""))
-
-
-def parse(text: str, content_type: str = "") -> Exposition:
-    """Parse the text format, or OpenMetrics where the content type says so."""
-    is_openmetrics = content_type.partition(";")[0].strip() == "application/openmetrics-text"
-    read = (
-        openmetrics.text_string_to_metric_families
-        if is_openmetrics
-        else text_string_to_metric_families
-    )
-    families: set[str] = set()
-    samples: dict[str, list[Sample]] = {}
-    try:
-        for metric in read(text):
-            families.add(metric.name)
-            for sample in metric.samples:
-                if sample.value is None:  # a native histogram, which has buckets elsewhere
-                    continue
-                samples.setdefault(sample.name, []).append(sample)
-    except Exception as error:  # the parsers do not say what they raise, and it is many things
-        raise ScrapeError(f"the answer is not an exposition of metrics: {_said(error)}") from error
-    return Exposition(frozenset(families), samples)
-
-
-def _said(error: BaseException | str) -> str:
-    """Return the one line that an exception is about."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).strip().split("\n")[0][:_LONGEST] or type(error).__name__

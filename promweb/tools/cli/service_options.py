@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from math import isfinite
@@ -17,13 +18,14 @@ from ...core.defaults.group_by import Grouping
 from ...core.defaults.naming import naming_of
 from ...core.defaults.vocabulary import OTEL, PROMWEB
 from ...core.options import NO_PREFIX, Naming, Options
+from ..loading.settings import Settings, settings_of
 from ..monitoring.service import Latency, Objective, Service, read_duration
+from ..terminal import needs
+from .app_option import loaded, target_of
 
 __all__ = ["duration", "service_options"]
 
 _PREFIX = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_MATCHER = r'\s*[a-zA-Z_][a-zA-Z0-9_]*\s*(?:=|!=|=~|!~)\s*"(?:[^"\\\n]|\\.)*"\s*'
-_MATCHERS = re.compile(f"{_MATCHER}(?:,{_MATCHER})*")
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,6 +33,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_service(
+        app: str | None,
         naming: Naming,
         prefix: str,
         no_prefix: bool,
@@ -48,43 +51,88 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.BadParameter(
                 "contradicts --prefix; give one of them", param_hint="--no-prefix"
             )
+        start = NO_PREFIX if no_prefix else prefix
+        settings = Settings(naming, start, group_by, buckets, summary, websockets)
+        target = target_of(app)
+        settings = _checked(settings) if target is None else _read(target, settings)
         latency = None
-        if not summary:
-            _check_threshold(latency_threshold, buckets)
+        if not settings.summary:
+            _check_threshold(latency_threshold, settings.buckets, is_read=target is not None)
             latency = Latency(latency_slo, latency_threshold)
         for option in ("latency_threshold", "latency_slo", "buckets"):
-            if summary and _is_given(option):
+            if settings.summary and _is_given(option):
                 raise click.BadParameter(
                     "a summary has no buckets, so it does not know how many requests were slow",
                     param_hint=f"--{option.replace('_', '-')}",
                 )
-        try:
-            naming_of(
-                Options(
-                    naming=naming,
-                    defaults_prefix=NO_PREFIX if no_prefix else prefix,
-                    group_by=group_by,
-                    buckets=buckets,
-                    default_latency_as_histogram=not summary,
-                )
-            )
-        except ValueError as error:
-            raise click.UsageError(f"No application can be given this. {error}") from error
-        words = OTEL if naming == "otel" else PROMWEB
+        words = OTEL if settings.naming == "otel" else PROMWEB
+        bare = settings.prefix == NO_PREFIX or words is OTEL
         service = Service(
             words=words,
-            prefix="" if no_prefix or words is OTEL else f"{prefix}_",
-            group=words.group or group_by,
+            prefix="" if bare else f"{settings.prefix}_",
+            group=words.group or settings.group_by,
             matchers=selector,
             errors=Objective(slo),
             latency=latency,
-            websockets=websockets,
+            websockets=settings.websockets,
         )
         return command(service, **others)
 
     for option in reversed(_OPTIONS):
         option(with_service)
     return with_service
+
+
+def _checked(settings: Settings) -> Settings:
+    """Return what the options say, if there can be such an application."""
+    try:
+        naming_of(
+            Options(
+                naming="otel" if settings.naming == "otel" else "promweb",
+                defaults_prefix=settings.prefix,
+                group_by=settings.group_by,
+                buckets=settings.buckets,
+                default_latency_as_histogram=not settings.summary,
+            )
+        )
+    except ValueError as error:
+        raise click.UsageError(f"No application can be given this. {error}") from error
+    return settings
+
+
+def _read(target: str, given: Settings) -> Settings:
+    """Return the settings of an application; options choose among several, and must agree."""
+    with loaded(target) as application:
+        found = settings_of(application)
+    fields = {"prefix": "prefix", "no_prefix": "prefix"}
+    fields |= {name: name for name in ("naming", "group_by", "buckets", "summary")}
+    for option, field in fields.items():
+        if not _is_given(option):
+            continue
+        wanted = getattr(given, field)
+        # `--prefix photos_` is `photos`, unless that is what the application has.
+        odd = f"{wanted}_" if field == "prefix" and _raw("prefix").endswith("_") else wanted
+        fitting = [one for one in found if getattr(one, field) in (wanted, odd)]
+        if not fitting:
+            has = ", ".join(sorted({_text(getattr(one, field)) for one in found}))
+            raise click.BadParameter(
+                f"the application has {has}; leave the option out",
+                param_hint=f"--{option.replace('_', '-')}",
+            )
+        found = fitting
+    if len(found) > 1:
+        raise click.UsageError(
+            "the application has several metrics objects; choose one: " + "; ".join(map(str, found))
+        )
+    if _is_given("websockets"):
+        return replace(found[0], websockets=given.websockets)
+    return found[0]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{bound:g}" for bound in value)
+    return "no prefix" if value == NO_PREFIX else str(value)
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -121,14 +169,17 @@ def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 
 
 def _prefix(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if not value:
+    """Return what `defaults_prefix` is; the underscore after it may be written, too."""
+    prefix = value.removesuffix("_")
+    ctx.meta["promweb.prefix"] = value
+    if not prefix:
         raise click.BadParameter("is empty; use --no-prefix for names without one")
-    if not _PREFIX.fullmatch(value):
+    if not _PREFIX.fullmatch(prefix):
         raise click.BadParameter(
             f"{value!r} cannot begin the name of a metric; it has letters, digits, underscores and "
             "colons, and does not begin with a digit. Write what defaults_prefix is"
         )
-    return value
+    return prefix
 
 
 def _group(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -144,25 +195,41 @@ def _group(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 def _selector(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    text = value.strip().removeprefix("{").removesuffix("}")
-    if text and not _MATCHERS.fullmatch(text):
+    text = value.strip().removeprefix("{").removesuffix("}").strip()
+    if not text:
+        return ""
+    with needs("promql-parser", "promql_parser"):
+        from ..promql.selectors import check_matchers
+    try:
+        check_matchers(text)
+    except ValueError as error:
         raise click.BadParameter(
-            f"{value!r} are no label matchers. The shell takes quotes away, so write two kinds: "
-            '--selector \'job="shop",env=~"prod|test"\''
-        )
-    return text.strip()
+            f"{value!r} are no label matchers ({error}). The shell takes quotes away, so write two "
+            'kinds: --selector \'job="shop",env=~"prod|test"\''
+        ) from error
+    return text.removesuffix(",")
 
 
-def _check_threshold(seconds: float, buckets: tuple[float, ...]) -> None:
+def _check_threshold(seconds: float, buckets: tuple[float, ...], *, is_read: bool) -> None:
     finite = [bound for bound in buckets if isfinite(bound)]
     if seconds not in finite:
         bounds = ", ".join(f"{bound:g}" for bound in finite)
         raise click.BadParameter(
             f"{seconds:g} is the bound of no bucket, so nothing counts the requests below it. The "
-            f"bounds are {bounds}. If the application has others (buckets=), give them with "
-            "--buckets",
+            f"bounds are {bounds}"
+            + (
+                "; choose one of them"
+                if is_read
+                else ". If the application has others (buckets=), give them with --buckets, or "
+                "have them read with --app"
+            ),
             param_hint="--latency-threshold",
         )
+
+
+def _raw(option: str) -> str:
+    """Return what was written, before it was read."""
+    return str(click.get_current_context().meta.get(f"promweb.{option}", ""))
 
 
 def _is_given(option: str) -> bool:
@@ -171,6 +238,12 @@ def _is_given(option: str) -> bool:
 
 
 _OPTIONS = (
+    click.option(
+        "--app",
+        metavar="MODULE:APP",
+        help="Load this application, as flask --app does, and read the options up to --websockets "
+        "from its metrics object.",
+    ),
     click.option(
         "--naming",
         type=click.Choice(get_args(Naming)),
@@ -184,7 +257,8 @@ _OPTIONS = (
         default="flask",
         show_default=True,
         callback=_prefix,
-        help="What the names of the metrics begin with: the application's defaults_prefix.",
+        help="What the names of the metrics begin with: the application's defaults_prefix; the "
+        "underscore after it may be written, too.",
     ),
     click.option("--no-prefix", is_flag=True, help="The application has NO_PREFIX."),
     click.option(

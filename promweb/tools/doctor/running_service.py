@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 
 from ...core.defaults.vocabulary import OTEL
 from ...core.families.storage import DIRECTORY_VARIABLE
-from ...scrapes.client import Exposition, ScrapeError
+from ...scrapes.parsing import Exposition, ScrapeError
 from .findings import Finding, Findings, error, ok, warning
 
 __all__ = ["SLOW", "Outcome", "check_scrapes"]

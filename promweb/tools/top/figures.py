@@ -1,4 +1,4 @@
-"""Numbers as short texts for a terminal: units, shares, sparklines, escaped strings."""
+"""Numbers as short texts for a terminal: units, shares, sparklines."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from collections.abc import Sequence
 
 from ...scrapes.tally import Tally
 
-__all__ = ["duration", "number", "quantile", "safe", "share", "size", "sparkline"]
+__all__ = ["duration", "number", "quantile", "share", "size", "sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOTHING = "-"
-
-
-def safe(text: str) -> str:
-    """Return a text with everything escaped that a terminal does not print as a character."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def number(value: float | None) -> str:
