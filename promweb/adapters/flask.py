@@ -20,7 +20,7 @@ from ..core.requests.exchange import Exchange
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .protocols.wsgi import Environ, StartResponse, WSGIApp, instrument
-from .shared import WebMetrics, find_exchange
+from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["PrometheusMetrics"]
 
@@ -114,9 +114,11 @@ def _attach(site: Site) -> None:
     def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
+        request = (args[0] if args else get_context()).request
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            return wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.dispatch((args[0] if args else get_context()).request)
+            with by_hand(site, request) as exchange:
+                return _see(exchange, wrapped_full_dispatch_request(*args))
+        exchange.dispatch(request)
         try:
             response = wrapped_full_dispatch_request(*args)
         except Exception:
@@ -147,13 +149,15 @@ def _attach(site: Site) -> None:
         return _see(exchange, response)
 
     def see_exception(sender: object, exception: BaseException, **_: Any) -> None:
-        """See an exception that an extension answered itself, as Flask-RESTful does.
+        """See an exception that an extension answers itself, as Flask-RESTful does.
 
-        It sends the signal for `abort()` too, which is an answer and no failure.
+        Its answer decides: a 500 is a failure, the status that the program chose is not. It sends
+        the signal for `abort()` too.
         """
         exchange = find_exchange(site, get_request)
-        if exchange is not None and not isinstance(exception, HTTPException):
-            exchange.fail()
+        if exchange is not None:
+            exchange.raised = type(exception)
+            exchange.signalled = not isinstance(exception, HTTPException)
 
     app.wsgi_app = instrument(site, app.wsgi_app)
     app.full_dispatch_request = full_dispatch_request
@@ -178,6 +182,8 @@ def _see(exchange: Exchange, response: Any) -> Any:
         status = response.status_code
     except AttributeError:  # an `after_request` function answers with another WSGI application
         return _seen(exchange, response)
+    if exchange.signalled and status == 500:
+        exchange.failed = True
     exchange.respond(status, response)
     return response
 

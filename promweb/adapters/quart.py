@@ -25,7 +25,7 @@ from ..core.requests.site import Site
 from .protocols import wsgi_bridge
 from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
 from .protocols.worker_threads import SharedWork, pause
-from .shared import WebMetrics, find_exchange
+from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
 
@@ -148,9 +148,13 @@ def _attach(site: Site) -> None:
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
+        request = args[0].request if args else get_request()
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            return await wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.dispatch(args[0].request if args else get_request())
+            with by_hand(site, request) as exchange:
+                response = await wrapped_full_dispatch_request(*args)
+                await exchange.respond_async(response.status_code, response)
+                return response
+        exchange.dispatch(request)
         try:
             response = await wrapped_full_dispatch_request(*args)
             await exchange.respond_async(response.status_code, response)

@@ -178,17 +178,20 @@ async def _serve_websocket(
         if message["type"] == "websocket.receive":
             connection.message("received")
         elif message["type"] == "websocket.disconnect":
-            connection.finish(message.get("code") or 1005)  # RFC 6455: no code was given
+            connection.closed_by_client(message.get("code") or 1005)  # RFC 6455: no code was given
         return message
 
     async def send_and_see(message: Message) -> None:
         nonlocal is_accepted
+        kind = message["type"]
+        if kind == "websocket.close" and is_accepted:
+            connection.closing(message.get("code") or 1000)  # a client may be told at once
         try:
             await send(message)
-        except BaseException:  # that is the client, not the application
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+        except BaseException as error:
+            if not is_cancellation(error):  # that is the client, not the application
+                connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
             raise
-        kind = message["type"]
         if kind == "websocket.send":
             connection.message("sent")
         elif kind == "websocket.accept":
@@ -205,12 +208,9 @@ async def _serve_websocket(
     try:
         await app(scope, receive_and_see, send_and_see)
         connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
-    except BaseException as error:
-        if is_cancellation(error):
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
-        else:
-            # What a server then sends: 1011, or 500 before the handshake is over.
-            connection.finish(1011 if is_accepted else 500)
+    except BaseException:
+        # What a server then sends, also for a cancellation: 1011, or 500 before the handshake.
+        connection.finish(1011 if is_accepted else 500)
         raise
     finally:
         current.set(before)

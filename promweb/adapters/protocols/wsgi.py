@@ -31,6 +31,9 @@ def instrument(site: Site, app: WSGIApp) -> WSGIApp:
         token = current.set(exchange)
         try:
             body = app(environ, start_response)
+        except StopIteration:  # the socket was taken over, as Flask-Sock does under Gunicorn
+            exchange.finish()
+            raise
         except BaseException:
             exchange.finish(Outcome.FAILED)
             raise

@@ -71,20 +71,13 @@ def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:
     if is_coroutine_function(function):
 
         async def group_async() -> object:
-            request = _matched_request()
-            return UNMATCHED if request is None else await function(request)
+            return await function(_request())
 
         return group_async
-
-    def group() -> object:
-        request = _matched_request()
-        return UNMATCHED if request is None else function(request)
-
-    return group
+    return lambda: function(_request())
 
 
-def _matched_request() -> Any:
+def _request() -> Any:
     scope = current.get()
     assert scope is not None, "labels are resolved within their scope"
-    request = scope.request
-    return None if request.url_rule is None else request
+    return scope.request

@@ -158,7 +158,7 @@ class Family(Generic[ChildT]):
                 if child is None:
                     child = self._make_child(candidate, room)
                 if child is not None:
-                    return child, candidate is not values
+                    return child, candidate != values
         raise AssertionError("there is always room for `everything`")
 
     def _make_child(self, values: LabelValues, room: float) -> ChildT | None:

@@ -54,12 +54,22 @@ class Scope:
         self.site = site
         self.start = site.clock()
 
+    def is_answered_by(self, target: object) -> bool:
+        """Return whether `target` answers this request: its view, or an error handler."""
+        return False
+
     def defer(self, measurement: Measurement, target: object) -> bool:
-        """Keep the measurement of `target` until the final response exists, if that is the view.
+        """Keep the measurement of `target` until the final response exists, if it answers.
 
         Return whether it was kept; then ending the scope records it.
         """
         return False
+
+    def hold(self, child: NumberChild) -> None:
+        """Have a gauge go down when this scope ends."""
+        self.in_progress = (*self.in_progress, child)
+        if self.finished:  # in another thread, meanwhile
+            self.leave()
 
     def do_not_track(self) -> None:
         """Leave this scope out of the default metrics, and of what is in progress."""
