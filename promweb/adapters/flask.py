@@ -59,6 +59,17 @@ class PrometheusMetrics(WebMetrics):
             )
         return flask.current_app._get_current_object()  # type: ignore[attr-defined]
 
+    def middleware(self, wsgi_app: WSGIApp, app: Any = None) -> WSGIApp:
+        """Return a WSGI application that records what middleware in `wsgi_app` answers, too.
+
+        Middleware that is around the measured application answers requests that it never sees. Use
+        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
+        request counts once, with the status that is sent. The group of requests that middleware
+        answers is `<middleware>`. `app` is the application that `wsgi_app` has inside, unless it is
+        this object's.
+        """
+        return instrument(self._site(self._app(app)), wsgi_app, has_middleware=True)
+
     def _attach(self, site: Site) -> None:
         _attach(site)
 
@@ -159,7 +170,8 @@ def _attach(site: Site) -> None:
             exchange.raised = type(exception)
             exchange.signalled = not isinstance(exception, HTTPException)
 
-    app.wsgi_app = instrument(site, app.wsgi_app)
+    has_middleware = getattr(app.wsgi_app, "__self__", None) is not app
+    app.wsgi_app = instrument(site, app.wsgi_app, has_middleware=has_middleware)
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception

@@ -23,7 +23,7 @@ from ..core.requests.connection import Connection
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .protocols import wsgi_bridge
-from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
+from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
 from .protocols.worker_threads import SharedWork, pause
 from .shared import WebMetrics, by_hand, find_exchange
 
@@ -84,6 +84,17 @@ class AsyncPrometheusMetrics(WebMetrics):
                 "call this inside `async with app.app_context():`"
             )
         return app._get_current_object()
+
+    def middleware(self, asgi_app: ASGIApp, app: Any = None) -> ASGIApp:
+        """Return an ASGI application that records what middleware in `asgi_app` answers, too.
+
+        Middleware that is around the measured application answers requests that it never sees. Use
+        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
+        request counts once, with the status that is sent. The group of requests that middleware
+        answers is `<middleware>`. `app` is the application that `asgi_app` has inside, unless it is
+        this object's.
+        """
+        return instrument(self._site(self._app(app)), asgi_app, _Exchange, has_middleware=True)
 
     def _attach(self, site: Site) -> None:
         _attach(site)
@@ -197,7 +208,8 @@ def _attach(site: Site) -> None:
             await connection.dispatch(get_websocket())
         return await wrapped_full_dispatch_websocket(*args)
 
-    app.asgi_app = instrument(site, app.asgi_app, _Exchange)
+    has_middleware = getattr(app.asgi_app, "__self__", None) is not app
+    app.asgi_app = instrument(site, app.asgi_app, _Exchange, has_middleware=has_middleware)
     app.handle_request = handle_request
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception

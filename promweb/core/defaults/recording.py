@@ -222,11 +222,13 @@ class RequestRecorder:
     def _group_reader(self, grouping: Grouping) -> Callable[[Exchange], str]:
         """Return what reads the group of an exchange that has ended, and never raises."""
         read, unmatched = grouping.attribute, grouping.unmatched
-        if read is None:
-            return lambda exchange: exchange.labels(self)[0]
 
         def group(exchange: Exchange) -> str:
             request = exchange.request
+            if request is exchange.unseen:
+                return grouping.middleware
+            if read is None:
+                return exchange.labels(self)[0]
             if request.url_rule is None:
                 return unmatched
             try:

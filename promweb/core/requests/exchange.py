@@ -21,6 +21,7 @@ from ..labels.plan import LabelPlan
 from .recorder import Recorder
 from .scope import Measurement, Scope
 from .site import Site
+from .unseen import UnseenRequest
 
 __all__ = ["CLIENT_CLOSED_REQUEST", "Exchange", "Outcome", "Sizes"]
 
@@ -64,6 +65,8 @@ class Exchange(Scope):
     """Whether an exception stayed unhandled."""
     signalled = False
     """Whether an extension is answering an exception that is no answer by itself."""
+    unseen: UnseenRequest | None = None
+    """What to record where middleware answers; None if there is no middleware."""
     sizes: Sizes | None = None
     _deferred: list[Measurement] | tuple[()] = ()
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
@@ -176,12 +179,14 @@ class Exchange(Scope):
         self.finished = True
         seconds = self.site.clock() - self.start
         try:
-            if self.request is None:
-                return  # middleware answered: the application never saw this request
+            if self.request is None and self.unseen is None:
+                return  # the server has no request for this
             if outcome is Outcome.FAILED:
                 self.fail()
             status = self.sent or int(outcome) or self.status or 500
-            if not self.status:
+            if self.request is None:
+                self.request = self.unseen
+            elif not self.status:
                 self.in_context(self.respond, status)
             self.status = status
             self.context = None  # it refers to this exchange
@@ -199,7 +204,12 @@ class Exchange(Scope):
         return function(*args) if self.context is None else self.context.run(function, *args)
 
     def labels(self, recorder: Recorder) -> LabelValues:
-        """Return the label values that `respond` resolved for a recorder."""
+        """Return the label values that `respond` resolved for a recorder.
+
+        Label callables have no request where middleware answered, and give an empty value.
+        """
+        if self.request is self.unseen:
+            return recorder.plan.blank
         values = self._labels.get(recorder)
         return recorder.plan.resolve(self.response) if values is None else values
 

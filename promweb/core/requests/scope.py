@@ -12,10 +12,16 @@ from ..families.limits import LabelValues
 from ..labels.plan import LabelPlan
 from .site import Site
 
-__all__ = ["Measurement", "Scope", "current"]
+__all__ = ["Measurement", "Scope", "current", "is_begun"]
 
 current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
 """The request or connection that the running code belongs to."""
+
+
+def is_begun(site: Site) -> bool:
+    """Return whether an outer layer has begun a request of `site` that it did not reach yet."""
+    scope = current.get()
+    return scope is not None and scope.site is site and scope.request is None and not scope.finished
 
 
 class Measurement(Protocol):
