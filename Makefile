@@ -76,8 +76,9 @@ explore: .venv/ready
 soak: .venv/ready
 	$(BIN)/python -m tests.stress.soak $(if $(ONCE),--seconds=50)
 
-# Prints what promweb costs beside its peers, which are installed here and nowhere else.
-# `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.
+# Prints what promweb costs beside its peers, which are installed here and nowhere else, and whether
+# each bound held. `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails
+# for a missed bound.
 bench: .venv-bench/ready
 	$(BENCH)/python -m benchmarks $(ARGS)
 
