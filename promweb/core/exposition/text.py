@@ -25,8 +25,8 @@ _AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
 
 _Layouts = dict[tuple[object, ...], Layout | None]
 
-# No layout may refer to its family, which would never go then. Threads may scrape at the same
-# time: no dictionary of layouts changes once it is here, and a new one takes its place.
+# A layout must not refer to its family, or neither would ever be freed. Several threads may scrape
+# at a time, so no dictionary of layouts changes once it is in here: a new one takes its place.
 _layouts: weakref.WeakKeyDictionary[Family[Any], _Layouts] = weakref.WeakKeyDictionary()
 
 
@@ -42,13 +42,13 @@ class TextFormat:
 
     def write(self, metric: Metric) -> Iterator[bytes]:
         """Yield a metric as bytes, some dozen label sets at a time if it has a layout."""
-        layout = self._layout(metric) if isinstance(metric, FamilyMetric) else None
-        if layout is None:
-            yield self._encoded(metric)
-            return
-        assert isinstance(metric, FamilyMetric)
-        for text in layout.write(metric.label_sets(), metric.texts):
-            yield text.encode("latin-1")  # and so in UTF-8: see `layout`
+        if isinstance(metric, FamilyMetric):
+            layout = self._layout(metric)
+            if layout is not None:
+                for text in layout.write(metric.label_sets(), metric.texts):
+                    yield text.encode("latin-1")  # and so in UTF-8: see `layout`
+                return
+        yield self._encoded(metric)
 
     def _encoded(self, metric: Metric) -> bytes:
         return self._encode(_Only(metric)).removesuffix(self.end)
