@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -37,8 +38,11 @@ class TextFormat:
         self.content_type = content_type
         self._encode = encode
         self._openmetrics = content_type.startswith("application/openmetrics-text")
-        self._with_created = created_series_enabled()
         self.end = b"# EOF\n" if self._openmetrics else b""
+
+    @cached_property
+    def _created_is_enabled(self) -> bool:
+        return created_series_enabled()
 
     def write(self, metric: Metric) -> Iterator[bytes]:
         """Yield a metric as bytes, some dozen label sets at a time if it has a layout."""
@@ -55,7 +59,7 @@ class TextFormat:
 
     def _layout(self, metric: FamilyMetric) -> Layout | None:
         """Return how to write a family fast; None where that would not be byte-identical."""
-        with_created = self._with_created and metric.has_created
+        with_created = metric.has_created and self._created_is_enabled
         key = (self.content_type, with_created, metric.names)
         known = _layouts.get(metric.family, {})
         try:
