@@ -1,4 +1,4 @@
-"""The names of tests that the Makefile and the table of markers have are names of tests."""
+"""The suite itself: its folders, its markers, and what it does without what it needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.conftest import MARKERS
+from tests.support.needs import module, program
 from tests.support.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -31,3 +32,16 @@ def test_the_makefile_names_tests_that_exist() -> None:
 
 def test_every_test_is_in_a_folder() -> None:
     assert [path.name for path in TESTS.glob("test_*.py")] == []
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)]
+)
+def test_what_is_missing_skips_a_test_and_fails_it_in_ci(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no-such-program is not installed"):
+        program("no-such-program")
+    with pytest.raises(outcome, match="no_such_module is not installed"):
+        module("no_such_module")
