@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import values
+from prometheus_client.mmap_dict import MmapedDict
 
 from .legs import LEGS, Leg
 
@@ -24,6 +25,7 @@ def unshared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(variable, "")  # so that what a test sets is gone after it
         monkeypatch.delenv(variable)
     monkeypatch.setattr(values, "ValueClass", values.MutexValue)
+    monkeypatch.setattr(values, "MmapedDict", MmapedDict)
     yield
     _kept.append(values.ValueClass)
 

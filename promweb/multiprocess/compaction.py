@@ -24,6 +24,7 @@ from .files.entries import HEADER, entry, header
 from .files.keys import Key, Keys, Labels
 from .files.listing import File, listing
 from .files.reading import Corrupt, FileReader
+from .files.writing import replace_file
 from .processes import Living, run_of
 
 __all__ = ["UNKNOWN_MAX_SERIES", "Compactor", "compacted_files"]
@@ -44,11 +45,11 @@ _ABANDONED = 60.0
 
 def compacted_files(reader: FileReader) -> frozenset[tuple[str, int]]:
     """Return names and inodes of the files whose numbers are in a compacted file."""
-    tail = reader.tail()
     try:
+        tail = reader.tail()
         (length,) = _LENGTH.unpack_from(tail)
         return frozenset((name, inode) for name, inode in json.loads(tail[8 : 8 + length] or "[]"))
-    except (struct.error, ValueError, TypeError):
+    except (Corrupt, FileNotFoundError, struct.error, ValueError, TypeError):
         return frozenset()
 
 
@@ -157,11 +158,8 @@ class Compactor:
         if not done:
             return
         path = os.path.join(self._directory, file_names.compacted_name(kind))
-        unfinished = path + file_names.UNFINISHED
         content, used = sums.content([file.identity for file in done])
-        with open(unfinished, "wb") as output:
-            output.write(content)
-        os.replace(unfinished, path)
+        replace_file(path, content)
         self._remove(done)
         _clear_names(path, used)
 
@@ -179,7 +177,7 @@ class Compactor:
         """Read the file of a dead process; return None if it cannot be read."""
         try:
             reader = FileReader(self._path(file), keys)
-            reader.update(file.size)
+            reader.update()
         except (FileNotFoundError, Corrupt):
             self._unreadable.add(file.identity)
             return None
@@ -246,7 +244,7 @@ class _Sums:
 
 def _clear_names(path: str, used: int) -> None:
     """Clear the names in a compacted file: a new process may use a name that is free now."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.pwrite(descriptor, _LENGTH.pack(0), used)
     finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from threading import RLock, Thread
+from threading import Lock, RLock, Thread
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -16,12 +18,18 @@ from ..core.families.children import ObservedChild
 from ..core.families.family import CounterFamily, Family, GaugeFamily
 from ..core.families.problems import logger
 from .directory_reader import DirectoryReader
+from .files import client_files
 from .files.client_library import key_of
 from .files.writing import OwnFile
 from .stored_children import Places, StoredNumber, StoredObservations
 from .worker_metrics import WorkerMetrics
 
 __all__ = ["FileStorage"]
+
+_RECORDINGS = 100
+"""After so many recordings a process looks whether its files are still there."""
+
+_CANNOT_WRITE = "promweb cannot write to %s: %s. Scrapes will not show new series of this process."
 
 
 class FileStorage:
@@ -32,9 +40,11 @@ class FileStorage:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._mode = stat.S_IMODE(os.stat(path).st_mode)
         self.workers = WorkerMetrics(path)
         self.limits: dict[str, int] = {}
         """`max_series` of every metric that is kept here."""
+        self._families: weakref.WeakSet[Family[Any]] = weakref.WeakSet()
         self._start()
         self._is_forked = False
         self._skipped = CounterFamily(
@@ -50,10 +60,14 @@ class FileStorage:
 
     def _start(self) -> None:
         self._lock = RLock()
+        self._looking = Lock()
         self._files: dict[str, OwnFile] = {}
-        self._failed = False
+        self._has_failed = False
+        self.due = _RECORDINGS
+        """How many recordings are left until the next `look`."""
 
     def accept(self, family: Family[Any]) -> None:
+        self._families.add(family)
         self.limits[family.name] = family.max_series
 
     def make_child(self, family: Family[Any], values: LabelValues) -> Any:
@@ -62,6 +76,7 @@ class FileStorage:
         return StoredNumber(family, self, values)
 
     def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
+        self.look()
         return self.workers.add_to(self.directory.collect(names, pause), names)
 
     def places(
@@ -88,14 +103,11 @@ class FileStorage:
                 finally:
                     self._files[kind] = file
         except OSError as error:
-            if not self._failed:
-                self._failed = True
-                logger.error(
-                    "promweb cannot write to %s: %s. Scrapes will not show new series of this "
-                    "process.",
-                    self.path,
-                    error,
-                )
+            if not os.path.isdir(self.path):
+                self.due = 0  # the next recording makes it again
+            elif not self._has_failed:
+                self._has_failed = True
+                logger.error(_CANNOT_WRITE, self.path, error)
             return array("d", bytes(8 * len(keys))), [*range(len(keys))]
 
     def _new_file(self, kind: str) -> OwnFile:
@@ -105,12 +117,51 @@ class FileStorage:
             Thread(target=self.directory.compact, daemon=True).start()
         return OwnFile(self.path, kind)
 
+    def look(self) -> None:
+        """See whether the files of this process are still there; else make them again.
+
+        Numbers are taken along, so known series go on counting.
+        """
+        if not self._looking.acquire(blocking=False):
+            return
+        try:
+            self.due = _RECORDINGS
+            client_files.remake_missing()
+            files = list(self._files.values())
+            if os.path.isdir(self.path) and all(file.is_there for file in files):
+                return
+            logger.warning(
+                "Files of promweb in %s were removed while this process writes to them. It makes "
+                "them again; the numbers of workers that had ended are lost.",
+                self.path,
+            )
+            self._remake(files)
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                logger.error(_CANNOT_WRITE, self.path, error)
+        finally:
+            self._looking.release()
+
+    def _remake(self, files: Iterable[OwnFile]) -> None:
+        os.makedirs(self.path, mode=self._mode, exist_ok=True)
+        client_files.remake_missing()  # those that had no directory before
+        self.workers.start_afresh()
+        with self._lock:
+            self._files = {}
+        for family in list(self._families):
+            with family.lock:
+                for child in family.children.values():
+                    child.move()
+        for file in files:
+            file.close()
+
     def leave_to_parent(self) -> None:
         """Start afresh in a forked child, which makes files when it first records something."""
         self._start()
         self._is_forked = True
         self.directory.forget()
-        self.workers.leave_to_parent()
+        self.workers.start_afresh()
 
 
 _storages: weakref.WeakSet[FileStorage] = weakref.WeakSet()

@@ -60,6 +60,10 @@ class Living:
         self._writers[name.name, inode] = identify(pid)
         return True
 
+    def is_mine(self, name: str) -> bool:
+        """Tell whether this process writes a file that has its pid. When in doubt, it does."""
+        return self._is_mapped_by(str(os.getpid()), name) is not False
+
     def look_again(self, there: Iterable[tuple[str, int]]) -> None:
         """Forget what may have changed; `there` has names and inodes of the existing files."""
         self._mapped = None

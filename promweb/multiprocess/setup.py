@@ -13,8 +13,9 @@ from ..core.families.problems import logger
 from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from .compaction import Compactor
 from .file_storage import FileStorage
-from .files import client_library, file_names, locks
-from .processes import run_of
+from .files import client_files, file_names, locks
+from .files.writing import replace_file
+from .processes import Living, run_of
 
 __all__ = ["enable", "mark_process_dead", "storage_of"]
 
@@ -25,6 +26,9 @@ _REMEMBERED = 100
 """How many runs are remembered."""
 
 _storages: dict[str, FileStorage] = {}
+
+_unusable: set[str] = set()
+"""Directories that could not be used: what a process decided at its start holds."""
 
 
 def enable(directory: str | os.PathLike[str] | None = None) -> str:
@@ -39,14 +43,33 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
         path = os.path.abspath(directory)
     else:
         path = os.path.abspath(shared_directory() or _temporary_directory())
-    storage_of(path)
+    _open(path)
     os.environ[DIRECTORY_VARIABLE] = path
     return path
 
 
-def storage_of(directory: str) -> FileStorage:
-    """Return this process's storage in a directory; the first call prepares the directory."""
+def storage_of(directory: str) -> FileStorage | None:
+    """Return this process's storage in a directory; the first call prepares the directory.
+
+    Returns None if the directory cannot be used, and logs that once.
+    """
     path = os.path.abspath(directory)
+    with locking.definitions:
+        if path in _unusable:
+            return None
+        try:
+            return _open(path)
+        except OSError as error:
+            _unusable.add(path)
+            client_files.use_own_files()
+            logger.error(
+                "%s. The service starts without: each worker shows its own numbers.", error
+            )
+            return None
+
+
+def _open(path: str) -> FileStorage:
+    """Return this process's storage in a directory. Raises OSError if that cannot be used."""
     with locking.definitions:
         storage = _storages.get(path)
         if storage is None:
@@ -54,7 +77,8 @@ def storage_of(directory: str) -> FileStorage:
             if not os.environ.get(DIRECTORY_VARIABLE):
                 os.environ[DIRECTORY_VARIABLE] = path
             storage = _storages[path] = FileStorage(path)
-            late = client_library.share_new_metrics()
+            client_files.take_over(path, Living(path).is_mine)
+            late = client_files.share_new_metrics()
             if late:
                 logger.warning(
                     "These metrics of prometheus_client were created before multiprocess mode was "
@@ -112,9 +136,7 @@ def _begin(path: str, run: str) -> None:
         return
     if Compactor(path, {}).clean(run):
         runs = []
-    with open(record + file_names.UNFINISHED, "w") as lines:
-        lines.write("\n".join([*runs[-_REMEMBERED:], run]))
-    os.replace(record + file_names.UNFINISHED, record)
+    replace_file(record, "\n".join([*runs[-_REMEMBERED:], run]).encode())
 
 
 def _temporary_directory() -> str:

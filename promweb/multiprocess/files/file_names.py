@@ -1,8 +1,8 @@
 """The names of the files in a directory.
 
-    counter_123.db                          of prometheus_client, by the process 123
+    counter_123.db                          made by prometheus_client, of the process 123
     gauge_livesum_123.db
-    counter_123.db_promweb-5f1c0a77.db      of promweb, by a living or dead process
+    counter_123.db_promweb-5f1c0a77.db      made by promweb, of a living or dead process
     gauge_livesum_123.db_promweb-5f1c0a77.db
     counter_compacted.db_promweb.db         the numbers of dead processes, one file of each kind
 
@@ -23,6 +23,7 @@ __all__ = [
     "SUFFIX",
     "UNFINISHED",
     "FileName",
+    "client_name",
     "compacted_name",
     "new_name",
     "parse",
@@ -60,7 +61,7 @@ class FileName(NamedTuple):
     owner: str
     """The pid, or another identifier that the program chose."""
     is_own: bool
-    """Whether promweb wrote it."""
+    """Whether promweb made it."""
 
     @property
     def is_compacted(self) -> bool:
@@ -78,6 +79,11 @@ def parse(name: str) -> FileName | None:
 def new_name(kind: str, pid: int) -> str:
     """Return a name for a new file of a process."""
     return f"{kind}_{pid}.db{_OWN}-{secrets.token_hex(8)}{SUFFIX}"
+
+
+def client_name(name: str) -> str:
+    """Return a name for what prometheus_client wants to call `name`, which it may use again."""
+    return f"{name}{_OWN}-{secrets.token_hex(8)}{SUFFIX}"
 
 
 def compacted_name(kind: str) -> str:

@@ -133,7 +133,7 @@ def _check_content(path: str, files: Sequence[File], foreign: Sequence[str]) -> 
     for file in files:
         try:
             reader = FileReader(os.path.join(path, file.name.name), keys)
-            reader.update(file.size)
+            reader.update()
         except FileNotFoundError:
             continue
         except Corrupt as fault:
