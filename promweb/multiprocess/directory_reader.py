@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 from prometheus_client.metrics_core import Metric
@@ -40,16 +40,12 @@ Families = list[tuple[MergedFamily, list[float]]]
 class DirectoryReader:
     """Reads one directory, and remembers from scrape to scrape what cannot change.
 
-    `on_skip` is called with the reason for each file that is left out; `limits` has `max_series`
-    of the metrics that promweb made.
+    `on_skip` is called with the reason for each file that is left out.
     """
 
-    def __init__(
-        self, path: str, on_skip: Callable[[str], None], limits: Mapping[str, int]
-    ) -> None:
+    def __init__(self, path: str, on_skip: Callable[[str], None]) -> None:
         self.path = path
         self._on_skip = on_skip
-        self._limits = limits
         self._logged: set[object] = set()
         self.forget()
 
@@ -57,7 +53,7 @@ class DirectoryReader:
         """Start afresh in a forked child, where another thread may have held the lock."""
         self._lock = threading.Lock()
         self._compacting = threading.Lock()
-        self._compactor = Compactor(self.path, self._limits)
+        self._compactor = Compactor(self.path)
         self._clear()
 
     def compact(self) -> None:

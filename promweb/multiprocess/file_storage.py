@@ -18,9 +18,11 @@ from ..core.families.children import ObservedChild
 from ..core.families.family import CounterFamily, Family, GaugeFamily
 from ..core.families.problems import logger
 from .directory_reader import DirectoryReader
-from .files import client_files
+from .files import client_files, limits, locks
 from .files.client_library import key_of
+from .files.file_names import Group
 from .files.writing import OwnFile
+from .runs import Run, begin, this_run
 from .stored_children import Places, StoredNumber, StoredObservations
 from .worker_metrics import WorkerMetrics
 
@@ -38,12 +40,13 @@ class FileStorage:
     No method raises. If a file cannot be written, numbers stay in memory, which is logged once.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, run: Run | None = None) -> None:
         self.path = path
+        self._run = run or this_run()
         self._mode = stat.S_IMODE(os.stat(path).st_mode)
         self.workers = WorkerMetrics(path)
-        self.limits: dict[str, int] = {}
-        """`max_series` of every metric that is kept here."""
+        self._undeclared: dict[str, int] = {}
+        """`max_series` of metrics of which the directory does not tell yet."""
         self._families: weakref.WeakSet[Family[Any]] = weakref.WeakSet()
         self._start()
         self._is_forked = False
@@ -53,9 +56,7 @@ class FileStorage:
             ("reason",),
         )
         self._skipped.keep_in(self)
-        self.directory = DirectoryReader(
-            path, lambda reason: self._skipped.child((reason,)).inc(), self.limits
-        )
+        self.directory = DirectoryReader(path, lambda reason: self._skipped.child((reason,)).inc())
         _storages.add(self)
 
     def _start(self) -> None:
@@ -63,12 +64,17 @@ class FileStorage:
         self._looking = Lock()
         self._files: dict[str, OwnFile] = {}
         self._has_failed = False
+        self._directory: int | None = None
+        """The descriptor by which this process holds the directory while it has files there.
+
+        The system's own clearing of temporary directories leaves such directories alone.
+        """
         self.due = _RECORDINGS
         """How many recordings are left until the next `look`."""
 
     def accept(self, family: Family[Any]) -> None:
         self._families.add(family)
-        self.limits[family.name] = family.max_series
+        self._undeclared[family.name] = family.max_series
 
     def make_child(self, family: Family[Any], values: LabelValues) -> Any:
         if issubclass(family.child_class, ObservedChild):
@@ -96,6 +102,7 @@ class FileStorage:
         ]
         try:
             with self._lock:
+                self._declare()
                 # A signal handler that records in the middle of this gets another file.
                 file = self._files.pop(kind, None) or self._new_file(kind)
                 try:
@@ -110,12 +117,22 @@ class FileStorage:
                 logger.error(_CANNOT_WRITE, self.path, error)
             return array("d", bytes(8 * len(keys))), [*range(len(keys))]
 
+    def _declare(self) -> None:
+        """Write down how many label sets metrics may have, before the first of them."""
+        undeclared = self._undeclared.copy()
+        if undeclared:
+            limits.declare(self.path, undeclared)
+            for name in undeclared:
+                self._undeclared.pop(name, None)
+
     def _new_file(self, kind: str) -> OwnFile:
         self.workers.announce()
         if self._is_forked:  # the first request of a new worker
             self._is_forked = False
             Thread(target=self.directory.compact, daemon=True).start()
-        return OwnFile(self.path, kind)
+        if self._directory is None:
+            self._directory = locks.share(self.path)
+        return OwnFile(self.path, Group(kind, self._run.token, "default"))
 
     def look(self) -> None:
         """See whether the files of this process are still there; else make them again.
@@ -145,6 +162,10 @@ class FileStorage:
 
     def _remake(self, files: Iterable[OwnFile]) -> None:
         os.makedirs(self.path, mode=self._mode, exist_ok=True)
+        begin(self.path, self._run)
+        for family in list(self._families):
+            self._undeclared[family.name] = family.max_series
+        self._directory = locks.share(self.path)
         client_files.remake_missing()  # those that had no directory before
         self.workers.start_afresh()
         with self._lock:

@@ -27,6 +27,8 @@ __all__ = ["ClientFile", "is_shared", "remake_missing", "share_new_metrics", "us
 
 _ZERO: Any = (0.0, 0.0) if HAS_TIMESTAMPS else 0.0
 
+_run = file_names.NO_RUN
+
 _failed: set[str] = set()
 """Directories in which something could not be written, which is logged once."""
 
@@ -48,7 +50,8 @@ class ClientFile(MmapedDict):
     def _make(self) -> None:
         self._pid = os.getpid()
         try:
-            path, self._lock = create(self._directory, file_names.client_name(self._given_name))
+            name = file_names.client_name(self._given_name, _run)
+            path, self._lock = create(self._directory, name)
             super().__init__(path)  # type: ignore[no-untyped-call]
         except OSError as error:
             self._fail(error)
@@ -116,7 +119,7 @@ def remake_missing() -> None:
         file.remake_if_missing()
 
 
-def take_over(directory: str, is_mine: Callable[[str], bool]) -> None:
+def take_over(directory: str, run: str, is_mine: Callable[[str], bool]) -> None:
     """Lock and rename the files that prometheus_client made before promweb knew the directory.
 
     `is_mine` tells by its name whether a file with the pid of this process is of this process. A
@@ -128,7 +131,7 @@ def take_over(directory: str, is_mine: Callable[[str], bool]) -> None:
             continue
         path = os.path.join(directory, name)
         descriptor = locks.lock_existing(path)
-        os.rename(path, os.path.join(directory, file_names.client_name(name)))
+        os.rename(path, os.path.join(directory, file_names.client_name(name, run)))
         reserve(descriptor, 0, file.size)
 
 
@@ -137,18 +140,20 @@ def is_shared() -> bool:
     return bool(getattr(values.ValueClass, "_multiprocess", False))
 
 
-def use_own_files() -> None:
-    """Make the files of prometheus_client's metrics as promweb's own from now on."""
+def use_own_files(run: str) -> None:
+    """Make the files of prometheus_client's metrics as promweb's own from now on, of this run."""
+    global _run
+    _run = run
     values.MmapedDict = ClientFile  # type: ignore[attr-defined]
 
 
-def share_new_metrics() -> list[str]:
+def share_new_metrics(run: str) -> list[str]:
     """Make metrics of prometheus_client that are created from now on keep their numbers in files.
 
     prometheus_client decides this once, when it is imported. Returns the names of metrics in its
     global registry that were created before; scrapes will not show their numbers.
     """
-    use_own_files()
+    use_own_files(run)
     if is_shared():
         return []
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]

@@ -17,7 +17,16 @@ from contextlib import contextmanager, suppress
 
 from ...core import forking
 
-__all__ = ["close", "exclusive", "is_locked", "is_unsupported", "lock_existing", "open_locked"]
+__all__ = [
+    "close",
+    "exclusive",
+    "is_locked",
+    "is_shared",
+    "is_unsupported",
+    "lock_existing",
+    "open_locked",
+    "share",
+]
 
 # A link that another user put into the directory is not followed.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -42,6 +51,31 @@ def lock_existing(path: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         _held.add(descriptor)
     return _keep(descriptor, fcntl.LOCK_EX)
+
+
+def share(path: str) -> int | None:
+    """Hold a directory together with others until this process ends; return a descriptor.
+
+    Returns None where that is not possible.
+    """
+    with _lock:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        _held.add(descriptor)
+    with suppress(OSError):
+        return _keep(descriptor, fcntl.LOCK_SH)
+    return None
+
+
+def is_shared(path: str) -> bool:
+    """Tell whether a living process holds a directory. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return not _take(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
 
 
 def close(descriptor: int) -> None:
