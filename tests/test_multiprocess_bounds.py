@@ -10,7 +10,7 @@ from promweb.core.families.family import OVERFLOW, CounterFamily, HistogramFamil
 from promweb.multiprocess.compaction import Compactor
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names
-from promweb.multiprocess.files.limits import declare, declared
+from promweb.multiprocess.files.max_series import declare, declared
 
 from . import workers
 from .test_multiprocess_folding import read

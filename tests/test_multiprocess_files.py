@@ -615,7 +615,7 @@ def test_which_files_the_installed_prometheus_client_has() -> None:
         assert mapped._m[8:8 + len(entry(key))] == entry(key)
         assert client_library.read_key(key)[:3] == ("a", "a_total", {"b": "e", "c": "d"})
         assert not client_files.is_shared()
-        assert client_files.share_new_metrics(12 * "0") == []
+        assert client_files.share_new_metrics("/nowhere", 12 * "0") == []
         assert client_files.is_shared()
         assert REGISTRY._collector_to_names
         assert values.MmapedDict is client_files.ClientFile

@@ -23,8 +23,8 @@ from .files.client_library import HAS_TIMESTAMPS
 from .files.entries import HEADER, entry, header
 from .files.file_names import Group
 from .files.keys import Key, Keys, Labels
-from .files.limits import declared
 from .files.listing import File, listing
+from .files.max_series import declared
 from .files.reading import Corrupt, FileReader
 from .files.writing import replace_file
 from .processes import Living

@@ -18,7 +18,7 @@ from ..core.families.children import ObservedChild
 from ..core.families.family import CounterFamily, Family, GaugeFamily
 from ..core.families.problems import logger
 from .directory_reader import DirectoryReader
-from .files import client_files, limits, locks
+from .files import client_files, locks, max_series
 from .files.client_library import key_of
 from .files.file_names import Group
 from .files.writing import OwnFile
@@ -121,7 +121,7 @@ class FileStorage:
         """Write down how many label sets metrics may have, before the first of them."""
         undeclared = self._undeclared.copy()
         if undeclared:
-            limits.declare(self.path, undeclared)
+            max_series.declare(self.path, undeclared)
             for name in undeclared:
                 self._undeclared.pop(name, None)
 
@@ -143,7 +143,7 @@ class FileStorage:
             return
         try:
             self.due = _RECORDINGS
-            client_files.remake_missing()
+            client_files.remake_missing(self.path)
             files = list(self._files.values())
             if os.path.isdir(self.path) and all(file.is_there for file in files):
                 return
@@ -166,7 +166,7 @@ class FileStorage:
         for family in list(self._families):
             self._undeclared[family.name] = family.max_series
         self._directory = locks.share(self.path)
-        client_files.remake_missing()  # those that had no directory before
+        client_files.remake_missing(self.path)  # those that had no directory before
         self.workers.start_afresh()
         with self._lock:
             self._files = {}

@@ -55,7 +55,7 @@ def storage_of(directory: str) -> FileStorage | None:
             return _open(path)
         except OSError as error:
             _unusable.add(path)
-            client_files.use_own_files(file_names.NO_RUN)
+            client_files.use_own_files(path, file_names.NO_RUN)
             logger.error(
                 "%s. The service starts without: each worker shows its own numbers.", error
             )
@@ -73,7 +73,7 @@ def _open(path: str) -> FileStorage:
                 os.environ[DIRECTORY_VARIABLE] = path
             storage = _storages[path] = FileStorage(path, run)
             client_files.take_over(path, run.token, Living(path).is_mine)
-            late = client_files.share_new_metrics(run.token)
+            late = client_files.share_new_metrics(path, run.token)
             if late:
                 logger.warning(
                     "These metrics of prometheus_client were created before multiprocess mode was "

@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.mmap_dict import MmapedDict
 
 from ...core.families.problems import logger
+from ...core.families.storage import shared_directory
 from . import file_names, locks
 from .client_library import HAS_TIMESTAMPS
 from .entries import entry
@@ -43,7 +44,8 @@ class ClientFile(MmapedDict):
         self._m: Any = None
         self._positions: dict[str, int] = {}
         self._in_memory: dict[str, Any] = {}
-        self._directory, self._given_name = os.path.split(filename)
+        directory, self._given_name = os.path.split(filename)
+        self.directory = os.path.abspath(directory)
         self._make()
         _files.add(self)
 
@@ -51,7 +53,7 @@ class ClientFile(MmapedDict):
         self._pid = os.getpid()
         try:
             name = file_names.client_name(self._given_name, _run)
-            path, self._lock = create(self._directory, name)
+            path, self._lock = create(self.directory, name)
             super().__init__(path)  # type: ignore[no-untyped-call]
         except OSError as error:
             self._fail(error)
@@ -103,20 +105,21 @@ class ClientFile(MmapedDict):
         return True
 
     def _fail(self, error: OSError) -> None:
-        if self._directory not in _failed:
-            _failed.add(self._directory)
+        if self.directory not in _failed:
+            _failed.add(self.directory)
             logger.error(
                 "prometheus_client cannot write to %s: %s. Scrapes will not show new series of "
                 "this process.",
-                self._directory,
+                self.directory,
                 error,
             )
 
 
-def remake_missing() -> None:
+def remake_missing(directory: str) -> None:
     """Make prometheus_client's files of this process again that somebody removed."""
     for file in list(_files):
-        file.remake_if_missing()
+        if file.directory == directory:
+            file.remake_if_missing()
 
 
 def take_over(directory: str, run: str, is_mine: Callable[[str], bool]) -> None:
@@ -135,27 +138,57 @@ def take_over(directory: str, run: str, is_mine: Callable[[str], bool]) -> None:
         reserve(descriptor, 0, file.size)
 
 
+class SharedValue:
+    """A value of prometheus_client's new metrics: in a file while the variable is set.
+
+    prometheus_client decides this once, when it is imported, but tests set and unset the variable.
+    """
+
+    _multiprocess = True
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        directory = shared_directory()
+        if directory is None:
+            return values.MutexValue(*args, **kwargs)  # type: ignore[no-untyped-call]
+        directory = os.path.abspath(directory)
+        if directory not in _value_classes:
+            # Each has its own files, and keeps to the directory that it had first.
+            _value_classes[directory] = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+        return _value_classes[directory](*args, **kwargs)
+
+
+_value_classes: dict[str, Any] = {}
+"""prometheus_client's class of values in files, by the directory."""
+
+
 def is_shared() -> bool:
     """Tell whether prometheus_client's new metrics keep their numbers in files."""
     return bool(getattr(values.ValueClass, "_multiprocess", False))
 
 
-def use_own_files(run: str) -> None:
-    """Make the files of prometheus_client's metrics as promweb's own from now on, of this run."""
+def use_own_files(directory: str, run: str) -> None:
+    """Make the files of prometheus_client's metrics as promweb's own from now on.
+
+    This is for a prometheus_client that has files already; else it changes nothing.
+    """
     global _run
     _run = run
     values.MmapedDict = ClientFile  # type: ignore[attr-defined]
+    if is_shared() and values.ValueClass is not SharedValue:
+        _value_classes[directory] = values.ValueClass
+        values.ValueClass = SharedValue
 
 
-def share_new_metrics(run: str) -> list[str]:
+def share_new_metrics(directory: str, run: str) -> list[str]:
     """Make metrics of prometheus_client that are created from now on keep their numbers in files.
 
-    prometheus_client decides this once, when it is imported. Returns the names of metrics in its
-    global registry that were created before; scrapes will not show their numbers.
+    Returns the names of metrics in its global registry that were created before without; scrapes
+    will not show their numbers.
     """
-    use_own_files(run)
-    if is_shared():
+    was_shared = is_shared()
+    use_own_files(directory, run)
+    if was_shared:
         return []
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    values.ValueClass = SharedValue
     collectors = getattr(REGISTRY, "_collector_to_names", {})
     return [metric._name for metric in collectors if isinstance(metric, MetricWrapperBase)]
