@@ -55,9 +55,9 @@ def answer(
     try:
         body, content_type = render(registry, accept, names, breathe)
     except Exception as error:
-        collector = _failed_collector(error)
-        Catalog.of(registry).problems.failed(f"collect from {collector}")
-        text = f"The collector {collector} failed: {type(error).__name__}\n"
+        culprit = _culprit(error)
+        Catalog.of(registry).problems.failed(f"answer a scrape ({culprit} failed)")
+        text = f"{culprit} failed: {type(error).__name__}\n"
         return Scrape(500, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
     headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
     if _accepts_gzip(accept_encoding):
@@ -121,13 +121,13 @@ def _accepts_gzip(accept_encoding: str | None) -> bool:
     return False
 
 
-def _failed_collector(error: BaseException) -> str:
+def _culprit(error: BaseException) -> str:
     """Name the collector whose `collect` raised, or whose metric could not be encoded."""
     if error.args and isinstance(error.args[-1], Metric):  # prometheus_client appends it
-        return f"of the metric {error.args[-1].name}"
-    name = "of the registry"
+        return f"The collector of the metric {error.args[-1].name}"
+    name = "promweb"
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")
         if frame.f_code.co_name == "collect" and owner is not None:
-            name = f"{type(owner).__module__}.{type(owner).__qualname__}"
+            name = f"The collector {type(owner).__module__}.{type(owner).__qualname__}"
     return name
