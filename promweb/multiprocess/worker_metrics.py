@@ -61,8 +61,8 @@ class WorkerMetrics:
         self._announced = False
         self._forget: Callable[[], object] = _nothing
 
-    def leave_to_parent(self) -> None:
-        """Start afresh in a forked child."""
+    def start_afresh(self) -> None:
+        """Forget the file: in a forked child, or after somebody removed it."""
         self._forget()
         self._garbage, self._announced, self._forget = None, False, _nothing
 
@@ -171,7 +171,7 @@ def _map(path: str) -> Any:
 
     The mapping has a descriptor of its own; otherwise a forked child would share the lock.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         mapping = mmap.mmap(descriptor, 0)
     finally:
@@ -181,7 +181,7 @@ def _map(path: str) -> Any:
 
 def _read(path: str) -> tuple[str, tuple[float, ...]]:
     """Return the writer and the numbers. Raises OSError, ValueError or struct.error."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         content = os.read(descriptor, _LONGEST)
     finally:
