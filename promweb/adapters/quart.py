@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import quart
 import quart.wrappers
 
@@ -24,7 +22,7 @@ from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .protocols import wsgi_bridge
 from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
-from .protocols.worker_threads import SharedWork, pause
+from .protocols.worker_threads import SharedWork, in_pieces, pause, run
 from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
@@ -50,7 +48,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         """Do what `generate_metrics` does in a worker thread, without holding the event loop."""
         names = None if names is None else list(names)
         render = partial(self.generate_metrics, accept_header, names)
-        return await anyio.to_thread.run_sync(render)
+        return await run(render)
 
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         app = quart.Quart("promweb", static_folder=None)
@@ -114,7 +112,8 @@ class AsyncPrometheusMetrics(WebMetrics):
             names = tuple(request.args.getlist("name[]"))
             work = partial(self._scrape, accept, encoding, names, pause)
             scrape = await scrapes.run((accept, encoding, names), work)
-            return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
+            body = in_pieces(scrape.body)
+            return quart.Response(body, scrape.status, dict(scrape.headers))
 
         return prometheus_metrics
 
