@@ -78,7 +78,9 @@ def test_requests_are_sent_to_both_shops_and_what_they_count_is_compared(
     requests.write_text("\n".join(lines))
     methods = [part for name in ("GET", "POST", "DELETE", "BREW") for part in ("--method", name)]
     before = demo.send(_port(both.flask), "GET", "/metrics")[1]
-    assert diff(both.flask, both.quart, "--replay", requests, *methods) == (0, [])
+    used = ("--used", both.dashboard, "--used", both.rules)
+    arguments = (both.flask, both.quart, "--values", "--replay", requests, *methods, *used)
+    assert diff(*arguments) == (0, [])
     after = demo.send(_port(both.flask), "GET", "/metrics")[1]
     assert _requests(after) - _requests(before) == demo.TRACKED - 2
 

@@ -18,7 +18,7 @@ from .findings import Findings, error, ok, warning
 __all__ = ["MANY", "ROOM", "check_directory"]
 
 MANY = 100
-"""Files of dead workers; promweb folds them when it is scraped, so a few are as it should be."""
+"""Files of dead workers; promweb compacts them when it is scraped, so a few are as it should be."""
 
 ROOM = 8 * 2**20
 """Bytes: what a few workers write before they count anything."""
