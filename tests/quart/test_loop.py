@@ -18,11 +18,11 @@ import quart
 from prometheus_client.core import GaugeMetricFamily
 
 from promweb.adapters.protocols import worker_threads
+from tests.support import workers
+from tests.support.asgi import Browser
+from tests.support.legs import LEGS, Leg
+from tests.support.servers import hypercorn, uvicorn
 
-from . import workers
-from .asgi import Browser
-from .legs import LEGS, Leg
-from .servers import hypercorn, uvicorn
 from .test_quart_trio import TrioLeg
 
 LONG = 3_000_000
