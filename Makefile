@@ -1,27 +1,33 @@
-# `make demo` and `make test` each make their own virtual environment from a bare Python 3.10+.
+# Each target makes the virtual environment that it needs from a bare Python 3.10+.
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO := .venv-demo/bin
 OLDEST := .venv-oldest/bin
 NEWEST := .venv-newest/bin
 BENCH := .venv-bench/bin
 AUDIT := .venv-audit/bin
 DOCS := .venv-docs/bin
+RELEASE := .venv-release/bin
 COMPARISON := .venv-comparison/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test lint check quick test-oldest test-newest bench bench-e2e wheel licences audit clean attack explore soak docs comparison
+.PHONY: demo test quick lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack explore soak docs comparison uwsgi release-check
 
-demo: .venv/ready
-	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
+demo: .venv-demo/ready
+	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
 
 test: lint check
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m tests.project.public_types
+
+# uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
+uwsgi: .venv/uwsgi
 
 # Test files run side by side; what one of them starts for all of its tests, it starts once.
 JOBS ?= auto
@@ -52,9 +58,10 @@ test-newest:
 
 # pyenv keeps versions that are not on the path.
 PYENV_ROOT ?= $(HOME)/.pyenv
-PYTHON_NEWEST ?= $(shell for python in \
-	python3.13 $(PYENV_ROOT)/versions/3.13.*/bin/python; \
+find_python = $(shell for python in $(foreach version,$(1), \
+	python$(version) $(PYENV_ROOT)/versions/$(version).*/bin/python); \
 	do $$python -c '' 2>/dev/null && echo $$python && break; done)
+PYTHON_NEWEST ?= $(call find_python,3.13)
 ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes.py server/test_http.py \
 	project/test_documents.py project/test_examples.py stress/model \
 	project/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb)
@@ -104,6 +111,17 @@ wheel: .venv/ready
 	cmp dist/*.whl build/again/dist/*.whl
 	$(BIN)/python -c 'import hashlib, sys; [print(hashlib.sha256(open(p, "rb").read()).hexdigest(), p) for p in sys.argv[1:]]' dist/*.whl
 
+# What a release needs: both distributions are built, checked, and installed on the oldest and the
+# newest Python, where README's quick start runs.
+PYTHONS_OF_RELEASE ?= $(or $(call find_python,3.10),python3.10) $(call find_python,3.14 3.13)
+release-check: .venv-release/ready
+	rm -rf dist
+	$(RELEASE)/python -m build -q --outdir dist
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/check-wheel-contents dist/*.whl
+	$(RELEASE)/validate-pyproject pyproject.toml
+	$(RELEASE)/python -W error -m tests.project.release dist $(PYTHONS_OF_RELEASE)
+
 # What promweb installs: its licences, and then its known vulnerabilities, which takes network.
 licences: build/runtime/ready
 	$(AUDIT)/python -m tests.project.audit build/runtime --licences
@@ -112,47 +130,64 @@ audit: build/runtime/ready
 	$(AUDIT)/python -m tests.project.audit build/runtime
 
 build/runtime/ready: pyproject.toml
-	$(call bootstrap,.venv-audit)
+	$(call bootstrap,.venv-audit,pip-audit)
 	$(AUDIT)/pip install -q pip-audit
 	rm -rf build/runtime
 	$(AUDIT)/pip install -q --target build/runtime '.[flask,quart,cli]'
 	@touch $@
 
+.venv-demo/ready: pyproject.toml
+	$(call bootstrap,.venv-demo,promweb with Flask and Quart (some 40 MB))
+	$(DEMO)/pip install -q -e '.[flask,quart]' --group demo
+	@touch $@
+
 .venv/ready: pyproject.toml
-	$(call bootstrap,.venv)
+	$(call bootstrap,.venv,promweb with its tests and linters)
 	$(BIN)/pip install -q -e '.[flask,quart,cli]' --group dev
 	@touch $@
 
+.venv/uwsgi: .venv/ready
+	@echo 'Building uWSGI, which needs a C compiler.'
+	$(BIN)/pip install -q --group uwsgi
+	@touch $@
+
 .venv-oldest/ready: pyproject.toml tests/oldest.txt
-	$(call bootstrap,.venv-oldest)
+	$(call bootstrap,.venv-oldest,the oldest versions that promweb supports)
 	$(OLDEST)/pip install -q -e '.[flask,quart,cli]' --group test -c tests/oldest.txt
 	@touch $@
 
 .venv-newest/ready: pyproject.toml
-	$(call bootstrap,.venv-newest,$(PYTHON_NEWEST))
+	$(call bootstrap,.venv-newest,the newest versions that promweb supports,$(PYTHON_NEWEST))
 	$(NEWEST)/pip install -q -e '.[flask,quart,cli]' --group test
 	@touch $@
 
 .venv-bench/ready: pyproject.toml benchmarks/peers.txt
-	$(call bootstrap,.venv-bench)
+	$(call bootstrap,.venv-bench,promweb and its peers)
 	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
 	@touch $@
 
 .venv-comparison/ready: pyproject.toml tests/project/comparison/peers.txt
-	$(call bootstrap,.venv-comparison)
+	$(call bootstrap,.venv-comparison,promweb and its peers)
 	$(COMPARISON)/pip install -q -e '.[flask,quart]' -r tests/project/comparison/peers.txt
 	@touch $@
 
 .venv-docs/ready: pyproject.toml
-	$(call bootstrap,.venv-docs)
+	$(call bootstrap,.venv-docs,what makes the documentation site)
 	$(DOCS)/pip install -q --group docs
 	@touch $@
 
+.venv-release/ready: pyproject.toml
+	$(call bootstrap,.venv-release,what checks a release)
+	$(RELEASE)/pip install -q --group release
+	@touch $@
+
+# A virtual environment: its directory, what goes into it, and the Python unless it is PYTHON.
 define bootstrap
-@$(or $(2),$(PYTHON)) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
-$(or $(2),$(PYTHON)) -m venv $(1)
-$(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
+@$(or $(3),$(PYTHON)) -c 'import sys; sys.exit("promweb needs Python 3.10 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
+@echo 'Installing $(2) into $(1).'
+@$(or $(3),$(PYTHON)) -m venv $(1)
+@$(1)/bin/python -m pip install -q --upgrade 'pip>=25.1'
 endef
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .coverage* dist build
+	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .venv-release .coverage* dist build

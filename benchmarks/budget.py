@@ -1,4 +1,4 @@
-"""Table 12: what label sets cost in a scrape and in Prometheus, and what 10,000 instances would."""
+"""What label sets cost in a scrape and in Prometheus, and what 10,000 instances would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from examples.fleet.prometheus import Prometheus, running, wait_for
 from promweb import PrometheusMetrics
-from promweb.core.exposition.scrape import answer
 
 from . import programs
 from .harness import Effort, Table
@@ -66,7 +65,7 @@ def budget(effort: Effort) -> Iterator[Table]:
     yield table
     program = shutil.which("prometheus")
     if program is None:
-        table = Table("12b. Memory of Prometheus", ("",))
+        table = Table("Memory of Prometheus", ("",))
         table.notes.append("prometheus is not installed: apt-get install prometheus")
         yield table
         return
@@ -79,7 +78,7 @@ def _scrapes(effort: Effort) -> tuple[Table, Scrape, Scrape]:
     """Take the difference between a scrape of some label sets and one of more."""
     few, many = effort.count(100), effort.count(1000)
     table = Table(
-        f"12a. What a label set (method, route, status) adds to a scrape, from {few:,} to {many:,}",
+        f"What a label set (method, route, status) adds to a scrape, from {few:,} to {many:,}",
         ("variant", "series", "bytes", "bytes with gzip"),
     )
     found = {}
@@ -113,7 +112,7 @@ class _Varied(PrometheusMetrics):
             now += dice.lognormvariate(-3, 1.5)
             return now
 
-        self.clock = clock  # type: ignore[method-assign]
+        self.clock = clock
         super().__init__(app, registry=CollectorRegistry(), **options)
 
 
@@ -137,10 +136,10 @@ def _own() -> Scrape:
 
 
 def _scrape(metrics: PrometheusMetrics, created: bool = True) -> Scrape:
-    lines = answer(metrics.registry, OPENMETRICS).body.splitlines(keepends=True)
-    kept = [line for line in lines if created or b"_created" not in line]
-    body = b"".join(kept)
-    series = sum(not line.startswith(b"#") for line in kept)
+    text, _ = metrics.generate_metrics(OPENMETRICS)
+    kept = [line for line in text.splitlines(True) if created or "_created" not in line]
+    body = "".join(kept).encode()
+    series = sum(not line.startswith("#") for line in kept)
     return Scrape(series, len(body), len(gzip.compress(body, compresslevel=1)))
 
 
@@ -150,7 +149,7 @@ def _prometheus(program: str, effort: Effort) -> tuple[Table, Head]:
     routes = effort.count(500)
     metrics = _served(routes)
     server = metrics.start_http_server(0, host="127.0.0.1")
-    table = Table("12b. Memory of Prometheus", ("", "series", "heap, live", "resident"))
+    table = Table("Memory of Prometheus", ("", "series", "heap, live", "resident"))
 
     def row(name: str, head: Head, unit: str, scale: float) -> None:
         sizes = (f"{size / scale:,.0f} {unit}" for size in (head.heap, head.resident))
@@ -218,7 +217,7 @@ def _multiplied(own: Scrape, each: Scrape, memory: Head) -> Table:
     """Say what this makes for many instances."""
     columns = "label sets,series each,bytes with gzip,series,samples/s,network,heap,resident"
     table = Table(
-        f"12c. On paper: {INSTANCES:,} instances, scraped every {INTERVAL} seconds",
+        f"On paper: {INSTANCES:,} instances, scraped every {INTERVAL} seconds",
         tuple(columns.split(",")),
     )
     for label_sets in (10, 30, 100, 300):

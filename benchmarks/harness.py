@@ -1,8 +1,9 @@
 """Comparing variants: short rounds that alternate in one process, medians of paired differences.
 
-Whatever disturbs a machine lasts longer than a round, so it disturbs all variants of a round
-alike, and the difference to `bare` in the same round does not show it. The null control is
-`bare` a second time: what it seems to add is what the comparison cannot resolve.
+The time is CPU time of the process, in which other programs' turns do not count. What else they
+disturb lasts longer than a round, so it disturbs all variants of a round alike, and the difference
+to `bare` in the same round does not show it. The null control is `bare` a second time: what it
+seems to add is what the comparison cannot resolve.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "NULL",
     "Effort",
     "Estimate",
+    "Goal",
     "Samples",
     "Table",
     "Variant",
@@ -47,7 +49,7 @@ class Effort(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """Something to measure; `run(n)` does it `n` times, and returns seconds if it timed itself."""
+    """Something to measure; `run(n)` does it `n` times. It may time itself and return seconds."""
 
     name: str
     run: Callable[[int], float | None]
@@ -60,6 +62,9 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def text(self, scale: float) -> str:
+        return f"{self.value * scale:+.2f} ({self.low * scale:.2f} to {self.high * scale:.2f})"
+
 
 class Samples(dict[str, list[float]]):
     """Seconds per operation of each variant, a number for each round."""
@@ -71,6 +76,17 @@ class Samples(dict[str, list[float]]):
         """Return the median of the paired differences to another variant."""
         pairs = zip(self[name], self[base], strict=True)
         return estimate([one - other for one, other in pairs])
+
+    def ratio(self, name: str, peer: str) -> float | None:
+        """Return what a variant adds to bare as a share of what a peer adds; None without it."""
+        return self.added(name).value / self.added(peer).value if peer in self else None
+
+    def percent_of_bare(self, name: str) -> float:
+        return 100 * self.added(name).value / self.median(BARE)
+
+    def times(self, name: str, peer: str) -> float:
+        """Return how many times as fast as a peer a variant is: the median of paired ratios."""
+        return median(b / a for a, b in zip(self[name], self[peer], strict=True))
 
 
 def compare(variants: Sequence[Variant], *, batch: int, seconds: float) -> Samples:
@@ -89,9 +105,9 @@ def compare(variants: Sequence[Variant], *, batch: int, seconds: float) -> Sampl
     rounds = 0
     while rounds < 3 or perf_counter() < end:
         for name, run in dice.sample(variants, len(variants)):
-            start = perf_counter()
+            start = process_time()
             own = run(batch)
-            elapsed = perf_counter() - start if own is None else own
+            elapsed = process_time() - start if own is None else own
             samples[name].append(elapsed / batch)
         rounds += 1
     return samples
@@ -124,59 +140,56 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
+class Goal(NamedTuple):
+    """What was measured, its bound, and whether the bound held."""
+
+    table: str
+    measured: str
+    bound: str
+    verdict: str
+
+
 @dataclass
 class Table:
-    """What is printed for one goal."""
+    """What is printed of one comparison. Its last three columns are for goals, if it has any."""
 
     title: str
-    columns: tuple[str, ...] = ("variant", "median", "added to bare", "ratio", "goal", "")
+    columns: tuple[str, ...] = ("variant", "median", "added to bare", "measured", "bound", "")
     rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    null_control: str = ""
+    """What the null control seems to add."""
 
     def row(self, *cells: str) -> None:
         self.rows.append((*cells, *[""] * (len(self.columns) - len(cells))))
 
     def goal(self, what: str, measured: float | None, most: float, *, unit: str = "") -> None:
         """Add a goal to the last row: what was measured, and the most that it may be."""
-        self._judge(what, measured, most, unit, "<=", measured is not None and measured <= most)
+        held = measured is not None and measured <= most
+        self._judge(what, measured, f"<= {most:g}{unit}", unit, held)
 
-    def goal_at_least(self, what: str, measured: float | None, least: float) -> None:
-        """Add a goal to the last row: what was measured, and the least that it may be."""
-        self._judge(what, measured, least, "x", ">=", measured is not None and measured >= least)
+    def goal_at_least(self, what: str, measured: float, least: float) -> None:
+        """Add a goal to the last row: how many times as fast, and the least that it must be."""
+        self._judge(what, measured, f">= {least:g}x", "x", measured >= least)
 
-    def measured(self, what: str, measured: float | None) -> None:
-        """Add what was measured to the last row, without a goal."""
-        self._add("" if measured is None else f"{_short(measured)} {what}", "", "")
-
-    def _judge(
-        self, what: str, measured: float | None, limit: float, unit: str, sign: str, held: bool
-    ) -> None:
+    def _judge(self, what: str, measured: float | None, bound: str, unit: str, held: bool) -> None:
         if measured is None:
-            ratio, verdict = f"no {what}", "not measured"
+            goal = Goal(self.title, f"no {what}", bound, "not measured")
         else:
-            ratio, verdict = f"{_short(measured)}{unit} {what}", "held" if held else "MISSED"
-        if measured is not None and not held:
-            self.missed.append(f"{self.title}: {ratio}, goal {sign} {_short(limit)}{unit}")
-        self._add(ratio.strip(), f"{sign} {_short(limit)}{unit}", verdict)
-
-    def _add(self, *cells: str) -> None:
+            text = f"{_short(measured)}{unit} {what}"
+            goal = Goal(self.title, text, bound, "held" if held else "MISSED")
+        self.goals.append(goal)
         last = self.rows.pop() if self.rows[-1][-3:] == ("", "", "") else ("",) * len(self.columns)
-        self.rows.append((*last[:-3], *cells))
+        self.rows.append((*last[:-3], *goal[1:]))
 
-    def compared(
-        self, samples: Samples, names: Iterable[str] | None = None, scale: float = 1e6
-    ) -> Iterator[str]:
+    def compared(self, samples: Samples) -> Iterator[str]:
         """Add a row for each variant and yield its name, for goals to be added to the row."""
-        unit = "µs" if scale == 1e6 else "ms"
-        for name in names or samples:
-            cells = [name, f"{samples.median(name) * scale:.2f} {unit}"]
-            if name != BARE:
-                value, low, high = samples.added(name)
-                cells.append(
-                    f"{value * scale:+.2f} {unit} ({low * scale:.2f} to {high * scale:.2f})"
-                )
-            self.row(*cells)
+        for name in samples:
+            added = "" if name == BARE else f"{samples.added(name).text(1e6)} µs"
+            if name == NULL:
+                self.null_control = added
+            self.row(name, f"{samples.median(name) * 1e6:.2f} µs", added)
             yield name
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import flask
@@ -28,6 +28,7 @@ __all__ = [
     "STARLETTE",
     "flask_app",
     "flask_exporter",
+    "flask_exporter_of_workers",
     "flask_opentelemetry",
     "flask_promweb",
     "flask_requests",
@@ -39,6 +40,7 @@ __all__ = [
     "quart_promweb",
     "quart_starlette_exporter",
     "quart_variant",
+    "scrape",
 ]
 
 EXPORTER = "prometheus_flask_exporter"
@@ -89,6 +91,12 @@ def quart_promweb(app: quart.Quart, **options: Any) -> AsyncPrometheusMetrics:
 def flask_exporter(app: flask.Flask) -> Any:
     exporter = import_module("prometheus_flask_exporter")
     return exporter.PrometheusMetrics(app, registry=CollectorRegistry())
+
+
+def flask_exporter_of_workers(app: flask.Flask) -> Any:
+    """Use the exporter's class for several workers, which needs `PROMETHEUS_MULTIPROC_DIR`."""
+    exporter = import_module("prometheus_flask_exporter.multiprocess")
+    return exporter.MultiprocessInternalPrometheusMetrics(app)
 
 
 def flask_opentelemetry(app: flask.Flask) -> None:
@@ -191,7 +199,7 @@ def flask_requests(app: Any, paths: Callable[[int], list[str]]) -> Callable[[int
             {**_ENVIRON, "PATH_INFO": path, "REQUEST_URI": path, "RAW_URI": path}
             for path in paths(n)
         ]
-        start = perf_counter()
+        start = process_time()
         for environ in environs:
             body = app(environ, _start_response)
             for _ in body:
@@ -199,20 +207,30 @@ def flask_requests(app: Any, paths: Callable[[int], list[str]]) -> Callable[[int
             close = getattr(body, "close", None)
             if close is not None:
                 close()
-        return perf_counter() - start
+        return process_time() - start
 
     return run
 
 
-def flask_variant(
-    name: str, prepare: Prepare = _nothing, *, path: str = "/hello", app: Any = None
-) -> Variant:
+def flask_variant(name: str, prepare: Prepare = _nothing, *, path: str = "/hello") -> Variant:
     """Return requests to an application; raises what `prepare` raises."""
-    answer = flask_app(prepare) if app is None else app
+    app = flask_app(prepare)
+    _answer(app, path)
+    return Variant(name, flask_requests(app, lambda n: [path] * n))
+
+
+def scrape(app: flask.Flask, accept: str = "") -> bytes:
+    """Have the endpoint of an application answer a scrape without compression."""
+    return _answer(app, "/metrics", HTTP_ACCEPT=accept)
+
+
+def _answer(app: Any, path: str, **environ: str) -> bytes:
     seen: list[str] = []
-    answer({**_ENVIRON, "PATH_INFO": path}, lambda status, *_: seen.append(status)).close()
-    assert seen == ["200 OK"], f"{name} answers {seen}"
-    return Variant(name, flask_requests(answer, lambda n: [path] * n))
+    body = app({**_ENVIRON, **environ, "PATH_INFO": path}, lambda status, *_: seen.append(status))
+    answer = b"".join(body)
+    body.close()
+    assert seen == ["200 OK"], f"{path} answers {seen}"
+    return answer
 
 
 def _scope(path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
@@ -265,21 +283,20 @@ def quart_variant(
     prepare: Prepare = _nothing,
     *,
     path: str = "/hello",
-    app: Any = None,
 ) -> Variant:
     """Return requests to an application in an event loop; raises what `prepare` raises."""
-    answer = quart_app(prepare) if app is None else app
+    app = quart_app(prepare)
 
     async def requests(n: int) -> float:
         scopes = [_scope(path) for _ in range(n)]
-        start = perf_counter()
+        start = process_time()
         for scope in scopes:
-            await _request(answer, scope)
-        return perf_counter() - start
+            await _request(app, scope)
+        return process_time() - start
 
     def run(n: int) -> float:
         return loop.run_until_complete(requests(n))
 
-    sent = loop.run_until_complete(get(answer, path))
+    sent = loop.run_until_complete(get(app, path))
     assert sent[0]["status"] == 200, f"{name} answers {sent[0]['status']}"
     return Variant(name, run)

@@ -1,25 +1,30 @@
-"""How this process is served, as far as that can be told without a doubt and without a server.
+"""How this process is served, as far as that is certain; imports no server.
 
-What is in doubt is not told: a warning that is wrong teaches to overlook warnings.
+Where there is doubt there is no warning: false warnings teach people to ignore all of them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from itertools import zip_longest
+from functools import cache
 from typing import Any
 
 __all__ = [
+    "PRELOADED",
     "SEVERAL",
+    "has_no_requests",
     "is_one_of_several",
     "network_file_system",
     "problems",
-    "workers_asked_for",
+    "warn_once",
 ]
+
+logger = logging.getLogger("promweb")
 
 SEVERAL = (
     "Several worker processes serve this application, and promweb's metrics are those of one: a "
@@ -28,19 +33,37 @@ SEVERAL = (
     "worker's metrics a port of their own (path=None, and start_http_server)."
 )
 
+PRELOADED = (
+    "start_http_server was called in the server's first process, which loads the application and "
+    "leaves the requests to its workers: the metrics on port {port} will not count any request. "
+    "Set PROMETHEUS_MULTIPROC_DIR to an empty directory before the server starts, or call "
+    "start_http_server in each worker, for example in gunicorn's post_fork."
+)
+
 _NETWORK = (
     "The directory of multiprocess mode, {path}, is on a network file system ({kind}): recording "
     "waits for the network, and locks may not hold. Set PROMETHEUS_MULTIPROC_DIR to a directory "
     "of this machine, for example in /run or /tmp."
 )
 
-_OPTIONS = {
-    "gunicorn": ("-w", "--workers"),
-    "hypercorn": ("-w", "--workers"),
-    "uvicorn": ("--workers",),
-    "granian": ("--workers",),
+_PRELOADS = ("gunicorn.arbiter", "setup")
+"""What loads an application in gunicorn's first process."""
+
+_WORKERS: dict[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
+    _PRELOADS: lambda seen: seen["self"].cfg.workers,
+    ("gunicorn.arbiter", "spawn_worker"): lambda seen: seen["self"].cfg.workers,
+    ("uvicorn._subprocess", "subprocess_started"): lambda seen: (
+        0 if seen["config"].should_reload else seen["config"].workers
+    ),
+    ("hypercorn.asyncio.run", "asyncio_worker"): lambda seen: seen["config"].workers,
+    ("hypercorn.asyncio.run", "uvloop_worker"): lambda seen: seen["config"].workers,
+    ("hypercorn.trio.run", "trio_worker"): lambda seen: seen["config"].workers,
+    ("granian.server.mp", "wrapped"): lambda seen: seen["worker_id"],  # 2 in the second one
 }
-"""How servers are told on their command line how many workers there are to be."""
+"""The functions of servers that load an application, and how many workers their variables say.
+
+They know it wherever it was set: on the command line, by a variable, in a file, in a program.
+"""
 
 _NETWORK_KINDS = frozenset(
     (
@@ -51,6 +74,13 @@ _NETWORK_KINDS = frozenset(
 )
 
 
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning about how the program is served, once in this process and those it forks."""
+    with suppress(Exception):  # of a handler
+        logger.warning(message)
+
+
 def problems(*, directory: str | None, serves: bool) -> Iterator[str]:
     """Yield what is wrong with how this process is served.
 
@@ -58,7 +88,7 @@ def problems(*, directory: str | None, serves: bool) -> Iterator[str]:
     application itself answers scrapes.
     """
     if directory is None:
-        if serves and (workers_asked_for(sys.argv, os.environ) or _uwsgi_processes()) > 1:
+        if serves and max(_workers_of_caller(), _uwsgi_processes()) > 1:
             yield SEVERAL
     elif kind := network_file_system(directory):
         yield _NETWORK.format(path=directory, kind=kind)
@@ -67,7 +97,7 @@ def problems(*, directory: str | None, serves: bool) -> Iterator[str]:
 def is_one_of_several(environ: Mapping[str, Any]) -> bool:
     """Tell whether a WSGI server says that the application has other processes (PEP 3333).
 
-    Only servers are believed that know it; adapters from ASGI say so to be on the safe side.
+    Only servers that know it are believed: adapters from ASGI always say so.
     """
     if environ.get("wsgi.multiprocess") is not True:
         return False
@@ -78,40 +108,32 @@ def is_one_of_several(environ: Mapping[str, Any]) -> bool:
     )
 
 
-def workers_asked_for(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Return how many workers a server's command line asks for, 0 if it does not tell.
+def has_no_requests() -> bool:
+    """Tell whether this is a server's first process, whose workers will have all requests."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and uwsgi.masterpid() == os.getpid():
+        return True
+    return any(place == _PRELOADS for place, _ in _callers())
 
-    `WEB_CONCURRENCY` is the default of gunicorn, whose configuration file would win, and of
-    uvicorn.
-    """
-    path = argv[0] if argv else ""
-    program = os.path.basename(os.path.dirname(path) if path.endswith("__main__.py") else path)
-    options = _OPTIONS.get(program, ())
-    arguments = list(argv[1:])
-    if program == "uvicorn" and "--reload" in arguments:
-        return 0
-    if program == "gunicorn":
-        with suppress(ValueError):
-            arguments = shlex.split(environ.get("GUNICORN_CMD_ARGS", "")) + arguments
-    found = 0
-    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
-        for option in options:
-            value = following if argument == option else ""
-            if argument.startswith(f"{option}=") or (argument[:2] == option != argument):
-                value = argument[len(option) :].removeprefix("=")
-            if value.isdecimal():
-                found = int(value)
-    if found or program not in ("gunicorn", "uvicorn"):
-        return found
-    default = environ.get("WEB_CONCURRENCY", "")
-    has_file = any(argument.startswith(("-c", "--config")) for argument in arguments)
-    if program == "gunicorn" and (has_file or os.path.exists("gunicorn.conf.py")):
-        return 0
-    return int(default) if default.isdecimal() else 0
+
+def _workers_of_caller() -> int:
+    """Return how many workers the server has that is loading the application; 0 if unknown."""
+    for place, variables in _callers():
+        with suppress(Exception):  # other versions of a server may have other variables
+            return int(_WORKERS[place](variables))
+    return 0
+
+
+def _callers() -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+    """Yield the functions of servers that have called this one, and their variables."""
+    for frame, _ in traceback.walk_stack(None):
+        place = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        if place in _WORKERS:
+            yield place, frame.f_locals
 
 
 def network_file_system(path: str, mounts: str = "/proc/mounts") -> str:
-    """Return the kind of the network file system that has a path, "" where it is none."""
+    """Return the kind of network file system that a path is on, "" for a local one."""
     path = os.path.realpath(path)
     longest, found = 0, ""
     with suppress(OSError), open(mounts, errors="replace") as lines:
@@ -124,5 +146,5 @@ def network_file_system(path: str, mounts: str = "/proc/mounts") -> str:
 
 
 def _uwsgi_processes() -> int:
-    """Return how many processes uWSGI has; its module exists nowhere else."""
+    """Return how many processes uWSGI runs; its module exists only there."""
     return int(getattr(sys.modules.get("uwsgi"), "numproc", 0))

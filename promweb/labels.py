@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .core.labels.plan import OutcomeLabel
-from .core.requests.exchange import current
+from .core.requests.scope import current
 
 __all__ = ["exception_type", "from_cookie", "from_header", "from_view_arg"]
 
@@ -62,12 +62,12 @@ def exception_type() -> Callable[[object], str]:
 
 class _ExceptionType(OutcomeLabel):
     def __call__(self, outcome: object) -> str:
-        visit: Any = current.get()
+        scope: Any = current.get()
         # The response of the request is the outcome of its view, and of no other function.
-        response = getattr(visit, "response", None)  # a websocket connection has none
-        if response is None or response is not outcome or visit.raised is None:
+        response = getattr(scope, "response", None)  # a websocket connection has none
+        if response is None or response is not outcome or scope.raised is None:
             return ""
-        return self.raised(visit.raised)
+        return self.raised(scope.raised)
 
     def raised(self, error: type[BaseException]) -> str:
         return error.__name__
@@ -90,10 +90,10 @@ def _reader(
     values = None if allowed is None else _values(f"{what}({name!r})", allowed)
 
     def value() -> str:
-        visit = current.get()
-        if visit is None or visit.request is None:
+        scope = current.get()
+        if scope is None or scope.request is None:
             return default
-        found = read(visit.request)
+        found = read(scope.request)
         if found is None:
             return default
         text = found if type(found) is str else str(found)

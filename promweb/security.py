@@ -1,7 +1,7 @@
-"""Who may see the metrics: decorators of views, each to be a `metrics_decorator`.
+"""Who may see the metrics: decorators of views, made for `metrics_decorator`.
 
-They go on the views of Flask and of Quart, and so on the separate server of both. They keep
-digests and not secrets, and show neither.
+They work on views of Flask and of Quart, and so on the separate server of both. They keep digests
+of secrets, never the secrets, and show neither.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class Guard:
-    """Decorates views, plain or coroutine functions, so that they answer only who is let in."""
+    """Decorates views, plain or coroutine functions, and refuses requests that may not see them."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Guard:
         status: HTTPStatus,
         refusal: Callable[[Any], dict[str, str] | None],
     ) -> None:
-        """Take what tells of a request the headers of its refusal, None to let it in."""
+        """`refusal` returns the headers of a refusal, None to let the request in."""
         self._description = description
         self._status = status
         self._refusal = refusal
@@ -65,9 +65,10 @@ class Guard:
         return f"<{self._description}>"
 
     def _refuse(self, *frameworks: str) -> Any:
-        """Return a response to the current request, None to let it in.
+        """Return the response that refuses the current request, None to let it in.
 
-        It is the request of the first framework that has one: who has a request has imported it.
+        The request is that of the first framework that has one. Frameworks that were never
+        imported have none.
         """
         for name in frameworks:
             framework = sys.modules.get(name)
@@ -82,7 +83,7 @@ class Guard:
 
 
 def all_of(*guards: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Return a decorator that is several: a request has to pass each, the first one first."""
+    """Return a decorator that applies several: a request has to pass each of them, in order."""
     wrong = [type(guard).__name__ for guard in guards if not callable(guard)]
     if wrong or not guards:
         del guards  # see `_digests`
@@ -98,11 +99,11 @@ def all_of(*guards: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 def bearer_token(*tokens: str) -> Guard:
-    """Return a guard that asks for `Authorization: Bearer TOKEN` (RFC 6750), else answers 401.
+    """Return a guard that asks for `Authorization: Bearer TOKEN` (RFC 6750) or answers 401.
 
-    Each of several tokens is good, so that one can follow another without a gap. A token may be
-    given as `sha256:` and the 64 hexadecimal digits of its SHA-256. Raises `ValueError` for a
-    token that no header can carry and `TypeError` for one that is no string.
+    Any of several tokens is accepted, so that a new one can replace an old one without a gap. A
+    token may be given as `sha256:` and the 64 hexadecimal digits of its SHA-256. Raises
+    `ValueError` for a token that no header can carry and `TypeError` if a token is not a string.
     """
     digests, problem = _digests("bearer_token", "token", tokens, "[!-~]", "visible ASCII")
     del tokens  # see `_digests`
@@ -121,12 +122,12 @@ def bearer_token(*tokens: str) -> Guard:
 
 
 def basic_auth(user: str, *passwords: str) -> Guard:
-    """Return a guard that asks for a user and a password (RFC 7617, UTF-8), else answers 401.
+    """Return a guard that asks for a user and a password (RFC 7617, UTF-8) or answers 401.
 
-    Each of several passwords is good, so that one can follow another without a gap. A password
-    may be given as `sha256:` and the 64 hexadecimal digits of the SHA-256 of its UTF-8 form.
-    Hashes that are slow on purpose (scrypt, PBKDF2, bcrypt, argon2) are a `ValueError`: a stranger
-    who guesses would have the service pay for each guess. A long random password needs none.
+    Any of several passwords is accepted, so that a new one can replace an old one without a gap.
+    A password may be given as `sha256:` and the 64 hexadecimal digits of the SHA-256 of its UTF-8
+    form. Raises `ValueError` for hashes that are slow on purpose (scrypt, PBKDF2, bcrypt, argon2):
+    each guess of a stranger would cost the service time. A long random password needs none.
     """
     users, problem = _digests(
         "basic_auth", "user", (user,), r"[^\x00-\x1f\x7f\ud800-\udfff:]", "text without a colon"
@@ -153,12 +154,12 @@ def basic_auth(user: str, *passwords: str) -> Guard:
 
 
 def allow_networks(*networks: str, trusted_proxies: int = 0) -> Guard:
-    """Return a guard that lets in clients of some networks (`10.0.0.0/8`), else answers 403.
+    """Return a guard that lets in clients of some networks (`10.0.0.0/8`) and answers others 403.
 
-    The client is the peer of the connection. With `trusted_proxies`, it is who the first of that
-    many proxies was called by: that entry of X-Forwarded-For, counted from the right. All requests
-    must come through them then, or the header is what a stranger wrote. A client without an
-    address, as on a Unix socket, is refused. Raises `ValueError` for what is no network.
+    The client is the peer of the connection. With `trusted_proxies`, it is the address that called
+    the first of that many proxies: that entry of X-Forwarded-For, counted from the right. All
+    requests must come through them then, or a stranger may have written the header. Clients
+    without an address, as on a Unix socket, are refused. Raises `ValueError` if a network is none.
     """
     if not networks:
         raise ValueError("allow_networks needs a network: write allow_networks('10.0.0.0/8')")
@@ -181,10 +182,10 @@ def allow_networks(*networks: str, trusted_proxies: int = 0) -> Guard:
 def _digests(
     where: str, kind: str, secrets: Iterable[object], character: str, what: str
 ) -> tuple[list[bytes], Exception | None]:
-    """Return the SHA-256 of secrets, or what is wrong with them.
+    """Return the SHA-256 of secrets, or the exception that says what is wrong with them.
 
-    It is for the caller to raise, when no frame has a secret any more: tools that report errors
-    show local variables, and a secret that is wrong by a newline is one all the same.
+    The caller raises it once no frame holds a secret: tools that report errors show local
+    variables, and a secret with a newline too many is still a secret.
     """
     digests = []
     for secret in secrets:
@@ -194,7 +195,7 @@ def _digests(
         if known and kind != "user":
             digests.append(bytes.fromhex(known[1]))
         elif secret.startswith("sha256:"):
-            return [], ValueError(f"{where}: sha256: is for 64 hexadecimal digits to follow")
+            return [], ValueError(f"{where}: 64 hexadecimal digits follow sha256:")
         elif _SLOW_HASH.match(secret):
             return [], ValueError(
                 f"{where}: this {kind} is a slow hash, with which each guess of a stranger would "
@@ -213,13 +214,13 @@ def _digests(
 
 
 def _is_one_of(secret: bytes, digests: list[bytes]) -> bool:
-    """Compare in a time that tells nothing."""
+    """Compare in a time that does not depend on the secrets."""
     digest = hashlib.sha256(secret).digest()
     return sum(hmac.compare_digest(digest, known) for known in digests) > 0
 
 
 def _credentials(request: Any, wanted: str) -> str | None:
-    """Return what follows the scheme in the Authorization header; None for another scheme."""
+    """Return the Authorization header without its scheme; None if it has another scheme."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == wanted else None
 
@@ -239,7 +240,7 @@ def _network(network: object) -> IPv4Network | IPv6Network:
 
 
 def _client(request: Any, trusted_proxies: int) -> str:
-    """Return the address of the client; an empty string where there is none."""
+    """Return the address of the client, an empty string if it has none."""
     if not trusted_proxies:
         return request.remote_addr or ""
     hops = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")

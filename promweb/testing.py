@@ -56,7 +56,7 @@ def snapshot(
         raise TypeError(f"names={names!r}: must be a list of names; write names=[{names!r}]")
     found: dict[str, float] = {}
     for metric in _current(registry).collect():
-        only_counts = not timings and _depends_on_the_clock(metric)
+        only_counts = not timings and depends_on_the_clock(metric.name, metric.type)
         for series, value in _samples([metric]).items():
             if only_counts and not series.name.endswith("_count"):
                 continue
@@ -164,10 +164,11 @@ def _samples(metrics: Iterable[Metric]) -> dict[_Series, float]:
     }
 
 
-def _depends_on_the_clock(metric: Metric) -> bool:
-    if metric.type in ("histogram", "summary"):
-        return not metric.name.endswith("_bytes")  # promweb's other unit
-    return metric.name.endswith("_seconds")
+def depends_on_the_clock(name: str, kind: str) -> bool:
+    """Tell whether the numbers of a family, counts aside, are times."""
+    if kind in ("histogram", "summary"):
+        return not name.endswith("_bytes")  # promweb's other unit
+    return name.endswith("_seconds")
 
 
 def _total(samples: dict[_Series, float], wanted: _Series) -> float:

@@ -8,28 +8,24 @@ dispatch, which has been copied for that.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextvars import Context, copy_context
+from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import flask
 
 from ..core.decorators.wrapping import wrap
-from ..core.requests.exchange import SPECIAL, Exchange, current
+from ..core.requests.exchange import Outcome
+from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .flask import CONNEXION, PrometheusMetrics
-from .shared import announced_size
+from .protocols.asgi import ASGIApp, ASGIExchange, Message, Receive, Send, instrument
 
 __all__ = ["ConnexionPrometheusMetrics"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class ConnexionPrometheusMetrics(PrometheusMetrics):
@@ -109,56 +105,58 @@ def _add_middleware(app: Any, site: Site) -> None:
             "ConnexionPrometheusMetrics needs Connexion 3, and this is an older one. "
             "Install it with: pip install 'connexion[flask]>=3'"
         ) from error
-    app.add_middleware(_Outside, MiddlewarePosition.BEFORE_EXCEPTION, site=site)
+    app.add_middleware(_outside, MiddlewarePosition.BEFORE_EXCEPTION, site=site)
     app.add_middleware(_Raising, MiddlewarePosition.BEFORE_SWAGGER, connexion_app=app)
     app.add_middleware(_Routed, MiddlewarePosition.BEFORE_SECURITY)
 
 
-class _Exchange(Exchange):
-    """One request to Connexion: what Flask says of it is kept until the client has a status."""
+class _Exchange(ASGIExchange):
+    """One request to Connexion: what Flask answers is kept until the client has a status."""
 
     routed = False
     """Whether Connexion's routing passed the request on."""
-    gone = False
-    """Whether the client went away before there was a response."""
-    _context: Context | None = None
     _answer: Any = None
 
     def __init__(self, site: Site, scope: Message) -> None:
-        super().__init__(site)
-        self.special = SPECIAL
-        self.scope = dict(scope)  # routers change it
+        super().__init__(site, dict(scope))  # routers change it
 
     def respond(self, status: int, response: object = None) -> None:
         """Keep Flask's response, None for an exception, and the context to resolve labels in."""
         if self.status:
             return
         self._answer = response
-        self._context = copy_context()
+        self.context = copy_context()
         if response is None:
             self.failed = False  # Connexion decides: a handler may be waiting for it
 
-    def answered(self, status: int, headers: Any = ()) -> None:
+    async def respond_async(self, status: int, response: object = None) -> None:
+        self.respond(status, response)
+
+    def see_head(self, message: Message) -> None:
+        super().see_head(message)
+        self._answered(message["status"], message.get("headers", ()))
+
+    def finish(self, outcome: Outcome = Outcome.ANSWERED) -> None:
+        if not self.finished:
+            if outcome is Outcome.GONE:
+                self.failed = False
+            self._answered(self.sent or int(outcome) or 500)
+        super().finish(outcome)
+
+    def _answered(self, status: int, headers: Any = ()) -> None:
         """Take what the client got and resolve every label; only the first call counts."""
         if self.status:
             return
-        if self.gone:
-            status, self.failed = 499, False
-        if self.request is None or self._context is None:
+        if self.request is None or self.context is None:
             self._imagine_request()
         response = self._answer
         if response is None or response.status_code != status:
             decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
             response = self.site.app.response_class(status=status, headers=decoded)
         # The context refers to this exchange.
-        context, self._context, self._answer = self._context, None, None
+        context, self.context, self._answer = self.context, None, None
         assert context is not None
         context.run(super().respond, status, response)
-
-    def finish(self, status: int = 500, *, failed: bool = False) -> None:
-        if not self.finished:
-            self.answered(status)
-        super().finish(status, failed=failed)
 
     def _imagine_request(self) -> None:
         """Make the request and context that Flask would have, had it been asked for a response.
@@ -166,73 +164,25 @@ class _Exchange(Exchange):
         It was not where Connexion answers itself, or the request ends while a view still runs.
         """
         imagined = self.site.app.request_context(_environ(self.scope))
-        self._context = copy_context()
-        self._context.run(current.set, self)
-        if self.site.constant:
-            if imagined.url_adapter is not None:  # there is none for an untrusted host
-                imagined.match_request()
-        else:
+        self.context = copy_context()
+        self.context.run(current.set, self)
+        if self.site.labelled:
             # Pushed for the label callables, in a context that is dropped: popping it would call
             # the application's teardown functions for a request that never began there.
             try:
-                self._context.run(imagined.push)
+                self.context.run(imagined.push)
             except Exception:
-                self.site.recorders[0].problems.failed("open a request context")
-        self.request = imagined.request
+                self.site.problems.failed("open a request context")
+        elif imagined.url_adapter is not None:  # there is none for an untrusted host
+            imagined.match_request()
         if not self.routed:
-            self.request.url_rule = None
+            imagined.request.url_rule = None
+        self.dispatch(imagined.request)
 
 
-class _Outside:
-    """Outside of everything that makes responses: exchanges begin and end here."""
-
-    def __init__(self, app: ASGIApp, site: Site) -> None:
-        self._app = app
-        self._site = site
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        exchange = _Exchange(self._site, scope)
-        size = announced_size(dict(scope["headers"]).get(b"content-length", b""))
-        announced = size is not None
-        if announced:
-            exchange.request_bytes = size or 0
-
-        async def receive_seen() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                exchange.gone = True
-            elif not announced:
-                exchange.request_bytes += len(message.get("body", b""))
-            return message
-
-        async def send_seen(message: Message) -> None:
-            try:
-                await send(message)
-            except (OSError, asyncio.CancelledError):
-                exchange.finish(499)
-                raise
-            if message["type"] == "http.response.start":
-                exchange.answered(message["status"], message.get("headers", ()))
-            elif message["type"] == "http.response.body":
-                exchange.sent(0 if scope["method"] == "HEAD" else len(message.get("body", b"")))
-                if not message.get("more_body", False):
-                    exchange.finish()
-
-        token = current.set(exchange)
-        try:
-            await self._app(scope, receive_seen, send_seen)
-        except asyncio.CancelledError:
-            exchange.finish(499)
-            raise
-        except BaseException:
-            exchange.finish(500, failed=not exchange.gone)
-            raise
-        finally:
-            current.reset(token)
-            exchange.finish(499)  # nobody answered, and nothing was raised
+def _outside(app: ASGIApp, site: Site) -> ASGIApp:
+    """Begin and end exchanges outside of everything that makes responses."""
+    return instrument(site, app, _Exchange)
 
 
 class _Raising:
@@ -277,12 +227,10 @@ class _Routed:
 class _ContentType:
     """`content_type`: no measurement, but a header on the response of the current request."""
 
-    timer = None
-
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
 
-    def begin(self, target: object, later: bool = False) -> None:
+    def begin(self, target: object) -> None:
         if flask.has_request_context():
             flask.after_this_request(self._force)
 

@@ -6,7 +6,7 @@ The application's methods are replaced on the object, as Flask's documentation d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,21 +14,18 @@ from urllib.parse import parse_qs
 import flask
 from werkzeug.exceptions import HTTPException
 
-from ..core.exposition import scrape as exposition
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
-from ..core.requests.exchange import Exchange, current
+from ..core.requests.exchange import Exchange
+from ..core.requests.scope import current
 from ..core.requests.site import Site
-from .shared import WebMetrics, announced_size, find_exchange, sends_body
+from .protocols.wsgi import Environ, StartResponse, WSGIApp, instrument
+from .shared import WebMetrics, find_exchange
 
 __all__ = ["PrometheusMetrics"]
 
 CONNEXION = "promweb_connexion"
 """The extension that a Flask application has when the Connexion application around it is known."""
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class PrometheusMetrics(WebMetrics):
@@ -74,8 +71,7 @@ class PrometheusMetrics(WebMetrics):
         def prometheus_metrics(promweb_host: str = "") -> flask.Response:
             request = flask.request
             self._see_environ(request.environ)
-            scrape = exposition.answer(
-                self.registry,
+            scrape = self._scrape(
                 request.headers.get("Accept"),
                 request.headers.get("Accept-Encoding"),
                 _query_values(request, "name[]"),
@@ -106,63 +102,21 @@ def _query_values(request: flask.Request, name: str) -> list[str]:
 
 
 def _attach(site: Site) -> None:
-    """Turn the lifecycle of a Flask application into exchanges of its site.
-
-    Closures: looking things up on an object would cost a microsecond a request.
-    """
+    """Turn the lifecycle of a Flask application into exchanges of its site."""
     app = site.app
-    wrapped_wsgi_app: WSGIApp = app.wsgi_app
     wrapped_full_dispatch_request = app.full_dispatch_request
     wrapped_handle_exception = app.handle_exception
     wrapped_handle_user_exception = app.handle_user_exception
-    visit: Callable[[], Any] = current.get
-    clock, set_visit, reset_visit, new = site.clock, current.set, current.reset, Exchange.__new__
     get_request = flask.request._get_current_object  # type: ignore[attr-defined]
     get_context = _context_reader()
-
-    def wsgi_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Begin an exchange; end it here unless the body is still to be produced."""
-        exchange = new(Exchange)  # what `Exchange(site)` does, without the call
-        exchange.site, exchange.start = site, clock()
-        if site.measures_sizes:
-            _measure_request(exchange, environ)  # a session may read the body before the dispatch
-        token = set_visit(exchange)
-        try:
-            body = wrapped_wsgi_app(environ, start_response)
-        except BaseException:
-            exchange.crash()
-            raise
-        finally:
-            reset_visit(token)
-        response = exchange.response
-        if response is None or type(response.response) is list:  # and so not streamed
-            if site.measures_sizes and response is not None:
-                exchange.response_bytes = _size(environ, exchange.status, response.response)
-            if exchange.special or exchange.finished or response is None:
-                exchange.finish()
-            else:  # what `finish` does then, without the call
-                exchange.finished = True
-                try:
-                    site.record(exchange, clock() - exchange.start)
-                finally:
-                    if site.watches:
-                        exchange.leave()
-            return body
-        try:
-            return _stream(exchange, environ, body)
-        except Exception:
-            site.problems.failed("follow the body of a response")
-            exchange.finish()
-            return body
+    scope: Callable[[], Any] = current.get
 
     def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange = visit()
+        exchange = scope()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             return wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.request = (args[0] if args else get_context()).request
-        if site.watches:
-            exchange.reach()
+        exchange.dispatch((args[0] if args else get_context()).request)
         try:
             response = wrapped_full_dispatch_request(*args)
         except Exception:
@@ -170,19 +124,11 @@ def _attach(site: Site) -> None:
         except BaseException:
             exchange.respond(500)  # the request context is about to go
             raise
-        try:
-            status = response.status_code
-        except AttributeError:  # an `after_request` function answers with another WSGI application
-            return _seen(exchange, response)
-        if exchange.special or not site.constant:
-            exchange.respond(status, response)
-        else:  # what `respond` does then, without the call
-            exchange.status, exchange.response = status, response
-        return response
+        return _see(exchange, response)
 
     def handle_user_exception(*args: Any) -> Any:
-        """See an exception before anybody answers it."""
-        exchange = visit()
+        """See an exception before anything answers it."""
+        exchange = scope()
         if exchange is not None:
             exchange.see_exception()
         return wrapped_handle_user_exception(*args)
@@ -198,11 +144,7 @@ def _attach(site: Site) -> None:
         except BaseException:
             exchange.respond(500)
             raise
-        try:
-            exchange.respond(response.status_code, response)
-        except AttributeError:  # as above
-            return _seen(exchange, response)
-        return response
+        return _see(exchange, response)
 
     def see_exception(sender: object, exception: BaseException, **_: Any) -> None:
         """See an exception that an extension answered itself, as Flask-RESTful does.
@@ -213,7 +155,7 @@ def _attach(site: Site) -> None:
         if exchange is not None and not isinstance(exception, HTTPException):
             exchange.fail()
 
-    app.wsgi_app = wsgi_app
+    app.wsgi_app = instrument(site, app.wsgi_app)
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
@@ -230,8 +172,18 @@ def _context_reader() -> Callable[[], Any]:
         return context._get_current_object  # type: ignore[no-any-return]
 
 
+def _see(exchange: Exchange, response: Any) -> Any:
+    """Have the exchange take a response; return what to answer with in its place."""
+    try:
+        status = response.status_code
+    except AttributeError:  # an `after_request` function answers with another WSGI application
+        return _seen(exchange, response)
+    exchange.respond(status, response)
+    return response
+
+
 def _seen(exchange: Exchange, application: WSGIApp) -> WSGIApp:
-    """Have the exchange see with which status a WSGI application answers."""
+    """Have the exchange take the status with which a WSGI application answers."""
 
     def see(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, *args: Any) -> Any:
@@ -242,141 +194,3 @@ def _seen(exchange: Exchange, application: WSGIApp) -> WSGIApp:
         return application(environ, start)
 
     return see
-
-
-def _stream(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
-    """Have the exchange end when the body does."""
-    file_wrapper = environ.get("wsgi.file_wrapper")
-    if isinstance(file_wrapper, type) and isinstance(body, file_wrapper):
-        # The server sends this file by itself, and only if it gets its own object back.
-        try:
-            body.close = _closing(exchange, getattr(body, "close", None))  # type: ignore[attr-defined]
-        except AttributeError:
-            exchange.finish()
-        else:
-            exchange.response_bytes = exchange.response.content_length or 0
-        return body
-    return _Body(exchange, body, exchange.response.content_length)
-
-
-def _closing(exchange: Exchange, close: Callable[[], object] | None) -> Callable[[], None]:
-    def close_and_finish() -> None:
-        try:
-            if close is not None:
-                close()
-        finally:
-            exchange.finish()
-
-    return close_and_finish
-
-
-class _Body:
-    """A streamed body: the exchange ends at its last byte, where it raises, or when it is closed.
-
-    `length` tells the last byte where the response announced it: whoever has that many need
-    neither ask for more nor close (Flask's test client does neither).
-    """
-
-    __slots__ = ("_body", "_exchange", "_left", "_next")
-
-    def __init__(self, exchange: Exchange, body: Iterable[bytes], length: int | None) -> None:
-        self._exchange = exchange
-        self._body = body
-        self._next = iter(body).__next__
-        self._left = float("inf") if length is None else length
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        exchange = self._exchange
-        try:
-            chunk = self._next()
-        except StopIteration:
-            exchange.finish()
-            raise
-        except BaseException:
-            exchange.finish(failed=True)
-            raise
-        exchange.sent(len(chunk))
-        self._left -= len(chunk)
-        if self._left <= 0:
-            exchange.finish()
-        return chunk
-
-    def close(self) -> None:
-        _closing(self._exchange, getattr(self._body, "close", None))()
-
-    def __del__(self) -> None:
-        self._exchange.finish()
-
-
-def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
-    """Return the size of a body that is not streamed, in bytes; 0 where the server drops it."""
-    if not sends_body(environ["REQUEST_METHOD"], status):
-        return 0
-    size = 0
-    try:
-        for part in body:
-            size += len(part if type(part) is bytes else _encoded(part))
-    except Exception:
-        pass  # the server complains of such a part
-    return size
-
-
-def _encoded(part: Any) -> Any:
-    return part.encode() if isinstance(part, str) else part
-
-
-def _measure_request(exchange: Exchange, environ: Environ) -> None:
-    """Take the announced size of the request's body, or count what is read of it."""
-    announced = environ.get("CONTENT_LENGTH")
-    if announced:
-        size = announced_size(announced)
-        if size is not None:
-            exchange.request_bytes = size
-            return
-    elif "wsgi.input" not in environ or (
-        environ["REQUEST_METHOD"] in ("GET", "HEAD")
-        and environ["SERVER_PROTOCOL"] in ("HTTP/1.1", "HTTP/1.0")
-        and "HTTP_TRANSFER_ENCODING" not in environ
-    ):
-        return  # no body, because a header would announce it (RFC 9112, section 6)
-    environ["wsgi.input"] = exchange.input = _Input(environ["wsgi.input"])
-
-
-class _Input:
-    """A request's body that is counted as it is read."""
-
-    def __init__(self, stream: Any) -> None:
-        self.size = 0
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        """Count `read1`, `readinto` and `readinto1` where the server has them."""
-        attribute = getattr(self._stream, name)
-        if not name.startswith("read") or not callable(attribute):
-            return attribute
-
-        def read_and_count(*args: Any) -> Any:
-            result = attribute(*args)
-            self.size += result if isinstance(result, int) else len(result or b"")
-            return result
-
-        return read_and_count
-
-    def _count(self, data: bytes) -> bytes:
-        self.size += len(data)
-        return data
-
-    def read(self, *args: Any) -> bytes:
-        return self._count(self._stream.read(*args))
-
-    def readline(self, *args: Any) -> bytes:
-        return self._count(self._stream.readline(*args))
-
-    def readlines(self, *args: Any) -> list[bytes]:
-        return list(map(self._count, self._stream.readlines(*args)))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return map(self._count, self._stream)

@@ -1,7 +1,7 @@
-"""The classes of prometheus_flask_exporter.multiprocess, for its users' programs and server files.
+"""The classes of prometheus_flask_exporter.multiprocess, for programs that use them.
 
-`PrometheusMetrics` alone does what they do where the variable is set. They have their own ideas of
-where metrics are served: some only from a port of their own, by one process that they choose.
+With the variable set, `PrometheusMetrics` alone is enough. These classes differ in where metrics
+are served: some only from a port of their own, by one process that they choose.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _ANYWHERE = "/metrics"
 class MultiprocessPrometheusMetrics(PrometheusMetrics):
     """Metrics of several processes, served from a port of their own by one of them.
 
-    Override `should_start_http_server` to say by which, and call `start_http_server` in each. No
-    application serves the metrics unless `register_endpoint` is called, so `path` is ignored. The
-    registry is a new one unless one is passed. Raises `ValueError` if multiprocess mode is off.
+    Override `should_start_http_server` to choose the process, and call `start_http_server` in each.
+    The application serves no metrics unless `register_endpoint` is called, so `path` is ignored.
+    Without `registry` it makes a new one. Raises ValueError if multiprocess mode is off.
     """
 
     def __init__(self, app: Any = None, path: str | None = None, **kwargs: Any) -> None:
@@ -53,11 +53,11 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
             )
 
     def _served_path(self, path: str | None) -> str | None:
-        """Return where the application itself serves the metrics."""
+        """Return the path at which the application itself serves the metrics."""
         return None
 
     def should_start_http_server(self) -> bool:
-        """Tell whether this is the process that serves the metrics; to be overridden."""
+        """Tell whether this process serves the metrics; override it."""
         return False
 
     def start_http_server(  # type: ignore[override]  # None where another process is the one
@@ -67,10 +67,10 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
         endpoint: str | None = None,
         ssl: dict[str, str] | None = None,
     ) -> MetricsServer | None:
-        """Serve the metrics of all processes if this is the one to do so, else do nothing.
+        """Serve the metrics of all processes if this process is to do that; else do nothing.
 
-        The server answers at every path, whatever `endpoint` is, as the exporter's does. Raises
-        `OSError` if the port is taken.
+        The server answers at every path, whatever `endpoint` is, as the exporter's does. It waits
+        for a port that is taken.
         """
         if not self.should_start_http_server():
             return None
@@ -101,8 +101,8 @@ class MultiprocessInternalPrometheusMetrics(MultiprocessPrometheusMetrics):
 class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
     """Metrics of the workers of uWSGI, served from a port of their own by the first worker.
 
-    uWSGI needs the options `master` and `enable-threads`. Its master, which the exporter takes,
-    forks workers without regard to threads: one that serves there can leave a worker hanging.
+    uWSGI needs the options `master` and `enable-threads`. The exporter serves from uWSGI's master,
+    which forks workers without regard to threads, so a new worker could hang.
     """
 
     def should_start_http_server(self) -> bool:
@@ -116,15 +116,15 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
         endpoint: str | None = None,
         ssl: dict[str, str] | None = None,
     ) -> MetricsServer | None:
-        """Serve the metrics from the first worker, also where the application is loaded before.
+        """Serve the metrics from the first worker, also if the master loads the application.
 
-        If the port is taken then, that is logged; uWSGI starts the worker all the same.
+        A failure is logged; uWSGI starts the worker all the same.
         """
         uwsgi = _uwsgi()
         start = super().start_http_server
 
         def start_in_worker() -> None:
-            if os.getppid() == uwsgi.masterpid():  # and this is no child of a worker
+            if os.getppid() == uwsgi.masterpid():  # and not a child of a worker
                 try:
                     start(port, host, endpoint, ssl)
                 except OSError as error:
@@ -137,12 +137,12 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
 
 
 def _uwsgi() -> Any:
-    """Return the module that exists inside of uWSGI only."""
+    """Return the module that exists only inside uWSGI."""
     try:
         return import_module("uwsgi")
     except ImportError as error:
         raise RuntimeError(
-            "UWsgiPrometheusMetrics serves metrics inside of uWSGI only, and this is not uWSGI; "
+            "UWsgiPrometheusMetrics serves metrics only inside uWSGI, and this is not uWSGI; "
             "PrometheusMetrics works everywhere"
         ) from error
 
@@ -165,12 +165,12 @@ class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
 
     @classmethod
     def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
-        """Serve the metrics of all workers; for `when_ready`. Raises `OSError` if port is taken."""
+        """Serve the metrics of all workers; for `when_ready`."""
         GunicornPrometheusMetrics().start_http_server(port, host)
 
     @classmethod
     def mark_process_dead_on_child_exit(cls, pid: int) -> None:
-        """Take over what a worker that has ended counted; for `child_exit`."""
+        """Compact the files of a worker that has ended; for `child_exit`."""
         mark_process_dead(pid)
 
 
@@ -184,7 +184,7 @@ class GunicornInternalPrometheusMetrics(GunicornPrometheusMetrics):
         return path
 
     def should_start_http_server(self) -> bool:
-        """Tell that no process does."""
+        """Return False: the application serves the metrics."""
         return False
 
     @classmethod

@@ -16,38 +16,33 @@ import anyio.to_thread
 import quart
 import quart.wrappers
 
-from ..core.defaults.websockets import Connection
-from ..core.exposition import scrape as exposition
+from ..core.exposition.scrape import Scrape
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
-from ..core.requests.exchange import current
+from ..core.requests.connection import Connection
+from ..core.requests.scope import current
 from ..core.requests.site import Site
-from .protocols import wsgi_bridge as wsgi
-from .protocols.asgi import (
-    CLIENT_CLOSED_REQUEST,
-    Departures,
-    cut,
-    end,
-    escaped,
-    is_departure,
-    measured,
-    shelter,
-)
-from .protocols.scraping import SharedWork, breathe
+from .protocols import wsgi_bridge
+from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
+from .protocols.worker_threads import SharedWork, pause
 from .shared import WebMetrics, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
 
-GONE: Departures = tuple(
+DISCONNECT_ERRORS: DisconnectErrors = tuple(
     filter(None, [getattr(quart.wrappers, "ClientDisconnectedError", None)])  # since Quart 0.23
 )
+
+
+class _Exchange(ASGIExchange):
+    disconnect_errors = DISCONNECT_ERRORS
 
 
 class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
-    _shelter = staticmethod(shelter)
+    _shield = staticmethod(shield)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
@@ -60,7 +55,7 @@ class AsyncPrometheusMetrics(WebMetrics):
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         app = quart.Quart("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
-        return partial(wsgi.answer, app)
+        return partial(wsgi_bridge.answer, app)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         decorated = super()._protected(view)
@@ -99,16 +94,14 @@ class AsyncPrometheusMetrics(WebMetrics):
         return protocol
 
     def _metrics_view(self) -> Callable[..., Any]:
-        scrapes: SharedWork[exposition.Scrape] = SharedWork()
+        scrapes: SharedWork[Scrape] = SharedWork()
 
         async def prometheus_metrics(promweb_host: str = "") -> quart.Response:
             request = quart.request
             accept = request.headers.get("Accept")
             encoding = request.headers.get("Accept-Encoding")
             names = tuple(request.args.getlist("name[]"))
-            work = partial(
-                exposition.answer, self.registry, accept, encoding, names, breathe=breathe
-            )
+            work = partial(self._scrape, accept, encoding, names, pause)
             scrape = await scrapes.run((accept, encoding, names), work)
             return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
 
@@ -132,6 +125,7 @@ class AsyncPrometheusMetrics(WebMetrics):
 def _attach(site: Site) -> None:
     """Turn the lifecycle of a Quart application into exchanges and connections of its site."""
     app = site.app
+    wrapped_handle_request = app.handle_request
     wrapped_full_dispatch_request = app.full_dispatch_request
     wrapped_handle_exception = app.handle_exception
     wrapped_handle_user_exception = app.handle_user_exception
@@ -139,33 +133,37 @@ def _attach(site: Site) -> None:
     proxies: Any = quart  # whose types differ from version to version
     get_request = proxies.request._get_current_object
     get_websocket = proxies.websocket._get_current_object
-    visit, whole_body = current.get, quart.Response.data_body_class
+    scope: Callable[[], Any] = current.get
+
+    async def handle_request(*args: Any) -> Any:
+        """See an exception that leaves the framework, of a teardown function for example."""
+        try:
+            return await wrapped_handle_request(*args)
+        except Exception:
+            exchange = scope()
+            if exchange is not None and exchange.site is site:
+                exchange.fail()
+            raise
 
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange: Any = visit()
+        exchange = scope()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             return await wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.request = args[0].request if args else get_request()
-        if site.watches:
-            exchange.reach()
+        exchange.dispatch(args[0].request if args else get_request())
         try:
             response = await wrapped_full_dispatch_request(*args)
-            if exchange.special or not site.constant:
-                await exchange.respond_async(response.status_code, response)
-            else:  # what `respond_async` does then, without the coroutine
-                exchange.status, exchange.response = response.status_code, response
+            await exchange.respond_async(response.status_code, response)
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
-            await end(exchange, error, GONE)
+            await exchange.interrupt(error)
             raise
-        exchange.whole = type(response.response) is whole_body
         return response
 
     def handle_user_exception(*args: Any) -> Awaitable[Any]:
-        """See an exception before anybody answers it."""
-        exchange = visit()
+        """See an exception before anything answers it."""
+        exchange = scope()
         if exchange is not None:
             exchange.see_exception()
         handled: Awaitable[Any] = wrapped_handle_user_exception(*args)
@@ -173,62 +171,55 @@ def _attach(site: Site) -> None:
 
     async def handle_exception(*args: Any) -> Any:
         """See an exception that nobody handled: it becomes a response, or leaves the app."""
-        exchange = find_exchange(site, get_request)
+        exchange: Any = find_exchange(site, get_request)
         if exchange is None:
             return await wrapped_handle_exception(*args)
-        if is_departure(args[-1], GONE):
-            exchange.raised = None
-            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
-        else:
-            exchange.fail()
+        exchange.fail()
         try:
             response = await wrapped_handle_exception(*args)
             await exchange.respond_async(response.status_code, response)
-        except Exception:
-            await exchange.respond_async(500)
+        except Exception as error:
+            await exchange.respond_async(int(exchange.outcome(error)))
             raise
         except BaseException as error:
-            await end(exchange, error, GONE)
+            await exchange.interrupt(error)
             raise
         return response
 
     async def full_dispatch_websocket(*args: Any) -> Any:
         """See the websocket before its view runs."""
-        connection = current.get()
+        connection = scope()
         if isinstance(connection, Connection) and connection.site is site:
-            websocket = get_websocket()
-            await connection.match(websocket)
-            if site.decorators and websocket.url_rule is not None:
-                site.decorate(websocket.url_rule.endpoint)
+            await connection.dispatch(get_websocket())
         return await wrapped_full_dispatch_websocket(*args)
 
-    app.asgi_app = measured(site, app.asgi_app)
+    app.asgi_app = instrument(site, app.asgi_app, _Exchange)
+    app.handle_request = handle_request
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
     app.full_dispatch_websocket = full_dispatch_websocket
-    if GONE and hasattr(app.asgi_http_class, "handle_request"):  # its protocol has only a call
-        _watch_sending(site)
+    if DISCONNECT_ERRORS and hasattr(app.asgi_http_class, "handle_request"):
+        _watch_sending(site)  # trio's class has only a call
 
 
 def _watch_sending(site: Site) -> None:
     """End an exchange with its request: Quart 0.23 waits for the client to leave after that."""
     connection_class: Any = site.app.asgi_http_class
-    wrapped_handle_request, visit = connection_class.handle_request, current.get
+    wrapped_handle_request, scope = connection_class.handle_request, current.get
 
     class HTTPConnection(connection_class):  # type: ignore[misc]
         async def handle_request(self, *args: Any) -> None:
             """See a response that is cut, which only the missing final message shows."""
-            exchange: Any = visit()
+            exchange: Any = scope()
             if exchange is None or exchange.site is not site:
                 await wrapped_handle_request(self, *args)
                 return
             try:
                 await wrapped_handle_request(self, *args)
             except BaseException as error:
-                await escaped(exchange, error, GONE)  # before it comes in a group
+                await exchange.end(error)  # before it comes in a group
                 raise
-            if not exchange.finished:
-                cut(exchange)
+            exchange.finish(exchange.outcome())
 
     site.app.asgi_http_class = HTTPConnection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,13 +12,22 @@ from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
-from ..core.requests.exchange import Exchange, current
+from ..core.requests.exchange import Exchange
+from ..core.requests.scope import current
 from ..core.requests.site import Site
-from ..deployment import SEVERAL, is_one_of_several, problems
+from ..deployment import (
+    PRELOADED,
+    SEVERAL,
+    has_no_requests,
+    is_one_of_several,
+    problems,
+    warn_once,
+)
 from ..server.http import MetricsServer, serve
+from ..server.ports import holder
 from . import uwsgi as uwsgi  # loaded for what it does
 
-__all__ = ["WebMetrics", "announced_size", "find_exchange", "sends_body"]
+__all__ = ["WebMetrics", "find_exchange"]
 
 
 class WebMetrics(MetricsBase):
@@ -41,12 +49,12 @@ class WebMetrics(MetricsBase):
             directory=shared_directory() if Catalog.is_shared(self.registry) else None,
             serves=self.path is not None,
         ):
-            self._catalog.problems.warn(problem)
+            warn_once(problem)
 
     def _see_environ(self, environ: Mapping[str, Any]) -> None:
         """Look at how the server says that it serves, when it asks for the metrics."""
         if is_one_of_several(environ) and not Catalog.is_shared(self.registry):
-            self._catalog.problems.warn(SEVERAL)
+            warn_once(SEVERAL)
 
     def start_http_server(
         self,
@@ -57,43 +65,41 @@ class WebMetrics(MetricsBase):
     ) -> MetricsServer:
         """Serve the metrics from a thread and a port of their own, and nothing else there.
 
-        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. `ssl` is a
-        dictionary of paths: `cert`, `key`, and `client_ca` where clients have to show a
-        certificate; or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well.
-        Raises `OSError` if the port is taken; under Flask's reloader, whose parent process has it
-        then, a free one is taken and logged.
+        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. While
+        another process has the port, that is logged, and the server waits for its turn. `ssl` is a
+        dictionary of paths: `cert`, `key`, and `client_ca` if clients have to show a certificate;
+        or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well. Under Flask's
+        reloader, whose parent process keeps the port, a free one is taken and logged.
         """
         app = self._server_app(endpoint)
-        try:
-            return serve(app, port, host, endpoint, ssl)
-        except OSError as error:
-            reloaded = os.environ.get("WERKZEUG_RUN_MAIN") == "true"
-            if error.errno != errno.EADDRINUSE or not reloaded:
-                raise
+        server = serve(app, port, host, endpoint, ssl)
+        if not Catalog.is_shared(self.registry) and has_no_requests():
+            warn_once(PRELOADED.format(port=server.port))
+        if not server.is_waiting:
+            return server
+        if os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+            server.close()
             server = serve(app, 0, host, endpoint, ssl)
             logger.warning(
-                "Port %d is taken, by the process that Flask's reloader watches from it seems; "
-                "the metrics are at %s.",
+                "Port %s is taken by %s, which Flask's reloader seems to watch from; the metrics "
+                "are at %s.",
                 port,
+                holder(port),
                 server.url,
             )
             return server
+        logger.warning(
+            "Port %s is taken by %s; this process waits for the port, and then serves the metrics "
+            "at %s.",
+            port,
+            holder(port),
+            server.url,
+        )
+        return server
 
     @abstractmethod
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         """Return a WSGI application that serves the metrics at `endpoint`."""
-
-
-def announced_size(content_length: str | bytes) -> int | None:
-    """Return the number in a Content-Length header; None where it is none, or no sane one."""
-    if content_length.isdigit() and len(content_length) < 20:
-        return int(content_length)
-    return None
-
-
-def sends_body(method: str, status: int) -> bool:
-    """Tell whether a server sends the body that a response may have (RFC 9110, section 6.4.1)."""
-    return method != "HEAD" and status not in (204, 304) and status >= 200
 
 
 def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None:
@@ -103,7 +109,5 @@ def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None
         return None
     request = get_request()
     if exchange.request is None:
-        exchange.request = request  # opening the session or matching the route failed
-        if site.watches:
-            exchange.reach()
+        exchange.dispatch(request)  # opening the session or matching the route failed
     return exchange if exchange.request is request else None

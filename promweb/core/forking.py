@@ -1,11 +1,22 @@
-"""What modules do in a forked child process, once, whoever tells of the fork."""
+"""What promweb does in a forked child process, and the lock for definitions, which a child renews.
+
+Python announces a fork, and the adapter for uWSGI announces those that Python does not see.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
-__all__ = ["in_child", "look"]
+__all__ = ["definitions", "in_child", "look"]
+
+definitions = threading.RLock()
+"""Guards what rarely changes: definitions and attachments. Each family has a lock of its own.
+
+Write `with forking.definitions:`, which looks it up each time. A forked child gets a new lock,
+because a thread that does not exist there may have held the old one.
+"""
 
 _functions: list[Callable[[], object]] = []
 _pid = os.getpid()
@@ -17,7 +28,7 @@ def in_child(function: Callable[[], object]) -> None:
 
 
 def look() -> None:
-    """Call the functions if this is a child that Python was not told of."""
+    """Call the functions if this process is a child whose fork Python did not announce."""
     if os.getpid() != _pid:
         _forked()
 
@@ -29,4 +40,10 @@ def _forked() -> None:
         function()
 
 
+def _renew_definitions() -> None:
+    global definitions
+    definitions = threading.RLock()
+
+
+in_child(_renew_definitions)
 os.register_at_fork(after_in_child=_forked)

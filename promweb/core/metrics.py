@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import locking, mistakes, options
-from .decorators.instruments import Instrument, Mark
-from .decorators.wrapping import Probe, wrap
-from .defaults import naming as names
-from .defaults.naming import NO_PREFIX
-from .exposition import scrape as exposition
+from . import forking, mistakes, options
+from .defaults.naming import naming_of
+from .defaults.recording import RequestRecorder
+from .exposition import scrape
+from .factories import InstrumentFactories, LabelValue
 from .families.catalog import Catalog
-from .families.family import (
-    CounterFamily,
-    Family,
-    GaugeFamily,
-    HistogramFamily,
-    SummaryFamily,
-)
 from .families.storage import Storage
-from .labels.exemplars import ExemplarReader, exemplar_reader
-from .labels.plan import LabelPlan
-from .requests.exchange import Visit
+from .options import NO_PREFIX, GroupBy, Naming, Options
 from .requests.site import Site
 from .version import __version__
 
@@ -36,19 +25,8 @@ __all__ = ["NO_PREFIX", "MetricsBase"]
 F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
 
-LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
-"""What the value of a label may be. Anything may, as a constant; the callables tell type checkers
-what the argument of a lambda is."""
 
-
-class Decorator(Protocol):
-    """Returns a callable of the same kind and type as the one it is given."""
-
-    def __call__(self, function: F, /) -> F:
-        """Decorate a function, a method or a view class."""
-
-
-class MetricsBase(ABC):
+class MetricsBase(InstrumentFactories):
     """Prometheus metrics of one or more web applications.
 
     The default metrics measure every request from when it reaches the application until its last
@@ -77,24 +55,40 @@ class MetricsBase(ABC):
       the first byte.
     * `websockets`: whether to measure websockets (Quart).
     * `exemplar`: what counters and histograms show as exemplars, in OpenMetrics only: labels that
-      a function returns, or the trace and span of OpenTelemetry's current span if it is sampled.
-      That is what None means where a tracer provider is set up when `init_app` or a decorator is
-      called; True means it in any case, False never.
+      a function returns; True for the trace and span of OpenTelemetry's current span if it is
+      sampled; False for none. None means True if the program has set up a tracer provider when
+      `init_app` or a decorator is called, and False otherwise.
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: True has `2xx`, `4xx` and so on in the label `status` of the default
       metrics.
 
-    Raises `ValueError` or `TypeError` for what cannot work, naming the argument and the remedy.
+    Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
 
-    clock: Callable[[], float] = time.perf_counter
-    """What durations are measured with, in seconds; a test may put its own here."""
-
-    _coroutines: ClassVar[bool]
-    """Whether coroutine functions can be awaited by this framework's adapter."""
-    _shelter: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """Protects coroutine labels of what was cancelled from the cancellation."""
+    app: Any
+    path: str | None
+    _export_defaults: bool
+    defaults_prefix: str
+    group_by: GroupBy
+    buckets: Sequence[float | str] | None
+    default_latency_as_histogram: bool
+    default_labels: Mapping[str, object]
+    response_converter: Callable[..., Any] | None
+    excluded_paths: str | Iterable[str] | None
+    exclude_user_defaults: bool
+    metrics_decorator: Callable[[Any], Any] | None
+    registry: CollectorRegistry
+    max_series: int
+    in_progress: bool
+    request_size: bool
+    response_size: bool
+    response_start: bool
+    websockets: bool
+    exemplar: bool | Callable[[], Mapping[str, str] | None] | None
+    naming: Naming
+    status_classes: bool
+    version: str
 
     def __init__(
         self,
@@ -102,7 +96,7 @@ class MetricsBase(ABC):
         path: str | None = "/metrics",
         export_defaults: bool = True,
         defaults_prefix: str = "flask",
-        group_by: str | Callable[[Any], object] = "path",
+        group_by: GroupBy = "path",
         buckets: Sequence[float | str] | None = None,
         default_latency_as_histogram: bool = True,
         default_labels: Mapping[str, LabelValue] | None = None,
@@ -119,47 +113,43 @@ class MetricsBase(ABC):
         response_start: bool = False,
         websockets: bool = True,
         exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None,
-        naming: names.Naming = "promweb",
+        naming: Naming = "promweb",
         status_classes: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
+        checked = Options(
+            path=options.read_path(path),
+            export_defaults=export_defaults,
+            defaults_prefix=defaults_prefix or "flask",
+            group_by=options.read_group_by(group_by, group_by_endpoint),
+            buckets=buckets,
+            default_latency_as_histogram=default_latency_as_histogram,
+            default_labels=options.read_default_labels(default_labels, static_labels),
+            excluded_paths=options.read_patterns(excluded_paths),
+            exclude_user_defaults=exclude_user_defaults,
+            metrics_decorator=options.read_decorator(metrics_decorator),
+            registry=options.read_registry(registry),
+            max_series=options.read_max_series(max_series),
+            in_progress=in_progress,
+            request_size=request_size,
+            response_size=response_size,
+            response_start=response_start,
+            websockets=websockets,
+            exemplar=exemplar,
+            naming=options.read_naming(naming),
+            status_classes=status_classes,
+        )
+        vars(self).update(vars(checked), excluded_paths=excluded_paths)
+        self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
         self.app = app
-        self.path: str | None = options.read_path(path)
-        self._export_defaults = export_defaults
-        self.defaults_prefix: str = defaults_prefix or "flask"
-        self.group_by: str | Callable[[Any], object] = options.read_group_by(
-            group_by, group_by_endpoint
-        )
-        self.buckets = buckets
-        self.default_latency_as_histogram = default_latency_as_histogram
-        self.default_labels: dict[str, object] = options.read_default_labels(
-            default_labels, static_labels
-        )
         self.response_converter = response_converter
-        self.excluded_paths = excluded_paths
-        self.exclude_user_defaults = exclude_user_defaults
-        self.metrics_decorator: Callable[[Any], Any] | None = options.read_decorator(
-            metrics_decorator
-        )
-        self.registry: CollectorRegistry = options.read_registry(registry)
-        self.max_series: int = options.read_max_series(max_series)
-        self.in_progress = in_progress
-        self.request_size = request_size
-        self.response_size = response_size
-        self.response_start = response_start
-        self.websockets = websockets
-        self.version: str = __version__
-        self.exemplar = exemplar
-        self.naming: names.Naming = names.read_naming(naming)
-        self.status_classes = status_classes
-        self._patterns = options.read_patterns(excluded_paths)
+        self.version = __version__
+        self._options = checked
         self._catalog = Catalog.of(self.registry, self._storage())
+        self._unchecked: list[Site] = []
         self._exemplar_reader()
-        # Wrong arguments are reported here, not when an app factory runs.
-        self._check_defaults(
-            self.buckets, self.group_by, self.default_latency_as_histogram, self.defaults_prefix
-        )
+        self._check_defaults(checked)  # reported here, not when an app factory runs
         if app is not None:
             self.init_app(app)
 
@@ -170,26 +160,21 @@ class MetricsBase(ABC):
 
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing."""
-        with locking.definitions:
+        with forking.definitions:
             site = self._site(app)
             if self in site.owners:
                 return
             if self.path:
                 self.register_endpoint(self.path, app)
             if self._export_defaults:
-                self.export_defaults(
-                    self.buckets,
-                    self.group_by,
-                    self.default_latency_as_histogram,
-                    self.defaults_prefix,
-                    app,
-                )
+                self._record_defaults(self._options, app)
             site.owners.append(self)
+            self._unchecked.append(site)
 
     def export_defaults(
         self,
         buckets: Sequence[float | str] | None = None,
-        group_by: str | Callable[[Any], object] = "path",
+        group_by: GroupBy = "path",
         latency_as_histogram: bool = True,
         prefix: str = "flask",
         app: Any = None,
@@ -197,230 +182,73 @@ class MetricsBase(ABC):
         group_by_endpoint: bool | None = None,
     ) -> None:
         """Record the default metrics for an application (this object's, or the current one)."""
-        site = self._site(self._app(app))
-        prefix = prefix or self.defaults_prefix
-        group_by = options.read_group_by(group_by, group_by_endpoint)
-        self._check_defaults(buckets, group_by, latency_as_histogram, prefix)
-        site.add(
-            names.make_recorder(
-                self.naming,
-                self.registry,
-                prefix=prefix,
-                group_by=group_by,
-                buckets=buckets,
-                histogram=latency_as_histogram,
-                default_labels=self.default_labels,
-                excludes=self._excludes if self._patterns else None,
-                max_series=self.max_series,
-                coroutines=self._coroutines,
-                in_progress=self.in_progress,
-                request_size=self.request_size,
-                response_size=self.response_size,
-                response_start=self.response_start,
-                websockets=self.websockets,
-                status_classes=self.status_classes,
-                exemplar=self._exemplar_reader(),
-            )
+        changed = replace(
+            self._options,
+            buckets=buckets,
+            group_by=options.read_group_by(group_by, group_by_endpoint),
+            default_latency_as_histogram=latency_as_histogram,
+            defaults_prefix=prefix or self.defaults_prefix,
         )
+        self._check_defaults(changed)
+        self._record_defaults(changed, app)
 
-    def _check_defaults(
-        self,
-        buckets: Sequence[float | str] | None,
-        group_by: str | Callable[[Any], object],
-        histogram: bool,
-        prefix: str,
-    ) -> None:
-        """Raise for arguments that no default metrics can be made of; warn of an odd prefix."""
-        odd = names.prefix_problem(prefix)
+    def _check_defaults(self, checked: Options) -> None:
+        """Raise for options that no default metrics can be made of; warn of an odd prefix."""
+        odd = options.prefix_problem(checked.defaults_prefix)
         if odd:
             self._catalog.problems.warn(odd)
-        names.check_defaults(
-            self.naming,
-            prefix=prefix,
-            group_by=group_by,
-            buckets=buckets,
-            histogram=histogram,
-            default_labels=self.default_labels,
-            response_start=self.response_start,
-            status_classes=self.status_classes,
+        naming_of(checked)
+
+    def _record_defaults(self, checked: Options, app: Any) -> None:
+        site = self._site(self._app(app))
+        site.add(
+            RequestRecorder(
+                naming_of(checked),
+                checked,
+                coroutines=self._coroutines,
+                exemplar=self._exemplar_reader(),
+            )
         )
 
     def register_endpoint(self, path: str, app: Any = None) -> None:
         """Serve the metrics at `path` of an application (this object's, or the current one).
 
-        Serving the same registry at the same path twice is a no-op; something else of promweb's
-        there is a `ValueError`.
+        Serving the same registry at the same path twice changes nothing. Raises ValueError if
+        promweb serves something else there.
         """
-        self._register_route("metrics", self._metrics_view, path, app)
+        self._serve("metrics", self._metrics_view, path, app)
 
     def register_dashboard(self, path: str, app: Any = None) -> None:
         """Serve a page for browsers that shows the metrics as they change, every two seconds.
 
-        The page asks for nothing but `path`, with a query, so `metrics_decorator` protects all of
-        it. It needs no metrics endpoint. Like that it is in no metric, the same again is a no-op,
-        and something else of promweb's at `path` is a `ValueError`.
+        The page requests nothing but `path`, with a query, so `metrics_decorator` protects all of
+        it. It needs no metrics endpoint, and no metric counts it. Serving it at the same path twice
+        changes nothing. Raises ValueError if promweb serves something else there.
         """
-        self._register_route("dashboard", self._dashboard_view, path, app)
+        self._serve("dashboard", self._dashboard_view, path, app)
 
-    def _register_route(
+    def _serve(
         self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
     ) -> None:
         """Add a protected route that no metric sees."""
         options.read_path(path)
-        app = self._app(app)
-        site = self._site(app)
-        served = site.served.get(path)
-        if served == (what, self.registry):
-            return
-        if served is not None:
-            whose = "this" if served[1] is self.registry else "another"
-            raise ValueError(
-                f"path={path!r} of this application already serves the {served[0]} of {whose} "
-                "registry; give one of the two another path"
-            )
-        view = self._protected(make_view())
-        endpoint = f"prometheus_{what}"
-        while endpoint in app.view_functions:
-            endpoint += "_"
-        # Without a host, a rule matches nothing where the application matches hosts.
-        host = {"host": "<promweb_host>"} if app.url_map.host_matching else {}
-        try:
-            app.add_url_rule(path, endpoint, view, **host)
-        except AssertionError as error:  # what Flask raises once it has served a request
-            raise RuntimeError(
-                f"path={path!r}: the application has served a request and takes no more routes. "
-                "Make the metrics object, or call init_app, before; or pass path=None and serve "
-                "the metrics with start_http_server(port)"
-            ) from error
-        site.served[path] = what, self.registry
-        site.endpoints.add(endpoint)
+        site = self._site(self._app(app))
+        site.serve(path, what, self.registry, lambda: self._protected(make_view()))
+
+    def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
+        """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
+        while self._unchecked:  # all routes should be there by the first scrape
+            views = self._unchecked.pop().app.view_functions
+            mistakes.warn_of_misplaced(views, self._catalog.problems)
+        return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
         """Put decorators around every view of an application, those added later included.
 
         They see every request that matched a route, but not the metrics endpoint.
         """
-        for decorator in metric_wrappers:
-            if not callable(decorator):
-                raise TypeError(
-                    "register_default takes decorators, as in "
-                    f"register_default(metrics.counter(...)), not {decorator!r}"
-                )
-            if isinstance(getattr(decorator, "__self__", None), MetricsBase):
-                raise TypeError(
-                    f"register_default got {decorator.__name__} itself; call it, as in "
-                    f"register_default(metrics.{decorator.__name__}('name', 'description'))"
-                )
+        mistakes.check_decorators(metric_wrappers, MetricsBase)
         self._site(self._app(app)).add_decorators(metric_wrappers)
-
-    @mistakes.called_first("counter('name', 'description')")
-    def counter(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that counts calls, failed ones included.
-
-        `labels` maps a label name to a constant, a callable without arguments, or a callable of
-        one: the final response for a view, the return value for another function. Further
-        keywords are prometheus_client's. Where every label is constant, the series starts at 0
-        unless `initial_value_when_only_static_labels` is False.
-        """
-        return self._decorator(
-            "counter",
-            CounterFamily,
-            name,
-            description,
-            labels,
-            initial_value_when_only_static_labels,
-            kwargs,
-        )
-
-    @mistakes.called_first("gauge('name', 'description')")
-    def gauge(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that says how many calls are in progress.
-
-        The arguments are those of `counter`; label callables take no argument, because the gauge
-        is set before there is a response.
-        """
-        return self._decorator(
-            "gauge",
-            GaugeFamily,
-            name,
-            description,
-            labels,
-            initial_value_when_only_static_labels,
-            kwargs,
-        )
-
-    @mistakes.called_first("histogram('name', 'description')")
-    def histogram(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that measures the duration of calls, in seconds, in buckets.
-
-        The arguments are those of `counter`, and `buckets`: upper bounds in seconds. Generators
-        are measured until they are exhausted or closed.
-        """
-        return self._decorator(
-            "histogram",
-            HistogramFamily,
-            name,
-            description,
-            labels,
-            initial_value_when_only_static_labels,
-            kwargs,
-        )
-
-    @mistakes.called_first("summary('name', 'description')")
-    def summary(
-        self,
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None = None,
-        initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that measures the duration of calls, in seconds: count and sum.
-
-        The arguments are those of `counter`.
-        """
-        return self._decorator(
-            "summary",
-            SummaryFamily,
-            name,
-            description,
-            labels,
-            initial_value_when_only_static_labels,
-            kwargs,
-        )
-
-    @staticmethod
-    @mistakes.called_first("do_not_track()")
-    def do_not_track() -> Decorator:
-        """Return a decorator that leaves a view's requests out of the default metrics."""
-        return _marking("do_not_track()", Visit.do_not_track)
-
-    @staticmethod
-    @mistakes.called_first("exclude_all_metrics()")
-    def exclude_all_metrics() -> Decorator:
-        """Return a decorator that leaves a view's requests out of every metric."""
-        return _marking("exclude_all_metrics()", Visit.exclude_all)
 
     def info(
         self,
@@ -451,48 +279,8 @@ class MetricsBase(ABC):
 
         `accept_header` is an HTTP Accept header, `names` restricts to samples of these names.
         """
-        body, content_type = exposition.render(self.registry, accept_header, names)
+        body, content_type = scrape.render(self.registry, accept_header, names)
         return body.decode(), content_type
-
-    def _decorator(
-        self,
-        method: str,
-        family_class: type[Family[Any]],
-        name: str,
-        description: str,
-        labels: Mapping[str, LabelValue] | None,
-        initial_value: bool,
-        kwargs: dict[str, Any],
-    ) -> Decorator:
-        odd = options.name_problem(name, method)
-        if odd:
-            self._catalog.problems.warn(odd)
-        plan = LabelPlan(
-            name,
-            labels,
-            self.default_labels,
-            self._catalog.problems,
-            response=family_class is not GaugeFamily,
-            coroutines=self._coroutines,
-        )
-        try:
-            family = family_class(
-                name, description, plan.names, max_series=self.max_series, **kwargs
-            )
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{method} {name!r}: {error}") from error
-        family = self._catalog.add(self.registry, family)
-        if plan.constant and initial_value:
-            family.child(plan.fold)
-        excludes = self._excludes if self._patterns and self.exclude_user_defaults else None
-        return _decorator(
-            f"{method} {name!r}",
-            Instrument(family, plan, self.clock, excludes, self._shelter, self._exemplar_reader()),
-        )
-
-    def _exemplar_reader(self) -> ExemplarReader | None:
-        return exemplar_reader(self.exemplar, self._catalog.problems)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""
@@ -506,10 +294,6 @@ class MetricsBase(ABC):
             )
         return protected
 
-    def _excludes(self, path: str) -> bool:
-        """Tell whether `excluded_paths` leave out this path."""
-        return any(pattern.match(path) for pattern in self._patterns)
-
     def _app(self, app: Any) -> Any:
         """Return the application given, this object's, or the current one."""
         if app is None:
@@ -521,7 +305,7 @@ class MetricsBase(ABC):
         self._check_app(app)
         # Of a proxy like current_app the application is measured, and outlives the proxy's context.
         app = getattr(app, "_get_current_object", lambda: app)()
-        with locking.definitions:
+        with forking.definitions:
             site: Site | None = app.extensions.get("promweb")
             if site is None:
                 site = Site(app, self.clock, self._protocol, self._catalog.problems)
@@ -558,16 +342,3 @@ class MetricsBase(ABC):
     @abstractmethod
     def _dashboard_view(self) -> Callable[..., Any]:
         """Return a view that answers with the live page, its files, or a scrape."""
-
-
-def _decorator(what: str, probe: Probe) -> Decorator:
-    def decorator(function: F, /) -> F:
-        decorated = wrap(function, probe, what)
-        mistakes.remember(decorated, what)
-        return decorated
-
-    return decorator
-
-
-def _marking(what: str, say: Callable[[Visit], None]) -> Decorator:
-    return _decorator(what, Mark(say))

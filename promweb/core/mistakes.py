@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["BELOW", "called_first", "explain_app", "misplaced", "remember"]
+from .families.problems import Problems
+
+__all__ = [
+    "BELOW",
+    "called_first",
+    "check_decorators",
+    "explain_app",
+    "misplaced",
+    "remember",
+    "warn_of_misplaced",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,4 +113,29 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
             yield (
                 f"{what} is above the route of {function.__module__}.{function.__name__}, so the "
                 f"endpoint {endpoints[id(function)]!r} has the function without it."
+            )
+
+
+def warn_of_misplaced(views: Mapping[str, object], problems: Problems) -> None:
+    """Log which decorators no route has, each once."""
+    try:
+        for message in misplaced(views):
+            problems.warn(f"{message} {BELOW}")
+    except Exception:
+        problems.failed("look at the views")
+
+
+def check_decorators(decorators: Iterable[object], owner: type) -> None:
+    """Raise TypeError for what `register_default` cannot put around views."""
+    for decorator in decorators:
+        if not callable(decorator):
+            raise TypeError(
+                "register_default takes decorators, as in "
+                f"register_default(metrics.counter(...)), not {decorator!r}"
+            )
+        if isinstance(getattr(decorator, "__self__", None), owner):
+            name = getattr(decorator, "__name__", "")
+            raise TypeError(
+                f"register_default got {name} itself; call it, as in "
+                f"register_default(metrics.{name}('name', 'description'))"
             )

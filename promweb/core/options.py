@@ -1,33 +1,89 @@
-"""Constructor arguments: what is accepted, what is deprecated, and what to write instead."""
+"""The constructor's arguments: read once, checked, and kept in one frozen object.
+
+Imports no other part of promweb, so that every room may take the options.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
-from .labels.plan import check_label_name
-
 __all__ = [
+    "NO_PREFIX",
+    "GroupBy",
+    "Naming",
+    "Options",
+    "check_label_name",
     "name_problem",
+    "prefix_problem",
     "read_decorator",
     "read_default_labels",
     "read_group_by",
     "read_max_series",
+    "read_naming",
     "read_path",
     "read_patterns",
     "read_registry",
 ]
 
+NO_PREFIX = "#no_prefix"
+"""Pass it as `defaults_prefix` to give the default metrics no prefix."""
 
-def read_group_by(
-    group_by: str | Callable[[Any], object], group_by_endpoint: bool | None
-) -> str | Callable[[Any], object]:
+Naming = Literal["promweb", "otel"]
+"""Whose names the default metrics have."""
+
+GroupBy: TypeAlias = str | Callable[[Any], object]
+
+_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a metrics object was given; each field is named after its argument."""
+
+    path: str | None = "/metrics"
+    export_defaults: bool = True
+    defaults_prefix: str = "flask"
+    group_by: GroupBy = "path"
+    buckets: Sequence[float | str] | None = None
+    default_latency_as_histogram: bool = True
+    default_labels: Mapping[str, object] = field(default_factory=dict)
+    excluded_paths: tuple[re.Pattern[str], ...] = ()
+    exclude_user_defaults: bool = True
+    metrics_decorator: Callable[[Any], Any] | None = None
+    registry: CollectorRegistry = field(default_factory=lambda: read_registry(None))
+    max_series: int = 1000
+    in_progress: bool = False
+    request_size: bool = False
+    response_size: bool = False
+    response_start: bool = False
+    websockets: bool = True
+    exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None
+    naming: Naming = "promweb"
+    status_classes: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the default metrics start with."""
+        return "" if self.defaults_prefix == NO_PREFIX else self.defaults_prefix + "_"
+
+    @property
+    def excludes(self) -> Callable[[str], bool] | None:
+        """Tells whether `excluded_paths` match a path; None if there are none."""
+        patterns = self.excluded_paths
+        if not patterns:
+            return None
+        return lambda path: any(pattern.match(path) for pattern in patterns)
+
+
+def read_group_by(group_by: GroupBy, group_by_endpoint: bool | None) -> GroupBy:
     if group_by_endpoint is None:
         return group_by or "path"
     _deprecated("group_by_endpoint", "group_by='endpoint'")
@@ -51,6 +107,16 @@ def read_default_labels(
     return merged
 
 
+def check_label_name(name: object, where: str) -> str:
+    """Return a valid label name. Raises ValueError otherwise (a rule of Prometheus' data model)."""
+    if not isinstance(name, str) or not _LABEL_NAME.fullmatch(name):
+        raise ValueError(
+            f"{where}: invalid label name {name!r}; a label name starts with a letter or an "
+            "underscore and contains only letters, digits and underscores"
+        )
+    return name
+
+
 def _deprecated(argument: str, instead: str) -> None:
     """Warn where the caller is, however many of promweb's own calls lie between."""
     level, frame = 1, sys._getframe()
@@ -65,7 +131,7 @@ def read_max_series(max_series: int) -> int:
     return max_series
 
 
-def read_patterns(excluded_paths: str | Iterable[str] | None) -> list[re.Pattern[str]]:
+def read_patterns(excluded_paths: str | Iterable[str] | None) -> tuple[re.Pattern[str], ...]:
     if excluded_paths is None or isinstance(excluded_paths, (str, re.Pattern)):
         excluded_paths = [excluded_paths] if excluded_paths else []
     if not isinstance(excluded_paths, Iterable):
@@ -81,16 +147,7 @@ def read_patterns(excluded_paths: str | Iterable[str] | None) -> list[re.Pattern
             raise kind(
                 f"excluded_paths: {pattern!r} is not a regular expression: {error}"
             ) from error
-    return patterns
-
-
-def name_problem(name: str, kind: str) -> str:
-    """Return what is odd about the name of a metric, nothing if nothing is; raise if no text."""
-    if not isinstance(name, str):
-        raise TypeError(f"{kind} {name!r}: the name of a metric must be text")
-    if kind != "counter" or not name.endswith("_total_total"):
-        return ""
-    return f"counter {name!r} ends with _total twice; write {name.removesuffix('_total')!r}"
+    return tuple(patterns)
 
 
 def read_decorator(
@@ -121,3 +178,36 @@ def read_registry(registry: CollectorRegistry | None) -> CollectorRegistry:
             "in registry=CollectorRegistry()"
         )
     return registry
+
+
+def read_naming(naming: Naming) -> Naming:
+    if naming not in get_args(Naming):
+        raise ValueError(
+            f"naming={naming!r}: must be 'promweb', for the names of this library, or 'otel', for "
+            "those of OpenTelemetry's semantic conventions"
+        )
+    return naming
+
+
+def prefix_problem(prefix: str) -> str:
+    """Return what is odd about a prefix, "" if nothing is. Raises TypeError if it is no text."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"defaults_prefix={prefix!r}: must be text, or promweb.NO_PREFIX")
+    if not prefix.endswith("_"):
+        return ""
+    return (
+        f"defaults_prefix={prefix!r} ends with an underscore, and another one follows: the names "
+        f"begin with {prefix + '_'!r}. Write {prefix.rstrip('_')!r} if that is not wanted."
+    )
+
+
+def name_problem(name: str, kind: str) -> str:
+    """Return what is odd about the name of a metric, "" if nothing is.
+
+    Raises TypeError if it is no text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{kind} {name!r}: the name of a metric must be text")
+    if kind != "counter" or not name.endswith("_total_total"):
+        return ""
+    return f"counter {name!r} ends with _total twice; write {name.removesuffix('_total')!r}"

@@ -1,4 +1,4 @@
-"""The files of the live page, and what they are served with; knows no framework."""
+"""The files of the live page and their headers; imports no framework."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.defaults.vocabulary import VOCABULARIES
 __all__ = ["SCRAPE", "File", "find"]
 
 SCRAPE = "scrape"
-"""What the page asks for where a file has its name: the metrics."""
+"""The page asks for the metrics as if they were a file of this name."""
 
 _PAGE = "page.html"
 _VOCABULARY = "vocabulary.js"
@@ -28,7 +28,7 @@ _TYPES = {
     _VOCABULARY: "text/javascript",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # scripts and page are of one version, always
+    "Cache-Control": "no-cache",  # a page never meets scripts of another version
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -40,7 +40,7 @@ _HEADERS = {
 
 
 class File(NamedTuple):
-    """A response with a file of the page."""
+    """A response that sends a file of the page."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class File(NamedTuple):
 
 
 def find(name: str | None) -> File:
-    """Return a file, the page for None, and a 404 for what is no file of the page."""
+    """Return a file of the page, the page itself for None, a 404 for an unknown name."""
     name = _PAGE if name is None else name
     if name not in _TYPES:
         headers = {**_HEADERS, "Content-Type": "text/plain; charset=utf-8"}
@@ -67,6 +67,6 @@ def _load(name: str) -> File:
 
 
 def _vocabulary() -> str:
-    """Return a module of JavaScript that has what namings call things."""
+    """Return a JavaScript module with the names that each naming uses."""
     made = [vocabulary._asdict() for vocabulary in VOCABULARIES]
     return f"export const VOCABULARIES = {json.dumps(made, indent=2)};\n"

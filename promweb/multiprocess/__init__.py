@@ -1,7 +1,7 @@
-"""Metrics of several worker processes: in files of one directory, served by any of them.
+"""Metrics of several worker processes, kept in files of one directory. Any worker serves them all.
 
     from promweb.multiprocess import enable
-    enable()  # before metrics are made; or set PROMETHEUS_MULTIPROC_DIR
+    enable()  # before metrics are created; or set PROMETHEUS_MULTIPROC_DIR
 
 The classes of prometheus_flask_exporter.multiprocess are here as well; they need Flask.
 """
@@ -36,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .. import PrometheusMetrics  # noqa: F401  # it says what to install without Flask
+    from .. import PrometheusMetrics  # noqa: F401  # raises with the remedy if Flask is missing
 
     value = globals()[name] = getattr(import_module("promweb.adapters.multiprocess"), name)
     return value

@@ -1,4 +1,4 @@
-"""Label sets that many files have, as metrics: written fast where they are alike."""
+"""Label sets of many files as metrics. Where the label sets are alike, text is written fast."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-from ..core.exposition.layout import FamilyMetric, Format, text_of, texts_of_counts
-from ..core.families.family import (
+from ..core.families.family import FamilyMetric
+from ..core.families.kinds import (
     AnyFamily,
     CounterFamily,
     GaugeFamily,
     HistogramFamily,
     SummaryFamily,
 )
-from .keys import Block, Part
-from .reading import picker
+from ..core.families.limits import LabelValues
+from ..core.families.numbers import text_of, texts_of_counts
+from .files.keys import Block, Part
+from .files.reading import picker
 
 __all__ = ["MergedFamily", "families", "restricted"]
 
 
 class MergedChild:
-    """One label set: where its numbers are in the common order."""
+    """One label set: the places of its numbers in the common order."""
 
-    __slots__ = ("pick", "slots", "written")
+    __slots__ = ("pick", "rendered_labels", "slots")
 
     created = 0.0
     exemplars = None
@@ -34,14 +36,14 @@ class MergedChild:
     def __init__(self, slots: dict[Part, int]) -> None:
         self.slots = slots
         self.pick: Any = None
-        self.written: tuple[str, str, str] | None = None
+        self.rendered_labels: tuple[str, str, str] | None = None
 
 
 class MergedFamily:
     """The label sets of one metric name.
 
-    `pattern` is a family of the core that writes such label sets fast; None where they are not
-    alike, which promweb's own always are, or `may_lack` numbers.
+    `pattern` is a family of the core that writes such label sets fast. It is None if they are not
+    alike (promweb's own always are), or if numbers may be missing (`may_lack`).
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class MergedFamily:
         return metric
 
     def samples(self, numbers: Sequence[Any], names: frozenset[str] | None) -> Iterator[Sample]:
-        """Yield samples, those of a histogram cumulated."""
+        """Yield samples; buckets of a histogram are cumulative."""
         for labels, (_, child) in zip(self.labels, self.rows, strict=True):
             count: float | None = None
             pairs = dict(labels)
@@ -85,7 +87,7 @@ class MergedFamily:
                 yield Sample(count_name, pairs, count)
 
     def texts(self, numbers: Sequence[float]) -> Callable[[MergedChild], tuple[str, ...]]:
-        """Return what makes the texts of a label set, in the order of the pattern's shape."""
+        """Return a function of a label set's texts, in the order of the pattern's shape."""
         if self.type != "histogram":
             return lambda child: tuple([text_of(number) for number in child.pick(numbers)])
 
@@ -135,6 +137,8 @@ _PATTERNS: dict[str, Any] = {
 class MergedMetric(FamilyMetric):
     """A family with the numbers of one scrape."""
 
+    has_created = False  # files do not tell when a label set was created
+
     def __init__(
         self, merged: MergedFamily, numbers: Sequence[float], names: frozenset[str] | None = None
     ) -> None:
@@ -142,18 +146,15 @@ class MergedMetric(FamilyMetric):
         super().__init__(merged.pattern, names)
         self._merged = merged
         self._numbers = numbers
+        self.texts = merged.texts(numbers)
+
+    def label_sets(self) -> list[tuple[LabelValues, MergedChild]]:
+        return self._merged.rows
 
     @property
     def samples(self) -> list[Sample]:  # type: ignore[override]
         """The samples of all label sets."""
         return list(self._merged.samples(self._numbers, self.names))
-
-    def write(self, format: Format, with_created: bool) -> Iterator[str] | None:
-        """Return the text in batches; nobody knows when it was created."""
-        layout = self.family.layout(format, False, self.names)
-        if layout is None:
-            return None
-        return layout.write(self._merged.rows, self._merged.texts(self._numbers))
 
     def _restricted_metric(self, names: Iterable[str]) -> MergedMetric | None:
         wanted = self.family.sample_names.intersection(names)
@@ -166,7 +167,7 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
 
 
 def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
-    """Return a metric with the samples of these names only, None if there are none."""
+    """Return a metric with only the samples of these names; None if there are none."""
     if isinstance(metric, MergedMetric):
         return metric._restricted_metric(names)
     kept = [sample for sample in metric.samples if sample.name in names]
@@ -176,7 +177,7 @@ def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
 
 
 def families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:
-    """Return the families that blocks belong to, with slots in the order of the blocks."""
+    """Return the families of some blocks, with slots in the order of the blocks."""
     metrics: dict[str, tuple[str, dict[Any, dict[Part, int]]]] = {}
     slot = 0
     for block in blocks:

@@ -1,8 +1,7 @@
-"""How to read all files of a kind as one: made when keys change, followed at each scrape.
+"""Plans for reading all files of a kind as one, made when keys change and used at each scrape.
 
-All files of one kind (see `naming`) have a common order of blocks. A plan knows where each file
-has the numbers in that order, so that thousands of them are fetched, put in order and summed up
-by single calls.
+All files of one kind (see `file_names`) share an order of blocks. A plan knows where each file has
+the numbers of that order, so single calls fetch, order and sum up thousands of them.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from .keys import Block, Key, Keys, Shape
+from .files.keys import Block, Key, Keys, Shape
+from .files.reading import FileReader, Numbers, picker
 from .merging import families
-from .reading import FileReader, Numbers, picker
 
 __all__ = ["Plan"]
 
@@ -21,15 +20,14 @@ _COMBINE: dict[str, tuple[Callable[[Any], Any], float]] = {
     "min": (min, float("inf")),
     "max": (max, float("-inf")),
 }
-"""How numbers of several files become one, and what stands for a missing one; else summed up."""
-
+"""How numbers of several files become one, and what replaces a missing one; else the sum."""
 
 Column = dict[Block, int]
-"""Where a file has which block, in doubles."""
+"""The position of each block in a file, in doubles."""
 
 
 class Plan:
-    """How to read the files of one kind that have the keys which they had when this was made."""
+    """How to read the files of one kind, as long as they have the keys that they have now."""
 
     def __init__(self, kind: str, files: Sequence[tuple[FileReader, str]], keys: Keys) -> None:
         self._type, _, mode = kind.partition("_")
@@ -53,7 +51,7 @@ class Plan:
         self.families = families(self._type, order, may_lack=self._by_time)
 
     def numbers(self) -> list[Any]:
-        """Return the numbers of all keys, as they are now; None is for no number."""
+        """Return the present numbers of all keys; None where no file has one."""
         if self._by_time:
             return _most_recent(
                 [row.read() for row in self._rows], [row.read(1) for row in self._rows]
@@ -90,7 +88,7 @@ class _Row:
             )
 
     def read(self, offset: int = 0) -> Numbers:
-        """Return the numbers, or what is `offset` doubles behind each."""
+        """Return the numbers, or the doubles at an offset from each."""
         pick = self._pick
         if offset:
             pick = picker([position + offset for position in self._positions])
@@ -99,7 +97,7 @@ class _Row:
 
 
 def _columns(blocks: Sequence[Block], bases: Sequence[int]) -> Iterator[Column]:
-    """Yield where a file has its blocks; more than once if one is there more than once."""
+    """Yield where a file has its blocks; once more for blocks that it has twice."""
     while True:
         column = dict(zip(blocks, bases, strict=True))
         yield column
@@ -110,7 +108,7 @@ def _columns(blocks: Sequence[Block], bases: Sequence[int]) -> Iterator[Column]:
 
 
 def _overlap(blocks: Iterable[Block]) -> bool:
-    """Tell whether a key is in several blocks: files are not alike, or one was only begun."""
+    """Tell whether a key is in several blocks: files differ, or one was read half-way."""
     keys = [key for block in dict.fromkeys(blocks) for key in block.keys]
     return len(set(keys)) < len(keys)
 
@@ -118,7 +116,7 @@ def _overlap(blocks: Iterable[Block]) -> bool:
 def _split(
     blocks: Sequence[Block], bases: Sequence[int], singles: dict[Key, Block]
 ) -> tuple[list[Block], list[int]]:
-    """Return blocks of one key each; `singles` has those that were made before."""
+    """Return blocks of one key each; `singles` keeps them, one for each key."""
     keys, positions = [], []
     for block, base in zip(blocks, bases, strict=True):
         for key, word in zip(block.keys, block.shape.words, strict=True):
@@ -131,7 +129,7 @@ def _split(
 
 
 def _of_process(block: Block, pid: str, keys: Keys) -> Block:
-    """Return a block whose keys are those of one process."""
+    """Return a block whose keys have the label `pid` of one process."""
     return Block(tuple([keys.of_process(key, pid) for key in block.keys]), (), block.shape)
 
 
@@ -139,7 +137,7 @@ _SINGLE = Shape([0])
 
 
 def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float | None]:
-    """Return the numbers that were set last, None for one that never was."""
+    """Return the numbers that were set last; None for a number that never was set."""
     result: list[float | None] = []
     for numbers, set_at in zip(zip(*rows, strict=True), zip(*times, strict=True), strict=True):
         latest = max(set_at)

@@ -1,8 +1,9 @@
-"""Which files belong to living processes.
+"""Tells which files belong to living processes.
 
-promweb's files are locked by the process that writes them. prometheus_client's are not; whoever
-writes one has it mapped, which Linux tells. A pid alone says little: pids are used again, and
-some programs have other identifiers in their place. Without a `/proc` there is nothing better.
+promweb's files are locked by the process that writes them. Those of prometheus_client are not, but
+their writer has them mapped, which `/proc` shows on Linux. A pid alone proves little: the system
+reuses pids, and some programs put other identifiers in their place. Without `/proc` there is only
+the pid.
 """
 
 from __future__ import annotations
@@ -13,36 +14,36 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from . import locks
-from .naming import FileName
+from .files import locks
+from .files.file_names import FileName
 
 __all__ = ["Living", "identify", "run_of"]
 
 _PROC = "/proc"
 
 _WRITTEN = re.compile(r"^\S+ rw-s .*?([^/\n]*/[^/\n]+\.db)$", re.MULTILINE)
-"""A line of what a process has mapped: a file that it writes, with the directory it is in."""
+"""A line of `/proc/*/maps`: a file mapped to be written, with the directory it is in."""
 
 _MARGIN = 2.0
-"""Seconds by which the clock may be set between the start of a process and its first file."""
+"""Seconds that the clock may be off between the start of a process and its first file."""
 
 
 class Living:
-    """Tells the files of living processes from those of dead ones. When in doubt one is alive."""
+    """Tells the files of living processes from those of dead ones. In doubt, one lives."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._name = os.path.basename(os.path.realpath(directory))
         self._writers: dict[tuple[str, int], str] = {}
-        """The identity of the process that a file was once seen mapped by."""
+        """The process that had a file mapped when it was last seen."""
         self._mapped: dict[str, str] | None = None
-        """Which process writes which file, when somebody asked for all."""
+        """The pid that writes each file, once all processes were searched."""
 
     def has(self, name: FileName, inode: int, changed: float) -> bool:
         """Tell whether a living process writes a file; `changed` is its modification time."""
         if name.is_own:
             try:
-                # A daemon that closed all of its descriptors has lost its locks, not its mappings.
+                # A daemon that closes all descriptors loses its locks, but not its mappings.
                 is_locked = locks.is_locked(os.path.join(self._directory, name.name))
                 return is_locked or bool(self._is_mapped_by(name.owner, name.name))
             except OSError as error:
@@ -60,13 +61,13 @@ class Living:
         return True
 
     def look_again(self, there: Iterable[tuple[str, int]]) -> None:
-        """Forget what may have changed; `there` has names and inodes of the files there are."""
+        """Forget what may have changed; `there` has names and inodes of the existing files."""
         self._mapped = None
         for file in self._writers.keys() - set(there):
             del self._writers[file]
 
     def _find_writer(self, name: str) -> str | None:
-        """Return the pid of any process that has mapped a file, having asked each one once."""
+        """Return the pid of a process that has a file mapped; each process is asked once."""
         if self._mapped is None:
             self._mapped = {}
             for pid in _pids():
@@ -81,7 +82,7 @@ class Living:
         return f"{self._name}/{name}"
 
     def _may_write(self, owner: str, name: str, changed: float) -> bool:
-        """Tell whether a process that nothing is known of may write a file that has its pid."""
+        """Tell whether a file may belong to the process of its pid, without `/proc/*/maps`."""
         if not owner.isdigit():
             return not os.path.exists(_PROC)
         try:
@@ -96,18 +97,18 @@ class Living:
         if ticks is None:
             return True
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-        return time.time() - age <= changed + _MARGIN  # else the pid was used again
+        return time.time() - age <= changed + _MARGIN  # otherwise the pid was reused
 
 
 def identify(pid: int | str) -> str:
-    """Return what tells a process from all others, also from a later one with its pid."""
+    """Return an identity of a process that no later process with the same pid has."""
     return f"{pid}:{_ticks(pid)}"
 
 
 def run_of(pid: int | str) -> str:
-    """Return what processes have in common that one server started: parent and process group.
+    """Return what all workers of a server share: their parent and their process group.
 
-    `0-0` if that cannot be told.
+    Returns `0-0` if that cannot be told.
     """
     fields = _stat(pid)
     if fields is not None:
@@ -119,7 +120,7 @@ def run_of(pid: int | str) -> str:
 
 
 def _writes(pid: str) -> frozenset[str] | None:
-    """Return the files that a process writes through mappings; None if that cannot be told."""
+    """Return the files that a process has mapped to write; None if that cannot be told."""
     try:
         with open(f"{_PROC}/{pid}/maps", errors="replace") as maps:
             return frozenset(_WRITTEN.findall(maps.read()))
@@ -135,13 +136,13 @@ def _pids() -> list[str]:
 
 
 def _ticks(pid: int | str) -> int | None:
-    """Return when a process started, in clock ticks since the system did."""
+    """Return when a process started, in clock ticks since boot."""
     fields = _stat(pid)
     return None if fields is None else int(fields[19])
 
 
 def _stat(pid: int | str) -> list[str] | None:
-    """Return state, parent, process group and so on; None where no such process runs."""
+    """Return state, parent, process group and so on; None if there is no such process."""
     try:
         with open(f"{_PROC}/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].decode().split()

@@ -1,4 +1,4 @@
-"""Turning multiprocess mode on: the directory, what is left there, and prometheus_client."""
+"""Turns multiprocess mode on: prepares the directory, and prometheus_client."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import stat
 import tempfile
 from contextlib import suppress
 
-from ..core import locking
+from ..core import forking
 from ..core.families.problems import logger
 from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
-from . import client, locks, naming
-from .folding import Folder
+from .compaction import Compactor
+from .file_storage import FileStorage
+from .files import client_library, file_names, locks
 from .processes import run_of
-from .storage import FileStorage
 
 __all__ = ["enable", "mark_process_dead", "storage_of"]
 
 _PATIENCE = 5.0
-"""Seconds to wait for another process that starts at the same time."""
+"""Seconds to wait for other workers that start at the same time."""
 
 _REMEMBERED = 100
 """How many runs are remembered."""
@@ -28,12 +28,12 @@ _storages: dict[str, FileStorage] = {}
 
 
 def enable(directory: str | os.PathLike[str] | None = None) -> str:
-    """Have all worker processes of a program share their metrics; return the directory.
+    """Share metrics between all worker processes of a program; return the directory.
 
-    Call it before metrics are made, in the process that starts the workers or in each of them. It
-    sets `PROMETHEUS_MULTIPROC_DIR`; without `directory`, that is what the variable says or a
-    directory of this program among the temporary ones. The directory is made; what a former run
-    left there is removed. Raises `OSError` if nothing can be written there.
+    Call it before metrics are created, in the process that starts the workers or in each of them.
+    It sets `PROMETHEUS_MULTIPROC_DIR`. Without `directory` it uses the directory that the variable
+    names, or one for this program in the system's temporary directory. It creates the directory
+    and removes the files of former runs. Raises OSError if it cannot write there.
     """
     if directory is not None:
         path = os.path.abspath(directory)
@@ -45,78 +45,80 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
 
 
 def storage_of(directory: str) -> FileStorage:
-    """Return this process's storage in a directory, which is made ready the first time."""
+    """Return this process's storage in a directory; the first call prepares the directory."""
     path = os.path.abspath(directory)
-    with locking.definitions:
+    with forking.definitions:
         storage = _storages.get(path)
         if storage is None:
             _prepare(path)
             if not os.environ.get(DIRECTORY_VARIABLE):
                 os.environ[DIRECTORY_VARIABLE] = path
             storage = _storages[path] = FileStorage(path)
-            late = client.share_new_metrics()
+            late = client_library.share_new_metrics()
             if late:
                 logger.warning(
-                    "Metrics of prometheus_client were made before multiprocess mode was enabled "
-                    "and will not be seen: %s. Set %s before the program starts, or call "
-                    "promweb.multiprocess.enable() before they are made.",
+                    "These metrics of prometheus_client were created before multiprocess mode was "
+                    "enabled, and scrapes will not show them: %s. Set %s before the program "
+                    "starts, or call promweb.multiprocess.enable() before they are created.",
                     ", ".join(late),
                     DIRECTORY_VARIABLE,
                 )
-            storage.directory.fold()
+            storage.directory.compact()
         return storage
 
 
 def mark_process_dead(pid: int, path: str | None = None) -> None:
-    """Fold at once what a process left, for hooks such as gunicorn's `child_exit`.
+    """Compact the files of a process at once, in a hook such as gunicorn's `child_exit`.
 
-    The live gauges of `pid` are removed even if it is about to end only. What else it counted is
-    folded when it has ended. Without `path` it is the directory that the variable names; without
-    that, nothing is done. Never raises.
+    Its live gauges are removed even if it is still about to end; its other numbers are compacted
+    once it has ended. Without `path` the directory is the one that the variable names; without
+    that, it does nothing. Never raises.
     """
     directory = path or shared_directory()
     if directory is None:
         return
     storage = _storages.get(os.path.abspath(directory))
     try:
-        folder = Folder(directory, {} if storage is None else storage.limits)
-        folder.remove_live_gauges(str(pid))
-        folder.fold()
+        compactor = Compactor(directory, {} if storage is None else storage.limits)
+        compactor.remove_live_gauges(str(pid))
+        compactor.compact()
     except OSError as error:
-        logger.warning("promweb cannot fold what dead processes left in %s: %s", directory, error)
+        logger.warning(
+            "promweb cannot compact the files of dead processes in %s: %s", directory, error
+        )
 
 
 def _prepare(path: str) -> None:
-    """Make the directory, and start empty if this is another run than those who left something."""
+    """Create the directory; empty it if its files are of former runs."""
     try:
         os.makedirs(path, exist_ok=True)
-        with locks.exclusive(os.path.join(path, naming.LOCK), _PATIENCE) as taken:
+        with locks.exclusive(os.path.join(path, file_names.LOCK), _PATIENCE) as taken:
             if taken:
                 _begin(path, run_of(os.getpid()))
     except OSError as error:
         raise OSError(
-            f"the workers cannot share metrics in {path!r}: {error}; have {DIRECTORY_VARIABLE} "
-            "name a directory that every worker can write to"
+            f"the workers cannot share metrics in {path!r}: {error}; set {DIRECTORY_VARIABLE} "
+            "to a directory that every worker can write to"
         ) from error
 
 
 def _begin(path: str, run: str) -> None:
-    """Remove what former runs left. Workers of one server are one run, restarted ones too."""
-    record = os.path.join(path, naming.RUNS)
+    """Remove the files of former runs. All workers of a server are one run, restarted ones too."""
+    record = os.path.join(path, file_names.RUNS)
     runs: list[str] = []
     with suppress(FileNotFoundError), open(record) as lines:
         runs = lines.read().split()
     if run in runs:
         return
-    if Folder(path, {}).clean(run):
+    if Compactor(path, {}).clean(run):
         runs = []
-    with open(record + naming.UNFINISHED, "w") as lines:
+    with open(record + file_names.UNFINISHED, "w") as lines:
         lines.write("\n".join([*runs[-_REMEMBERED:], run]))
-    os.replace(record + naming.UNFINISHED, record)
+    os.replace(record + file_names.UNFINISHED, record)
 
 
 def _temporary_directory() -> str:
-    """Return a directory that only this user and all workers of this run have."""
+    """Return a directory of this user that all workers of this run share."""
     prefix = f"promweb-{os.getuid()}-"
     parent = tempfile.gettempdir()
     with os.scandir(parent) as entries:
@@ -134,7 +136,7 @@ def _temporary_directory() -> str:
 
 
 def _is_over(group: int) -> bool:
-    """Tell whether no process of a process group is left."""
+    """Tell whether a process group has no process left."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -16,6 +16,9 @@ from .traffic import by_route
 __all__ = ["report"]
 
 
+_UNKNOWN = Tally(math.nan, math.nan, math.nan)
+
+
 def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
     """Make a report, ready for JSON, of each URL's snapshot, or of what went wrong there.
 
@@ -23,14 +26,15 @@ def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
     """
     up = [one for one in outcomes.values() if isinstance(one, Snapshot)]
     in_progress = [one.in_progress for one in up if one.in_progress is not None]
+    exceptions = [one.exceptions for one in up if one.exceptions is not None]
     sockets: dict[str, Sockets] = {}
     for one in up:
         for route, more in one.sockets.items():
             sockets[route] = sockets.get(route, Sockets()) + more
     return {
         "version": 1,
-        "requests": _requests(Tally.total(one.total for one in up)),
-        "exceptions": _number(sum(one.exceptions for one in up)),
+        "requests": _requests(Tally.total(one.total for one in up) if up else _UNKNOWN),
+        "exceptions": _number(sum(exceptions)) if exceptions else None,
         "in_progress": _number(sum(in_progress)) if in_progress else None,
         "routes": [
             {"route": route, **_requests(tally)} for route, tally in sorted(by_route(up).items())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from prometheus_client.samples import Sample
 
 from ..core.defaults.vocabulary import OTEL, PROMWEB, Vocabulary
-from .client import Exposition, ScrapeError
+from .parsing import Exposition, ScrapeError
 from .tally import Tally, increase
 
 __all__ = ["Labels", "Series", "Snapshot", "Sockets", "Worker"]
@@ -86,7 +86,8 @@ class Snapshot:
     series: Mapping[Labels, Series]
     in_progress: float | None
     """Requests; `None` where the service does not count them."""
-    exceptions: float
+    exceptions: float | None
+    """`None` where the service does not count them."""
     sockets: Mapping[str, Sockets]
     workers: Mapping[Labels, Worker]
 
@@ -109,7 +110,7 @@ class Snapshot:
             group,
             {} if group is None else _series(samples, prefix, group, words),
             None if in_progress is None else _sum(in_progress),
-            _exceptions(samples, prefix, words),
+            _exceptions(exposition, prefix, words),
             _sockets(samples, prefix, words),
             _workers(samples),
         )
@@ -129,7 +130,9 @@ class Snapshot:
         return replace(
             self,
             series={labels: one for labels, one in series.items() if one.tally.count},
-            exceptions=increase(self.exceptions, before.exceptions),
+            exceptions=None
+            if self.exceptions is None
+            else increase(self.exceptions, before.exceptions or 0.0),
             sockets={
                 route: one.since(before.sockets.get(route, Sockets()))
                 for route, one in self.sockets.items()
@@ -157,9 +160,11 @@ def _naming(exposition: Exposition, wanted: str | None) -> tuple[str, Vocabulary
     if OTEL.duration in names:
         found[OTEL.start] = OTEL
     if wanted is not None:
-        if wanted not in found:
-            raise ScrapeError(f"it has no family {wanted}{duration}{_instead(list(found))}")
-        return wanted, found[wanted]
+        # The underscore after a prefix may be written, and need not be.
+        for start in (wanted, f"{wanted}_", wanted.removesuffix("_")):
+            if start in found:
+                return start, found[start]
+        raise ScrapeError(f"it has no family {wanted}{duration}{_instead(list(found))}")
     if not found:
         raise ScrapeError(
             f"it has no family whose name ends in {duration}, and none named {OTEL.duration}"
@@ -218,17 +223,24 @@ def _series(
     found = {}
     for sample in samples[f"{name}_count"]:
         key, count = _key(sample), _count(sample)
-        failed = sample.labels.get(words.status, "").startswith("5")
+        status = sample.labels.get(words.status)
+        # Nobody knows what failed where there is no status, and no sum of what has none.
+        failed = math.nan if status is None else status.startswith("5")
         found[key] = Series(
             sample.labels.get(group) or words.unmatched,
-            Tally(count, count * failed, seconds.get(key, 0.0), buckets.get(key, {})),
+            Tally(count, count * failed, seconds.get(key, math.nan), buckets.get(key, {})),
         )
     return found
 
 
-def _exceptions(samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary) -> float:
+def _exceptions(exposition: Exposition, prefix: str, words: Vocabulary) -> float | None:
+    samples = exposition.samples
     if words.error is None:
-        return _sum(samples.get(f"{prefix}{words.exceptions}", []))
+        found = samples.get(f"{prefix}{words.exceptions}", [])
+        # A service that has the one has the other as well, if only once there is an exception.
+        families = (f"{prefix}{words.exceptions}".removesuffix("_total"), f"{prefix}{words.info}")
+        is_known = found or any(name in exposition.families for name in families)
+        return _sum(found) if is_known else None
     counts = samples.get(f"{prefix}{words.duration}_count", [])
     kinds = ((sample, sample.labels.get(words.error, "")) for sample in counts)
     # What was answered, with a status that is an error, has that status there.

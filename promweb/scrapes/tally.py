@@ -18,8 +18,9 @@ class Tally:
 
     count: float = 0.0
     errors: float = 0.0
-    """Those of them whose status is 5xx."""
+    """Those of them whose status is 5xx; NaN where nobody knows."""
     seconds: float = 0.0
+    """NaN where nobody knows."""
     buckets: Mapping[float, float] = field(default_factory=dict)
     """How many took at most this many seconds; the last bound is infinity. Empty in a summary."""
 
@@ -59,8 +60,8 @@ class Tally:
 
     @property
     def error_share(self) -> float | None:
-        """The share of errors, 0 to 1; `None` without requests."""
-        return self.errors / self.count if self.count else None
+        """The share of errors, 0 to 1; `None` without requests, or where nobody knows."""
+        return self.errors / self.count if self.count and self.errors >= 0 else None
 
     @property
     def highest_bound(self) -> float | None:

@@ -1,7 +1,8 @@
-"""TCP connections, each with a thread: bounded in number, and in the time that clients take."""
+"""TCP connections with a thread each: their number and the time that clients take are bounded."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import ssl
@@ -17,13 +18,13 @@ __all__ = ["Client", "ConnectionServer"]
 logger = logging.getLogger("promweb")
 
 TIMEOUT = 30.0
-"""Seconds that a client may take to be understood, handshake included, and again to be told."""
+"""Seconds that a client has to send its request, handshake included, and to read the answer."""
 MOST_CLIENTS = 32
-"""Connections at a time; one more cuts off the oldest that the server waits for."""
+"""Connections at a time; one more cuts off the oldest client that the server waits for."""
 GRACE = 5.0
-"""Seconds that closing waits for clients that have asked to have their answer."""
+"""Seconds that `server_close` waits for answers to requests that have arrived."""
 PAUSE = 0.1
-"""Seconds to wait for what is short: a thread that ends, a free file descriptor."""
+"""Seconds to wait where little time is needed: for a thread to end, for a free descriptor."""
 
 
 class Client:
@@ -32,24 +33,25 @@ class Client:
     def __init__(self, thread: threading.Thread) -> None:
         self.thread = thread
         self.waiting_since = time.monotonic()
-        """Since when the server waits for the client; infinity while the client waits."""
-        self.has_asked = False
-        """Whether its whole request is there."""
+        """When the server began to wait for the client; infinity while the client waits."""
+        self.is_owed_an_answer = False
+        """Whether its request has arrived and the answer is not sent yet."""
 
     def asked(self) -> None:
-        """Have the client wait from now on."""
-        self.waiting_since, self.has_asked = inf, True
+        """The request has arrived: from now on the client waits."""
+        self.waiting_since, self.is_owed_an_answer = inf, True
 
     def answered(self) -> None:
-        """Wait for the client from now on, to take the answer."""
+        """The answer is ready: from now on the server waits until the client has read it."""
         self.waiting_since = time.monotonic()
 
 
 class ConnectionServer(TCPServer):
-    """Accepts connections in one thread, which also cuts off those that take too long.
+    """Accepts connections in one thread, which also cuts off clients that take too long.
 
-    To cut off is to shut the socket down: whatever its thread waits for there, then ends. The
-    handler finds its client in `clients` and says when it has asked and was answered.
+    It cuts a client off by shutting the socket down, which ends whatever read or write the
+    client's thread waits for. The handler finds its client in `clients` and calls `asked` and
+    `answered`.
     """
 
     allow_reuse_address = True
@@ -67,7 +69,21 @@ class ConnectionServer(TCPServer):
         self._context = context
         self._room = threading.Semaphore(MOST_CLIENTS)
         self._lock = threading.Lock()  # a socket is not closed while it is being shut down
-        super().__init__(address, handler)
+        self._is_bound = False
+        super().__init__(address, handler, bind_and_activate=False)
+
+    def listen(self) -> bool:
+        """Take the address; return False, to be called again later, if another socket has it."""
+        try:
+            if not self._is_bound:
+                self.server_bind()
+                self._is_bound = True
+            self.server_activate()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
 
     def get_request(self) -> Any:
         """Accept a connection."""
@@ -78,7 +94,7 @@ class ConnectionServer(TCPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection a thread, or close it where there is no room for one."""
+        """Give a connection a thread, or close it if there is no place for one."""
         if self._context is not None:
             request = self._context.wrap_socket(
                 request, server_side=True, do_handshake_on_connect=False
@@ -97,7 +113,7 @@ class ConnectionServer(TCPServer):
             self._end(request)
 
     def _has_room(self) -> bool:
-        """Take a place, for which the oldest client that the server waits for may have to go."""
+        """Take a place; if none is free, cut off the oldest client that the server waits for."""
         if self._room.acquire(blocking=False):
             return True
         for request, client in list(self.clients.items()):
@@ -114,7 +130,20 @@ class ConnectionServer(TCPServer):
         except Exception:
             self.handle_error(request, client_address)
         finally:
+            self._linger(request)
             self._end(request)
+
+    def _linger(self, request: Any) -> None:
+        """Tell the client that the answer is complete, and wait until it closes the connection.
+
+        Closing a socket while the client is still sending would make the system discard what it
+        has not delivered yet (RFC 9112, 9.6).
+        """
+        self.clients[request].is_owed_an_answer = False
+        with suppress(OSError):  # also for TLS, whose own methods would send and decrypt
+            socket.socket.shutdown(request, socket.SHUT_WR)
+            while socket.socket.recv(request, 65536):
+                pass
 
     def _end(self, request: Any) -> None:
         with self._lock:
@@ -136,20 +165,20 @@ class ConnectionServer(TCPServer):
                 self._cut(request)
 
     def shutdown(self) -> None:
-        """Accept no more; Linux wakes the thread that waits on a socket which is shut down."""
+        """Stop accepting; on Linux, shutting the socket down wakes the thread that waits on it."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         super().shutdown()
 
     def server_close(self) -> None:
-        """Stop listening and end the threads, after a while for clients that have asked.
+        """Stop listening and end the threads; answers to whole requests have `GRACE` to finish.
 
-        A thread whose answer takes longer than that is left behind, without its connection.
+        A thread that takes longer loses its connection and is left to end by itself.
         """
         super().server_close()
         clients = list(self.clients.items())
         for request, client in clients:
-            if not client.has_asked:
+            if not client.is_owed_an_answer:
                 self._cut(request)
         deadline = time.monotonic() + GRACE
         for _, client in clients:
@@ -159,10 +188,10 @@ class ConnectionServer(TCPServer):
             client.thread.join(PAUSE)
 
     def leave_to_parent(self) -> None:
-        """Close a forked child's copies of the sockets; its parent goes on with its own."""
+        """Close the sockets that a forked child inherited; the parent keeps its own."""
         for inherited in (self.socket, *self.clients):
             inherited.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that vanish, stall or speak no TLS are no news."""
+        """Log at debug level: clients vanish, stall or speak no TLS every day."""
         logger.debug("A connection to the metrics server failed.", exc_info=True)

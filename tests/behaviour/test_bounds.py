@@ -16,7 +16,7 @@ import flask
 import pytest
 
 from promweb.core.families.children import NumberChild
-from promweb.core.families.family import CounterFamily
+from promweb.core.families.kinds import CounterFamily
 from tests.support.legs import LEGS, Leg
 from tests.support.samples import samples
 

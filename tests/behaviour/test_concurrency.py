@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import EnvironBuilder
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.core.families.family import CounterFamily
+from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.requests.site import Site
 from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
@@ -449,22 +449,22 @@ def test_label_set_without_a_newer_family_is_not_kept(
     app = leg.make_app()
     leg.make_metrics(app, naming=naming, response_size=True)
     app.add_url_rule("/", "view", lambda: "ok")
-    sizes = app.extensions["promweb"].recorders[0].response_size
-    original = sizes.child
+    original = HistogramFamily.child
 
-    def child(*args: Any) -> Any:
-        monkeypatch.setattr(sizes, "child", original)
-        leg.make_metrics(app, naming=naming, path=None, request_size=True)
-        return original(*args)
+    def child(family: HistogramFamily, *args: Any) -> Any:
+        if family.name == name.format("response"):
+            monkeypatch.setattr(HistogramFamily, "child", original)
+            leg.make_metrics(app, naming=naming, path=None, request_size=True)
+        return original(family, *args)
 
-    monkeypatch.setattr(sizes, "child", child)
+    monkeypatch.setattr(HistogramFamily, "child", child)
     for _ in range(3):
         assert call(app) == b"ok"
     assert total(leg.registry, name.format("response") + "_count") == 3.0
     assert total(leg.registry, name.format("request") + "_count") == 2.0
 
 
-def test_gauges_of_older_recorders_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gauges_of_a_newer_recorder_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A family is added while the gauges of a method are looked up."""
     leg = LEGS["flask-sync"]()
     app = leg.make_app()
@@ -472,14 +472,14 @@ def test_gauges_of_older_recorders_are_not_kept(monkeypatch: pytest.MonkeyPatch)
     app.add_url_rule("/", "view", lambda: "ok")
     other = CollectorRegistry()
     recorder = app.extensions["promweb"].recorders[0]
-    original = recorder.occupied
+    original = recorder.in_progress
 
-    def occupied(request: Any) -> Any:
-        monkeypatch.setattr(recorder, "occupied", original)
+    def in_progress(request: Any) -> Any:
+        monkeypatch.setattr(recorder, "in_progress", original)
         PrometheusMetrics(app, path=None, registry=other, in_progress=True)
         return original(request)
 
-    monkeypatch.setattr(recorder, "occupied", occupied)
+    monkeypatch.setattr(recorder, "in_progress", in_progress)
     call(app)
     seen = []
     app.before_request_funcs.setdefault(None, []).append(

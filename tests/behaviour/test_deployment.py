@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from flask import Flask
@@ -16,56 +18,33 @@ from promweb import PrometheusMetrics
 from promweb import deployment as serving
 from tests.support.legs import Leg
 
+T = TypeVar("T")
 
-@pytest.mark.parametrize(
-    ("command", "environ", "workers"),
-    [
-        ("gunicorn -w 4 app:app", {}, 4),
-        ("/usr/bin/gunicorn -w4 app:app", {}, 4),
-        ("gunicorn --workers=4 app:app", {}, 4),
-        ("gunicorn app:app --workers 4", {}, 4),
-        ("gunicorn app:app", {"WEB_CONCURRENCY": "3"}, 3),
-        ("gunicorn app:app", {"GUNICORN_CMD_ARGS": "--workers=5"}, 5),
-        ("gunicorn -w 2 app:app", {"GUNICORN_CMD_ARGS": "--workers=5"}, 2),
-        ("gunicorn app:app", {"GUNICORN_CMD_ARGS": "'"}, 0),
-        ("gunicorn -c other.py app:app", {"WEB_CONCURRENCY": "3"}, 0),
-        ("gunicorn -w", {}, 0),
-        ("gunicorn", {"WEB_CONCURRENCY": "many"}, 0),
-        ("/lib/uvicorn/__main__.py app:app --workers 4", {}, 4),
-        ("uvicorn app:app", {"WEB_CONCURRENCY": "3"}, 3),
-        ("uvicorn app:app --reload --workers 4", {}, 0),
-        ("hypercorn -w 4 app:app", {}, 4),
-        ("hypercorn app:app", {"WEB_CONCURRENCY": "3"}, 0),
-        ("granian --interface asgi --workers 2 app:app", {}, 2),
-        ("waitress-serve -w 4 app:app", {"WEB_CONCURRENCY": "3"}, 0),
-        ("pytest -w 4", {"WEB_CONCURRENCY": "3"}, 0),
-        ("", {}, 0),
-    ],
+
+@pytest.fixture(autouse=True)
+def _nothing_told() -> Iterator[None]:
+    """Have this process not be warned of anything yet, and afterwards."""
+    serving.warn_once.cache_clear()
+    yield
+    serving.warn_once.cache_clear()
+
+
+class Arbiter:
+    """What gunicorn has among the callers when it loads an application."""
+
+    def __init__(self, workers: object) -> None:
+        self.cfg = SimpleNamespace(workers=workers)
+
+
+exec(  # a function of gunicorn's module
+    "def spawn_worker(self, load): return load()\ndef setup(self, load): return load()",
+    caller := {"__name__": "gunicorn.arbiter"},
 )
-def test_what_a_command_line_asks_for(
-    command: str,
-    environ: dict[str, str],
-    workers: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert serving.workers_asked_for(command.split(), environ) == workers
 
 
-def test_a_configuration_file_may_say_something_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "gunicorn.conf.py").touch()
-    assert serving.workers_asked_for(["gunicorn"], {"WEB_CONCURRENCY": "3"}) == 0
-    assert serving.workers_asked_for(["gunicorn", "-w", "2"], {"WEB_CONCURRENCY": "3"}) == 2
-
-
-def served(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setattr(sys, "argv", command.split())
-    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
-    monkeypatch.delenv("GUNICORN_CMD_ARGS", raising=False)
+def served(workers: object, load: Callable[[], T], how: str = "spawn_worker") -> T:
+    """Load an application as gunicorn does."""
+    return caller[how](Arbiter(workers), load)  # type: ignore[no-any-return]
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -73,44 +52,84 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_several_workers_without_multiprocess_mode_are_warned_about_once(
-    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    leg: Leg, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served(monkeypatch, "gunicorn -w 4 app:app")
-    leg.make_metrics(leg.make_app())
-    leg.make_metrics(leg.make_app())
+    served(4, lambda: leg.make_metrics(leg.make_app()))
+    served(4, lambda: leg.make_metrics(leg.make_app(), registry=CollectorRegistry()))
     assert messages(caplog) == [serving.SEVERAL]
 
 
-@pytest.mark.parametrize("command", ["gunicorn -w 1 app:app", "gunicorn app:app", "flask run"])
-def test_one_worker_is_well(
-    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str
-) -> None:
-    served(monkeypatch, command)
-    leg.make_metrics(leg.make_app())
+@pytest.mark.parametrize("workers", [1, 0, None, "many"])
+def test_one_worker_is_well(leg: Leg, caplog: pytest.LogCaptureFixture, workers: object) -> None:
+    served(workers, lambda: leg.make_metrics(leg.make_app()))
+    assert messages(caplog) == []
+
+
+def test_server_of_another_version(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
+    """Its variables may be called otherwise."""
+    caller["spawn_worker"](object(), lambda: leg.make_metrics(leg.make_app()))
     assert messages(caplog) == []
 
 
 def test_a_port_of_its_own_for_each_worker_is_well(
-    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    leg: Leg, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served(monkeypatch, "gunicorn -w 4 app:app")
-    metrics: Any = leg.make_metrics(leg.make_app(), path=None)
-    metrics.start_http_server(0, "127.0.0.1").close()
+    def load() -> None:
+        metrics: Any = leg.make_metrics(leg.make_app(), path=None)
+        metrics.start_http_server(0, "127.0.0.1").close()
+
+    served(4, load)
     assert messages(caplog) == []
 
 
-def test_multiprocess_mode_is_well(
-    leg: Leg, shared: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def start_preloaded(leg: Leg) -> int:
+    """Serve metrics from gunicorn's first process; return the port."""
+
+    def load() -> int:
+        server = leg.make_metrics(leg.make_app(), path=None).start_http_server(0, "127.0.0.1")
+        server.close()
+        return int(server.port)
+
+    return served(1, load, "setup")
+
+
+def test_a_port_of_the_first_process_is_warned_about(
+    leg: Leg, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served(monkeypatch, "gunicorn -w 4 app:app")
-    leg.make_metrics(leg.make_app())
+    port = start_preloaded(leg)
+    assert messages(caplog) == [serving.PRELOADED.format(port=port)]
+
+
+def test_a_port_of_the_first_process_is_well_in_multiprocess_mode(
+    leg: Leg, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_preloaded(leg)
+    assert messages(caplog) == []
+
+
+@pytest.mark.parametrize("is_master", [True, False])
+def test_a_port_of_uwsgis_master(
+    leg: Leg, is_master: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    master = os.getpid() if is_master else os.getppid()
+    module: Any = SimpleNamespace(numproc=2, masterpid=lambda: master)
+    monkeypatch.setitem(sys.modules, "uwsgi", module)
+    server = leg.make_metrics(leg.make_app(), path=None).start_http_server(0, "127.0.0.1")
+    server.close()
+    told = [serving.PRELOADED.format(port=server.port)] if is_master else []
+    assert messages(caplog) == told
+
+
+def test_multiprocess_mode_is_well(
+    leg: Leg, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    served(4, lambda: leg.make_metrics(leg.make_app()))
     assert messages(caplog) == []
 
 
 def test_processes_of_uwsgi(
     leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served(monkeypatch, "uwsgi")
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(numproc=2))  # type: ignore[misc]
     leg.make_metrics(leg.make_app())
     assert messages(caplog) == [serving.SEVERAL]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,11 +13,13 @@ import anyio.to_thread
 import pytest
 from prometheus_client import CollectorRegistry
 
-from promweb.adapters.protocols.scraping import SharedWork
-from promweb.core.families.children import PENDING_LIMIT
-from promweb.core.families.family import Family, HistogramFamily
-from promweb.core.requests.exchange import Exchange
+from promweb.adapters.protocols.worker_threads import SharedWork
+from promweb.core.families.children import PENDING_LIMIT, Child
+from promweb.core.families.family import Family
+from promweb.core.families.kinds import GaugeFamily, HistogramFamily
+from promweb.core.requests.exchange import Exchange, Outcome
 from promweb.core.requests.site import Site
+from promweb.multiprocess.file_storage import FileStorage
 from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, samples
 from tests.support.waiting import DEADLINE
@@ -27,7 +31,7 @@ def break_family(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(Family, "_admit", fail)
+    monkeypatch.setattr(Child, "clear", fail)
 
 
 def test_new_label_set_that_fails(
@@ -55,7 +59,7 @@ def test_known_label_set_that_fails(
     leg.make_metrics(app, response_size=sizes)
     app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
     assert leg.get(app, "/").status == 200
-    monkeypatch.setattr("promweb.core.defaults.PENDING_LIMIT", "not a number")
+    monkeypatch.setattr("promweb.core.families.children.PENDING_LIMIT", "not a number")
     with caplog.at_level(logging.ERROR, "promweb"):
         assert [leg.get(app, "/").status for _ in range(2)] == [200, 200]
     assert [record.name for record in caplog.records].count("promweb") == 1
@@ -88,23 +92,35 @@ def test_websocket_group_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert not [name for name in samples(registry) if "connection" in name]
 
 
-def test_folding_within_folding_counts_everything_once() -> None:
-    """A signal handler may record, and even scrape, in the middle of a fold."""
-    family = HistogramFamily("h", "d", ("a",), buckets=(1.0, 2.0))
-    child = family.child(("x",))
+def test_flush_within_a_flush_counts_everything_once() -> None:
+    """A signal handler may record, and even scrape, in the middle of a flush."""
+    found: list[Any] = []
 
+    class Bounds(Sequence[float]):
+        """Bounds of buckets, and a signal that comes when a flush looks at them."""
+
+        def __getitem__(self, index: Any) -> Any:
+            if not found:
+                found.append("signal")
+                child.observe(1.5)
+                found.append(child.snapshot())
+            return (1.0, 2.0, float("inf"))[index]
+
+        def __len__(self) -> int:
+            return 3
+
+    family = HistogramFamily("h", "d", ("a",), buckets=(1.0, 2.0))
+    family.bounds = Bounds()
+    child = family.child(("x",))
     child.observe(0.5)
-    child._folding = True  # as the handler finds it
-    child.observe(1.5)
-    child.fold()
-    assert len(child.pending) == 2
-    child._folding = False
+    child.flush()
+    assert found == ["signal", ([0, 0, 0], 0.0)]
     assert child.snapshot() == ([1, 1, 0], 2.0)
     assert child.total == 2
 
 
 @pytest.mark.parametrize("count", [0, 1, PENDING_LIMIT - 1, PENDING_LIMIT, 3 * PENDING_LIMIT + 1])
-def test_observations_are_folded_whenever_somebody_looks(count: int) -> None:
+def test_observations_are_flushed_whenever_somebody_looks(count: int) -> None:
     child = HistogramFamily("h", "d", ("a",), buckets=(1.0, 2.0)).child(("x",))
     for index in range(count):
         child.observe((0.5, 1.0, 1.5, 2.5, -1.0)[index % 5])
@@ -114,6 +130,25 @@ def test_observations_are_folded_whenever_somebody_looks(count: int) -> None:
     total = 0.5 * each[0] + 1.0 * each[1] + 1.5 * each[2] + 2.5 * each[3]
     assert child.snapshot() == (buckets, total)
     assert child.total == count
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("record", ["inc", "dec", "observe"])
+def test_what_is_no_number_is_refused_at_once(record: str, stored: bool, tmp_path: Path) -> None:
+    """A client says how long its request is, with any number of digits; batches cannot have it."""
+    family_class = HistogramFamily if record == "observe" else GaugeFamily
+    family: Family[Any] = family_class("f", "d", ("a",))
+    if stored:
+        family.keep_in(FileStorage(str(tmp_path)))
+    child = family.child(("x",))
+    getattr(child, record)(1)
+    with pytest.raises(OverflowError):
+        getattr(child, record)(10**400)
+    getattr(child, record)(2.5)
+    numbers = family.numbers(child)
+    assert numbers[-1] == (-3.5 if record == "dec" else 3.5)
+    assert record != "observe" or numbers[-2] == 2.0  # their count
+    assert all(isinstance(number, float) for number in numbers)
 
 
 def test_only_the_first_response_counts(leg: Leg) -> None:
@@ -130,8 +165,8 @@ def test_only_the_first_response_counts(leg: Leg) -> None:
     exchange.request = Request()
     exchange.respond(201)
     exchange.respond(202)
-    exchange.finish(203)
-    exchange.finish(204, failed=True)
+    exchange.finish()
+    exchange.finish(Outcome.FAILED)
     assert samples(leg.registry) == expected(Done("GET", "<unmatched>", 201))
 
 

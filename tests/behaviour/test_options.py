@@ -392,4 +392,4 @@ def test_what_status_classes_remember_is_bounded(leg: Leg) -> None:
     for status in range(600, 620):
         leg.get(app, f"/{status}")
     (recorder,) = app.extensions["promweb"].recorders
-    assert recorder._ready == {}
+    assert recorder._known == {}

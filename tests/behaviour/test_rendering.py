@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import accumulate
 from typing import Any
 
@@ -14,17 +16,17 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.samples import Exemplar, Timestamp
 from prometheus_client.utils import floatToGoString
 
-from promweb.core.exposition.layout import texts_of_counts
 from promweb.core.exposition.scrape import render
 from promweb.core.families.children import PENDING_LIMIT
-from promweb.core.families.family import (
+from promweb.core.families.family import Family, FamilyMetric
+from promweb.core.families.kinds import (
     CounterFamily,
     DerivedCounterFamily,
-    Family,
     GaugeFamily,
     HistogramFamily,
     SummaryFamily,
 )
+from promweb.core.families.numbers import texts_of_counts
 
 ACCEPTS = [
     "",
@@ -194,10 +196,26 @@ def test_templates_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: object) -> Any:
         raise AssertionError("samples were made")
 
-    monkeypatch.setattr("promweb.core.exposition.layout.FamilyMetric.samples", property(fail))
+    monkeypatch.setattr(FamilyMetric, "samples", property(fail))
     for accept, answer in expected.items():
         if "dots" not in accept and "values" not in accept:  # these rewrite names
             assert render(registry, accept) == answer
+
+
+def test_a_family_that_nobody_needs_goes_with_its_layouts() -> None:
+    """Layouts are kept beside the families, and must not keep them."""
+    registry = CollectorRegistry()
+    family = HistogramFamily("h", "d", ("a",))
+    registry.register(family)
+    family.child(("x",)).observe(1.0)
+    for accept in ACCEPTS:
+        render(registry, accept)
+        render(registry, accept, ["h_count"])
+    registry.unregister(family)
+    gone = weakref.ref(family)
+    del family
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_label_set_that_was_cleared_is_written_anew() -> None:

@@ -494,7 +494,7 @@ def test_a_client_that_disconnects_before_the_response_is_499() -> None:
     assert shop.value("flask_http_requests_in_progress", method="POST") == 0
 
 
-def test_a_request_that_is_cancelled_before_the_response_is_499() -> None:
+def test_a_request_that_is_cancelled_before_the_response_has_failed() -> None:
     started = threading.Event()
     release = threading.Event()
 
@@ -515,8 +515,8 @@ def test_a_request_that_is_cancelled_before_the_response_is_499() -> None:
     shop = Shop(in_progress=True)
     shop.serve(item=item)
     asyncio.run(run())
-    assert shop.requests() == {("GET", "/v1/items/7", "499"): 1}
-    assert shop.exceptions() == {}
+    assert shop.requests() == {("GET", "/v1/items/7", "500"): 1}
+    assert shop.exceptions() == {"500": 1}
     assert shop.value("flask_http_requests_in_progress", method="GET") == 0
 
 
@@ -534,7 +534,7 @@ def _middleware(serve: Callable[..., Any]) -> type:
 
 
 @pytest.mark.parametrize("group_by", ["path", _tenant])
-def test_a_middleware_that_answers_nothing_is_499(group_by: Any) -> None:
+def test_a_middleware_that_answers_nothing_has_failed(group_by: Any) -> None:
     async def silent(app: Any, scope: Any, receive: Any, send: Any) -> None:
         return
 
@@ -547,7 +547,7 @@ def test_a_middleware_that_answers_nothing_is_499(group_by: Any) -> None:
     shop.serve()
     asyncio.run(run())
     label = getattr(group_by, "__name__", group_by)
-    labels = {"method": "GET", "status": "499", label: "<unmatched>"}
+    labels = {"method": "GET", "status": "500", label: "<unmatched>"}
     assert shop.value("flask_http_request_duration_seconds_count", **labels) == 1
 
 

@@ -21,19 +21,20 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
-from promweb.core.families.family import (
+from promweb.core.families.family import Family
+from promweb.core.families.kinds import (
     CounterFamily,
-    Family,
     GaugeFamily,
     HistogramFamily,
     SummaryFamily,
 )
-from promweb.multiprocess import folding, locks, mark_process_dead, naming, processes
-from promweb.multiprocess.client import HAS_TIMESTAMPS
-from promweb.multiprocess.folding import Folder, absorbed
-from promweb.multiprocess.keys import Keys
-from promweb.multiprocess.reading import FileReader
-from promweb.multiprocess.storage import FileStorage
+from promweb.multiprocess import compaction, mark_process_dead, processes
+from promweb.multiprocess.compaction import Compactor, compacted_files
+from promweb.multiprocess.file_storage import FileStorage
+from promweb.multiprocess.files import file_names, locks
+from promweb.multiprocess.files.client_library import HAS_TIMESTAMPS
+from promweb.multiprocess.files.keys import Keys
+from promweb.multiprocess.files.reading import FileReader
 from tests.support import workers
 from tests.support.workers import value
 
@@ -72,17 +73,17 @@ class Shop:
 def files(directory: Path) -> set[str]:
     """Return the files that there are, without the names of processes."""
     return {
-        f"{name.kind}.{'folded' if name.is_folded else 'own' if name.is_own else 'client'}"
-        for name in map(naming.parse, os.listdir(directory))
+        f"{name.kind}.{'compacted' if name.is_compacted else 'own' if name.is_own else 'client'}"
+        for name in map(file_names.parse, os.listdir(directory))
         if name is not None
     }
 
 
-def read(directory: Path, *, fold: bool = False) -> workers.Samples:
+def read(directory: Path, *, compact: bool = False) -> workers.Samples:
     """Return what a process that just started reads."""
     reader = FileStorage(str(directory)).directory
-    if not fold:
-        reader.fold = lambda: None  # type: ignore[method-assign]
+    if not compact:
+        reader.compact = lambda: None  # type: ignore[method-assign]
     found: workers.Samples = {}
     for metric in reader.collect(None, lambda: None):
         for sample in metric.samples:
@@ -97,17 +98,17 @@ def sums(found: workers.Samples) -> workers.Samples:
     return {key: number for key, number in found.items() if key[0] not in ("busy",)}
 
 
-FOLDED = {
-    f"{kind}.folded" for kind in ("counter", "histogram", "summary", "gauge_min", "gauge_max")
+COMPACTED = {
+    f"{kind}.compacted" for kind in ("counter", "histogram", "summary", "gauge_min", "gauge_max")
 }
 
 
-def test_dead_workers_are_folded_into_one_file_of_each_kind(tmp_path: Path) -> None:
+def test_dead_workers_are_compacted_into_one_file_of_each_kind(tmp_path: Path) -> None:
     for number in (1, 4, 2):
         workers.kill_after(lambda n=number: Shop(tmp_path).sell("tea", number=n))
     before = read(tmp_path)
-    after = read(tmp_path, fold=True)
-    assert files(tmp_path) == FOLDED
+    after = read(tmp_path, compact=True)
+    assert files(tmp_path) == COMPACTED
     assert sums(after) == sums(before)
     assert value(after, "orders_total", item="tea") == 7
     assert value(after, "time_sum", item="tea") == 7
@@ -125,14 +126,14 @@ def test_what_lives_stays(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.sell("tea")
     workers.run(lambda: Shop(tmp_path).sell("tea", "milk"))
-    found = read(tmp_path, fold=True)
+    found = read(tmp_path, compact=True)
     assert value(found, "orders_total", item="tea") == 2
     assert value(found, "busy", item="tea") == 1
     assert value(found, "busy", item="milk") is None
     shop.sell("tea")
     assert value(read(tmp_path), "orders_total", item="tea") == 3
-    own = {name.replace("folded", "own") for name in FOLDED} | {"gauge_livesum.own"}
-    assert files(tmp_path) == FOLDED | own
+    own = {name.replace("compacted", "own") for name in COMPACTED} | {"gauge_livesum.own"}
+    assert files(tmp_path) == COMPACTED | own
 
 
 def test_five_hundred_dead_workers_take_no_more_room_than_a_few(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_five_hundred_dead_workers_take_no_more_room_than_a_few(tmp_path: Path) 
 
         workers.kill_after(work)
         before = sums(read(tmp_path))
-        assert sums(read(tmp_path, fold=True)) == before
+        assert sums(read(tmp_path, compact=True)) == before
         sizes.append(size())
     assert value(before, "sold_total", item="tea") == 500
     assert len({count for count, _ in sizes}) == 1
@@ -163,7 +164,7 @@ def test_label_sets_of_dead_workers_are_bounded(tmp_path: Path) -> None:
     for _ in range(5):
         batch = [next(names) for _ in range(6)]
         workers.run(lambda items=batch: Shop(tmp_path, max_series=10).sell(*items))
-        storage.directory.fold()
+        storage.directory.compact()
     found = read(tmp_path)
     counted = {
         dict(labels)["item"]: n for (name, labels), n in found.items() if name == "orders_total"
@@ -175,38 +176,38 @@ def test_label_sets_of_dead_workers_are_bounded(tmp_path: Path) -> None:
         assert value(found, "time_count", item=item) == count
         assert value(found, "time_bucket", item=item, le="1.0") == count
     workers.run(lambda: Shop(tmp_path, max_series=10).sell("item3", "another"))
-    storage.directory.fold()
+    storage.directory.compact()
     found = read(tmp_path)
     assert value(found, "orders_total", item="item3") == 2
     assert value(found, "orders_total", item="<overflow>") == 22
     assert value(found, "orders_total", item="another") is None
 
 
-def make_dead(directory: Path) -> None:
-    """Leave a folded file, and files of two dead workers."""
+def leave_dead(directory: Path) -> None:
+    """Leave a compacted file, and files of two dead workers."""
     workers.run(lambda: Shop(directory).sell("tea", number=3))
-    Folder(str(directory), {}).fold()
+    Compactor(str(directory), {}).compact()
     for items in ("tea", "milk"), ("tea", "bread"):
         workers.run(lambda items=items: Shop(directory).sell(*items))
 
 
-def lines_of_folding(directory: Path, stop_at: int = -1) -> int:
-    """Fold in a worker that is killed at one line of what changes files; return the lines."""
+def lines_of_compaction(directory: Path, stop_at: int = -1) -> int:
+    """Compact in a worker that is killed at one line of what changes files; return the lines."""
 
     def work() -> None:
         lines = itertools.count()
 
         def trace(frame: FrameType, event: str, argument: object) -> Any:
             code = frame.f_code
-            if code.co_filename != folding.__file__ or code.co_name not in STEPS:
+            if code.co_filename != compaction.__file__ or code.co_name not in STEPS:
                 return None
             if event == "line" and next(lines) == stop_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return trace
 
-        folder = Folder(str(directory), {})
+        compactor = Compactor(str(directory), {})
         sys.settrace(trace)
-        folder.fold()
+        compactor.compact()
         sys.settrace(None)
         os.write(answer[1], b"%d" % next(lines))
 
@@ -219,7 +220,7 @@ def lines_of_folding(directory: Path, stop_at: int = -1) -> int:
     return int(lines or 0)
 
 
-STEPS = ("fold", "_merge", "_finish", "_remove", "_clear_names", "_remove_unfinished")
+STEPS = ("compact", "_merge", "_finish", "_remove", "_clear_names", "_remove_unfinished")
 """The functions that change files or call one that does."""
 
 
@@ -236,11 +237,11 @@ def sell(directory: Path, *items: str) -> Callable[[], None]:
     return work
 
 
-def test_a_folding_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) -> None:
+def test_a_compaction_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) -> None:
     master = tmp_path / "master"
     master.mkdir()
     workers.run(sell(master, "tea"))
-    Folder(str(master), {}).fold()
+    Compactor(str(master), {}).compact()
     for items in ("tea", "milk"), ("tea", "bread"):
         workers.run(sell(master, *items))
     expected = sums(read(master))
@@ -253,19 +254,19 @@ def test_a_folding_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) -> 
             (directory / file.name).write_bytes(file.read_bytes())
         return directory
 
-    lines = lines_of_folding(copy("whole"))
+    lines = lines_of_compaction(copy("whole"))
     assert lines > 30
     seen = set()
     for stop_at in range(lines):
         directory = copy(str(stop_at))
-        assert lines_of_folding(directory, stop_at) == 0
+        assert lines_of_compaction(directory, stop_at) == 0
         seen.add(tuple(sorted(os.listdir(directory))))
         assert sums(read(directory)) == expected, stop_at
         # Another one is killed while it finishes what the first did not.
-        lines_of_folding(directory, stop_at)
+        lines_of_compaction(directory, stop_at)
         assert sums(read(directory)) == expected, stop_at
-        assert sums(read(directory, fold=True)) == expected, stop_at
-        assert files(directory) == {"counter.folded"}
+        assert sums(read(directory, compact=True)) == expected, stop_at
+        assert files(directory) == {"counter.compacted"}
     assert len(seen) >= 5  # nothing done, new file, in place, one removed, both
 
 
@@ -288,11 +289,11 @@ def test_two_who_ask_at_once_whether_a_process_lives_are_told_the_same(
 
 
 class Killed(BaseException):
-    """What happens to one who folds."""
+    """Raised where a compaction is killed."""
 
 
-def fold_until(where: Any, step: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fold until a function is called."""
+def compact_until(where: Any, step: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compact until a function is called."""
 
     def die(*args: object) -> None:
         raise Killed
@@ -300,78 +301,78 @@ def fold_until(where: Any, step: str, directory: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(where, step, die)
         with pytest.raises(Killed):
-            Folder(str(directory), {}).fold()
+            Compactor(str(directory), {}).compact()
 
 
-def test_what_was_folded_is_left_out_until_it_is_removed(
+def test_what_was_compacted_is_left_out_until_it_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_dead(tmp_path)
+    leave_dead(tmp_path)
     expected = sums(read(tmp_path))
-    fold_until(Folder, "_remove", tmp_path, monkeypatch)
+    compact_until(Compactor, "_remove", tmp_path, monkeypatch)
     assert "counter.own" in files(tmp_path)
     assert sums(read(tmp_path)) == expected
-    assert sums(read(tmp_path, fold=True)) == expected
-    assert files(tmp_path) == FOLDED
+    assert sums(read(tmp_path, compact=True)) == expected
+    assert files(tmp_path) == COMPACTED
 
 
-def test_what_was_folded_is_removed_while_somebody_looks_at_it(
+def test_what_was_compacted_is_removed_while_somebody_looks_at_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the folded file, so it must not be there when its name is no longer in there."""
-    make_dead(tmp_path)
+    """It is in the compacted file, so it must not be there when its name is no longer in there."""
+    leave_dead(tmp_path)
     expected = sums(read(tmp_path))
-    fold_until(Folder, "_remove", tmp_path, monkeypatch)
+    compact_until(Compactor, "_remove", tmp_path, monkeypatch)
     with ExitStack() as stack:
         for file in tmp_path.glob("*.db"):
             fcntl.flock(stack.enter_context(file.open("r+")), fcntl.LOCK_EX)
-        Folder(str(tmp_path), {}).fold(unfinished=True)
-    assert sums(read(tmp_path, fold=True)) == expected
-    assert files(tmp_path) == FOLDED
+        Compactor(str(tmp_path), {}).compact(unfinished=True)
+    assert sums(read(tmp_path, compact=True)) == expected
+    assert files(tmp_path) == COMPACTED
 
 
-def test_two_foldings_during_a_scrape_do_not_look_like_none(tmp_path: Path) -> None:
+def test_two_compactions_during_a_scrape_do_not_look_like_none(tmp_path: Path) -> None:
     """The file system gives the inode of a file that is gone to the next one."""
-    folder = Folder(str(tmp_path), {})
+    compactor = Compactor(str(tmp_path), {})
     directory = FileStorage(str(tmp_path)).directory
     merge = directory._merge
     merged = []
 
-    def fold_twice(*args: Any) -> Any:
+    def compact_twice(*args: Any) -> Any:
         is_first = not merged
         if is_first:
-            folder.fold()
+            compactor.compact()
             workers.run(sell(tmp_path, "tea"))
         merged.append(merge(*args))
         if is_first:
-            folder.fold()
+            compactor.compact()
         return merged[-1]
 
     workers.run(sell(tmp_path, "tea"))
-    folder.fold()
+    compactor.compact()
     workers.run(sell(tmp_path, "tea"))
-    directory.fold = lambda: None  # type: ignore[method-assign]
-    directory._merge = fold_twice  # type: ignore[method-assign]
+    directory.compact = lambda: None  # type: ignore[method-assign]
+    directory._merge = compact_twice  # type: ignore[method-assign]
     list(directory.collect(None, lambda: None))
     assert len(merged) == 2
 
 
-def test_a_name_that_was_folded_may_be_used_again(
+def test_a_name_that_was_compacted_may_be_used_again(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one who folded was killed after it removed the file and before it cleared the name."""
+    """The process was killed after it removed the file and before it cleared the name."""
     workers.run(sell(shared, "tea"))
-    fold_until(folding, "_clear_names", shared, monkeypatch)
-    folded = shared / naming.folded_name("counter")
-    reader = FileReader(str(folded), Keys())
-    reader.update(folded.stat().st_size)
-    assert len(absorbed(reader)) == 1
+    compact_until(compaction, "_clear_names", shared, monkeypatch)
+    compacted = shared / file_names.compacted_name("counter")
+    reader = FileReader(str(compacted), Keys())
+    reader.update(compacted.stat().st_size)
+    assert len(compacted_files(reader)) == 1
 
     client_metrics()
     mine = shared / f"counter_{os.getpid()}.db"
-    content = folded.read_bytes()
+    content = compacted.read_bytes()
     names = json.dumps([[mine.name, mine.stat().st_ino]]).encode()
-    folded.write_bytes(content[: reader.used] + struct.pack("=q", len(names)) + names.ljust(200))
+    compacted.write_bytes(content[: reader.used] + struct.pack("=q", len(names)) + names.ljust(200))
     directory = FileStorage(str(shared)).directory
     for _ in range(2):
         list(directory.collect(None, lambda: None))
@@ -381,44 +382,44 @@ def test_a_name_that_was_folded_may_be_used_again(
     assert value(found, "sold_total", item="tea") == 1
 
 
-def test_a_folded_file_whose_names_are_broken_names_nothing(tmp_path: Path) -> None:
-    make_dead(tmp_path)
-    Folder(str(tmp_path), {}).fold()
+def test_a_compacted_file_whose_names_are_broken_names_nothing(tmp_path: Path) -> None:
+    leave_dead(tmp_path)
+    Compactor(str(tmp_path), {}).compact()
     expected = sums(read(tmp_path))
-    folded = tmp_path / naming.folded_name("counter")
-    reader = FileReader(str(folded), Keys())
-    reader.update(folded.stat().st_size)
-    content = folded.read_bytes()[: reader.used]
+    compacted = tmp_path / file_names.compacted_name("counter")
+    reader = FileReader(str(compacted), Keys())
+    reader.update(compacted.stat().st_size)
+    content = compacted.read_bytes()[: reader.used]
     for tail in b"", struct.pack("=q", 8) + b"nonsense", struct.pack("=q", 4) + b"[5] ....":
-        folded.write_bytes(content + tail)
+        compacted.write_bytes(content + tail)
         assert sums(read(tmp_path)) == expected
 
 
-def test_one_thread_of_a_process_folds(tmp_path: Path) -> None:
-    make_dead(tmp_path)
+def test_one_thread_of_a_process_compacts(tmp_path: Path) -> None:
+    leave_dead(tmp_path)
     directory = FileStorage(str(tmp_path)).directory
-    with directory._folding:
-        directory.fold()
+    with directory._compacting:
+        directory.compact()
         assert "counter.own" in files(tmp_path)
-    directory.fold()
-    assert files(tmp_path) == FOLDED
+    directory.compact()
+    assert files(tmp_path) == COMPACTED
 
 
-def test_a_scrape_that_never_ends_because_of_foldings_keeps_them_away(
+def test_a_scrape_that_compactions_keep_restarting_takes_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_dead(tmp_path)
+    leave_dead(tmp_path)
     directory = FileStorage(str(tmp_path)).directory
     inodes = itertools.count()
     taken = []
     merge = directory._merge
 
     def see(*args: Any) -> Any:
-        with locks.exclusive(str(tmp_path / naming.LOCK)) as free:
+        with locks.exclusive(str(tmp_path / file_names.LOCK)) as free:
             taken.append(not free)
         return merge(*args)
 
-    monkeypatch.setattr(directory, "_folded", lambda: {("x", next(inodes)): None})
+    monkeypatch.setattr(directory, "_compacted", lambda: {("x", next(inodes)): None})
     monkeypatch.setattr(directory, "_merge", see)
     assert len(list(directory.collect(None, lambda: None))) == 5
     assert taken == [False] * 5 + [True]
@@ -437,14 +438,14 @@ def without_locks(*args: object) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers are written and served; nobody folds."""
+    """Numbers are written and served; nobody compacts."""
     monkeypatch.setattr("fcntl.flock", without_locks)
     shop = Shop(tmp_path)
     shop.sell("tea")
     workers.run(lambda: Shop(tmp_path).sell("tea"))
-    assert value(read(tmp_path, fold=True), "orders_total", item="tea") == 2
+    assert value(read(tmp_path, compact=True), "orders_total", item="tea") == 2
     assert "counter.own" in files(tmp_path)
-    assert not Folder(str(tmp_path), {}).clean("another run")
+    assert not Compactor(str(tmp_path), {}).clean("another run")
 
 
 def test_a_lock_that_fails_otherwise_is_an_error(
@@ -463,20 +464,20 @@ def test_a_lock_that_fails_otherwise_is_an_error(
         pass
 
 
-def test_scrapes_see_no_counter_go_down_while_others_fold(tmp_path: Path) -> None:
-    """Workers come and go and fold; who scrapes sees every sale, at once and once."""
+def test_scrapes_see_no_counter_go_down_during_compactions(tmp_path: Path) -> None:
+    """Workers come and go and compact; a scrape shows every sale, at once and once."""
     over = tmp_path / "over"
     sold = itertools.count(1)
     directory = tmp_path / "shared"
     directory.mkdir()
 
-    def fold_on() -> None:
-        folder = Folder(str(directory), {})
+    def compact_on() -> None:
+        compactor = Compactor(str(directory), {})
         while not over.exists():
-            folder.fold()
+            compactor.compact()
             time.sleep(0.0005)  # or the machine does nothing else
 
-    folders = [workers.start(fold_on) for _ in range(2)]
+    compactors = [workers.start(compact_on) for _ in range(2)]
     try:
         reader = FileStorage(str(directory)).directory
         for _ in range(30):
@@ -493,29 +494,29 @@ def test_scrapes_see_no_counter_go_down_while_others_fold(tmp_path: Path) -> Non
                 assert reader_sums["time_count"] == count
     finally:
         over.touch()
-        assert [workers.join(pid) for pid in folders] == [0, 0]
+        assert [workers.join(pid) for pid in compactors] == [0, 0]
 
 
-def test_nobody_waits_for_a_folding(tmp_path: Path) -> None:
-    make_dead(tmp_path)
+def test_no_process_waits_for_a_compaction(tmp_path: Path) -> None:
+    leave_dead(tmp_path)
     expected = sums(read(tmp_path))
     held, go_on = os.pipe(), os.pipe()
 
     def hold() -> None:
-        from promweb.multiprocess import locks
+        from promweb.multiprocess.files import locks
 
-        with locks.exclusive(str(tmp_path / naming.LOCK)):
+        with locks.exclusive(str(tmp_path / file_names.LOCK)):
             os.write(held[1], b"x")
             os.read(go_on[0], 1)
 
     pid = workers.start(hold)
     os.read(held[0], 1)
-    assert sums(read(tmp_path, fold=True)) == expected
-    assert "counter.own" in files(tmp_path)  # it was not this process that folded
+    assert sums(read(tmp_path, compact=True)) == expected
+    assert "counter.own" in files(tmp_path)  # it was not this process that compacted
     os.write(go_on[1], b"x")
     workers.join(pid)
-    read(tmp_path, fold=True)
-    assert files(tmp_path) == FOLDED
+    read(tmp_path, compact=True)
+    assert files(tmp_path) == COMPACTED
 
 
 def client_metrics() -> None:
@@ -527,12 +528,12 @@ def client_metrics() -> None:
         Gauge(f"gauge_{mode}", "A gauge", registry=registry, multiprocess_mode=mode).set(3)
 
 
-def test_files_of_prometheus_client_are_folded_alike(shared: Path) -> None:
+def test_files_of_prometheus_client_are_compacted_alike(shared: Path) -> None:
     for _ in range(3):
         workers.run(client_metrics)
-    found = read(shared, fold=True)
+    found = read(shared, compact=True)
     assert files(shared) == {
-        f"{kind}.folded" for kind in ("counter", "histogram", "gauge_min", "gauge_max")
+        f"{kind}.compacted" for kind in ("counter", "histogram", "gauge_min", "gauge_max")
     }
     assert value(found, "hits_total") == 6
     assert value(found, "sizes_count") == 3
@@ -556,8 +557,8 @@ def test_the_most_recent_number_of_a_gauge_outlives_its_process(shared: Path) ->
 
     for number in (5, 7, 6):
         workers.run(work(number))
-    for fold in (False, True):
-        found = read(shared, fold=fold)
+    for compact in (False, True):
+        found = read(shared, compact=compact)
         assert value(found, "gauge_mostrecent") == 6
         assert value(found, "gauge_sum") == 18
         assert value(found, "unset", x="never") is None
@@ -570,19 +571,19 @@ def test_the_most_recent_number_of_a_gauge_outlives_its_process(shared: Path) ->
 def test_a_living_process_of_prometheus_client_is_left_alone(shared: Path) -> None:
     client_metrics()
     before = read(shared)
-    assert read(shared, fold=True) == before
+    assert read(shared, compact=True) == before
     assert {name.rpartition(".")[2] for name in files(shared)} == {"client"}
 
 
 def test_a_living_process_whose_file_is_gone_is_forgotten(shared: Path) -> None:
     client_metrics()
-    folder = Folder(str(shared), {})
-    folder.fold()
-    assert len(folder._living._writers) == 7
+    compactor = Compactor(str(shared), {})
+    compactor.compact()
+    assert len(compactor._living._writers) == 7
     for path in shared.glob("gauge*"):
         path.unlink()
-    folder.fold()
-    assert len(folder._living._writers) == 2
+    compactor.compact()
+    assert len(compactor._living._writers) == 2
 
 
 def test_a_process_that_nobody_waited_for_is_dead(shared: Path) -> None:
@@ -596,13 +597,13 @@ def test_a_process_that_nobody_waited_for_is_dead(shared: Path) -> None:
     ready = os.pipe()
     pid = workers.start(work)
     os.read(ready[0], 1)
-    folder = Folder(str(shared), {})
-    folder.fold()
-    assert "counter.folded" not in files(shared)
+    compactor = Compactor(str(shared), {})
+    compactor.compact()
+    assert "counter.compacted" not in files(shared)
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    folder.fold()
-    assert "counter.folded" in files(shared)
+    compactor.compact()
+    assert "counter.compacted" in files(shared)
     workers.join(pid)
 
 
@@ -611,9 +612,9 @@ def test_a_pid_that_is_used_again_is_no_living_worker(shared: Path) -> None:
     pid = workers.run(client_metrics)
     for name in os.listdir(shared):
         (shared / name).rename(shared / name.replace(str(pid), str(os.getpid())))
-    found = read(shared, fold=True)
+    found = read(shared, compact=True)
     assert value(found, "hits_total") == 2
-    assert "counter.folded" in files(shared)
+    assert "counter.compacted" in files(shared)
     assert "counter.client" not in files(shared)
 
 
@@ -625,15 +626,15 @@ def test_a_pid_that_is_used_again_is_told_by_its_start_where_mappings_are_secret
     pid = workers.run(client_metrics)
     mine = shared / f"counter_{os.getpid()}.db"
     (shared / f"counter_{pid}.db").rename(mine)
-    folder = Folder(str(shared), {})
-    folder.fold()
+    compactor = Compactor(str(shared), {})
+    compactor.compact()
     assert mine.exists()
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     ticks = processes._ticks(os.getpid())
     assert ticks is not None
     started += ticks / os.sysconf("SC_CLK_TCK")
     os.utime(mine, (started - 10, started - 10))
-    folder.fold()
+    compactor.compact()
     assert not mine.exists()
     assert value(read(shared), "hits_total") == 2
 
@@ -644,9 +645,9 @@ def test_other_identifiers_than_pids_are_no_dead_workers(
     """uWSGI's worker numbers, say, for which no process has the pid."""
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda: 4194304 + 7))
     client_metrics()
-    read(shared, fold=True)
+    read(shared, compact=True)
     assert "counter.client" in files(shared)
-    assert "counter.folded" not in files(shared)
+    assert "counter.compacted" not in files(shared)
 
 
 def test_identifiers_that_are_no_numbers(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -654,10 +655,10 @@ def test_identifiers_that_are_no_numbers(shared: Path, monkeypatch: pytest.Monke
     named = shared / "counter_worker_1.db"
     (shared / f"counter_{pid}.db").rename(named)
     monkeypatch.setattr(processes, "_PROC", str(shared / "proc"))
-    read(shared, fold=True)
+    read(shared, compact=True)
     assert named.exists()
     monkeypatch.undo()
-    assert value(read(shared, fold=True), "hits_total") == 2
+    assert value(read(shared, compact=True), "hits_total") == 2
     assert not named.exists()
 
 
@@ -670,7 +671,7 @@ def test_a_process_of_somebody_else_lives(shared: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "kill", kill)
     file = shared / "counter_1.db"
     file.write_bytes(bytes(64))
-    Folder(str(shared), {}).fold()
+    Compactor(str(shared), {}).compact()
     assert file.exists()
 
 
@@ -678,16 +679,16 @@ def test_without_proc_a_pid_has_to_do(shared: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(processes, "_PROC", str(shared / "proc"))
     client_metrics()
     pid = workers.run(client_metrics)
-    found = read(shared, fold=True)
+    found = read(shared, compact=True)
     assert value(found, "hits_total") == 4
     assert (shared / f"counter_{os.getpid()}.db").exists()
     assert not (shared / f"counter_{pid}.db").exists()
 
 
-def test_mark_process_dead_folds_at_once(shared: Path) -> None:
+def test_mark_process_dead_compacts_at_once(shared: Path) -> None:
     pid = workers.run(lambda: (client_metrics(), Shop(shared).sell("tea")))
     mark_process_dead(pid)
-    assert {name.rpartition(".")[2] for name in files(shared)} == {"folded"}
+    assert {name.rpartition(".")[2] for name in files(shared)} == {"compacted"}
     found = read(shared)
     assert value(found, "orders_total", item="tea") == 1
     assert value(found, "hits_total") == 2
@@ -713,45 +714,45 @@ def test_mark_process_dead_without_a_directory_does_nothing(
     mark_process_dead(1)
     assert not caplog.text
     mark_process_dead(1, str(tmp_path / "nowhere"))
-    assert "cannot fold" in caplog.text
+    assert "cannot compact" in caplog.text
 
 
-def test_a_folded_file_that_somebody_broke_is_put_aside(tmp_path: Path) -> None:
-    make_dead(tmp_path)
-    folded = tmp_path / naming.folded_name("counter")
-    folded.write_bytes(b"\x40\0\0\0nonsense" * 8)
-    read(tmp_path, fold=True)
+def test_a_broken_compacted_file_is_put_aside(tmp_path: Path) -> None:
+    leave_dead(tmp_path)
+    compacted = tmp_path / file_names.compacted_name("counter")
+    compacted.write_bytes(b"\x40\0\0\0nonsense" * 8)
+    read(tmp_path, compact=True)
     found = read(tmp_path)
     assert value(found, "orders_total", item="tea") == 2
     assert value(found, "size_count", item="tea") == 3
-    assert (tmp_path / f"{folded.name}.broken").exists()
+    assert (tmp_path / f"{compacted.name}.broken").exists()
 
 
 def test_a_dead_file_that_cannot_be_read_is_left_where_it_is(tmp_path: Path) -> None:
-    make_dead(tmp_path)
+    leave_dead(tmp_path)
     broken = tmp_path / "counter_4194305.db"
     broken.write_bytes(b"\xff\xff\0\0nonsense" * 8)
-    folder = Folder(str(tmp_path), {})
+    compactor = Compactor(str(tmp_path), {})
     for _ in range(2):
-        folder.fold()
+        compactor.compact()
         assert broken.exists()
     assert value(read(tmp_path), "orders_total", item="tea") == 5
 
 
 def test_what_was_left_unfinished_is_removed_later(tmp_path: Path) -> None:
-    make_dead(tmp_path)
-    old, new = (tmp_path / f"counter_{n}.db{naming.UNFINISHED}" for n in (1, 2))
+    leave_dead(tmp_path)
+    old, new = (tmp_path / f"counter_{n}.db{file_names.UNFINISHED}" for n in (1, 2))
     old.touch()
     new.touch()
     os.utime(old, (1e9, 1e9))
-    Folder(str(tmp_path), {}).fold()
+    Compactor(str(tmp_path), {}).compact()
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_folding_that_fails_loses_nothing(
+def test_a_compaction_that_fails_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_dead(tmp_path)
+    leave_dead(tmp_path)
     expected = sums(read(tmp_path))
 
     def fail(*args: object) -> None:
@@ -760,22 +761,22 @@ def test_a_folding_that_fails_loses_nothing(
     monkeypatch.setattr(os, "replace", fail)
     directory = FileStorage(str(tmp_path)).directory
     for _ in range(2):
-        directory.fold()
+        directory.compact()
     assert caplog.text.count("No space left") == 1
     monkeypatch.undo()
     assert sums(read(tmp_path)) == expected
-    assert sums(read(tmp_path, fold=True)) == expected
+    assert sums(read(tmp_path, compact=True)) == expected
 
 
-def test_a_forked_worker_folds_with_its_first_request(tmp_path: Path) -> None:
-    make_dead(tmp_path)
+def test_a_forked_worker_compacts_with_its_first_request(tmp_path: Path) -> None:
+    leave_dead(tmp_path)
     shop = Shop(tmp_path)
 
     def work() -> None:
         shop.sell("tea")
         while threading.active_count() > 1:
             threading.enumerate()[-1].join()
-        assert "counter.folded" in files(tmp_path)
+        assert "counter.compacted" in files(tmp_path)
         assert len([n for n in os.listdir(tmp_path) if n.startswith("counter")]) == 2
 
     workers.run(work)

@@ -151,7 +151,7 @@ def test_gunicorns_first_process_serves_what_workers_counted_at_every_path(
         assert 'flask_http_request_total{method="GET",status="200"} 1.0' in read(server, path)
 
 
-def test_a_worker_that_gunicorn_tells_of_is_folded(shared: Path) -> None:
+def test_a_worker_that_gunicorn_tells_of_is_compacted(shared: Path) -> None:
     app = make_app()
     ours.GunicornInternalPrometheusMetrics(app)
     pid = workers.run(lambda: app.test_client().get("/"))
@@ -196,18 +196,23 @@ def test_uwsgis_first_worker_serves_where_the_master_loads_the_application(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     uwsgi.master = os.getpid()
+    metrics = ours.UWsgiPrometheusMetrics(make_app())
+    assert metrics.start_http_server(0, "192.0.2.1") is None  # an address that is not ours
+    (start,) = uwsgi.forked
+    assert started == []
+
+    uwsgi.master, uwsgi.worker = os.getppid(), 1
+    with caplog.at_level(logging.ERROR, "promweb"):
+        start()
+    assert "cannot be served from port 0: [Errno 99]" in caplog.text
+    assert started == []
+
+    uwsgi.master = os.getpid()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        metrics = ours.UWsgiPrometheusMetrics(make_app())
-        assert metrics.start_http_server(port, "127.0.0.1") is None
-        (start,) = uwsgi.forked
-        assert started == []
-
-        uwsgi.master, uwsgi.worker = os.getppid(), 1
-        with caplog.at_level(logging.ERROR, "promweb"):
-            start()
-        assert f"cannot be served from port {port}" in caplog.text
-        assert started == []
+    assert metrics.start_http_server(port, "127.0.0.1") is None
+    start = uwsgi.forked[-1]
+    uwsgi.master = os.getppid()
     uwsgi.worker = 2
     start()
     uwsgi.master, uwsgi.worker = 0, 1  # a child of the first worker

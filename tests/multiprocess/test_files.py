@@ -18,13 +18,15 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from promweb.core.exposition.layout import Layout
 from promweb.core.exposition.scrape import render
 from promweb.core.families.catalog import Catalog
-from promweb.core.families.family import CounterFamily, GaugeFamily, HistogramFamily
-from promweb.multiprocess import client, locks, writing
-from promweb.multiprocess.keys import Keys
-from promweb.multiprocess.reading import FileReader
-from promweb.multiprocess.storage import FileStorage
+from promweb.core.families.kinds import CounterFamily, GaugeFamily, HistogramFamily
+from promweb.multiprocess.file_storage import FileStorage
+from promweb.multiprocess.files import client_library, locks, writing
+from promweb.multiprocess.files.entries import entry
+from promweb.multiprocess.files.keys import Keys
+from promweb.multiprocess.files.reading import FileReader
 from tests.support import workers
 from tests.support.needs import missing
 from tests.support.running import python, without
@@ -152,7 +154,7 @@ def test_threads_and_forks_lose_nothing(tmp_path: Path) -> None:
     """
     # Coverage has a lock of its own, which a forked child may find taken.
     result = python(script, str(tmp_path), env=without("COVERAGE"), check=True)
-    found = read(tmp_path, fold=True)
+    found = read(tmp_path, compact=True)
     assert value(found, "orders_total", item="child") == 20
     for name in "orders_total", "time_count":
         numbers = [
@@ -197,8 +199,8 @@ def test_a_child_of_a_dead_worker_does_not_keep_it_alive(tmp_path: Path) -> None
 
     workers.run(parent)
     try:
-        read(tmp_path, fold=True)
-        assert {name.rpartition(".")[2] for name in files(tmp_path)} == {"folded"}
+        read(tmp_path, compact=True)
+        assert {name.rpartition(".")[2] for name in files(tmp_path)} == {"compacted"}
     finally:
         os.close(go_on[1])
 
@@ -327,7 +329,7 @@ def test_an_unreadable_file_is_left_out(tmp_path: Path) -> None:
         secret = tmp_path / "counter_4194305.db"
         secret.write_bytes(bytes(64))
         secret.chmod(0)
-        found = read(tmp_path, fold=True)
+        found = read(tmp_path, compact=True)
         assert value(found, "sold_total", item="tea") == 1
         assert secret.exists()
 
@@ -361,7 +363,7 @@ def test_a_file_that_is_cut_off_after_it_was_read(tmp_path: Path) -> None:
     """Looking at what is gone would kill the process."""
     workers.run(lambda: make_counter(tmp_path).child(("tea",)).inc())
     directory = FileStorage(str(tmp_path)).directory
-    directory.fold = lambda: None  # type: ignore[method-assign]
+    directory.compact = lambda: None  # type: ignore[method-assign]
     assert len(list(directory.collect(None, lambda: None))) == 1
     os.truncate(next(tmp_path.glob("counter*")), 0)
     assert list(directory.collect(None, lambda: None)) == []
@@ -409,18 +411,22 @@ def test_what_has_no_layout_is_written_by_the_encoder(
     monkeypatch.setenv("PROMWEB_PROCESS_METRICS", "0")  # they change from one scrape to the next
     shop = Shop(tmp_path)
     shop.sell("tea")
-    registry = CollectorRegistry()
-    Catalog.of(registry, shop.storage)
-    fast = [render(registry), render(registry, names=["time_count", "time_sum"])]
-    monkeypatch.setattr(HistogramFamily, "layout", lambda *_: None)
-    slow = [render(registry), render(registry, names=["time_count", "time_sum"])]
+
+    def scrapes() -> list[tuple[bytes, str]]:
+        registry = CollectorRegistry()
+        Catalog.of(registry, FileStorage(str(tmp_path)))
+        return [render(registry), render(registry, names=["time_count", "time_sum"])]
+
+    fast = scrapes()
+    monkeypatch.setattr(Layout, "write", lambda *_: iter(("not what the encoder writes",)))
+    slow = scrapes()
     for one, other in zip(fast, slow, strict=True):
         assert sorted(one[0].splitlines()) == sorted(other[0].splitlines())
 
 
 def write_raw(path: Path, *keys: tuple[str, str, dict[str, str]]) -> None:
     """Write numbers that no library would, each a 3."""
-    entries = b"".join(writing.entry(client.key_of(*key, "help"), 3.0) for key in keys)
+    entries = b"".join(entry(client_library.key_of(*key, "help"), 3.0) for key in keys)
     path.write_bytes(struct.pack("ii", 8 + len(entries), 0) + entries + bytes(64))
 
 
@@ -518,7 +524,7 @@ def test_another_help_text_is_the_same_metric(tmp_path: Path) -> None:
 
 def test_what_nobody_has_any_more_is_forgotten(tmp_path: Path) -> None:
     directory = FileStorage(str(tmp_path)).directory
-    directory.fold = lambda: None  # type: ignore[method-assign]
+    directory.compact = lambda: None  # type: ignore[method-assign]
     for batch in range(3):
         counter = make_counter(tmp_path)
         for number in range(6000):
@@ -573,7 +579,7 @@ def test_a_small_disk_that_is_full(small_disk: Path, caplog: pytest.LogCaptureFi
         shop.sell("tea", f"{number}")
     assert shop.orders.child(("tea",)).value == 3000
     assert caplog.text.count("cannot write") == 1
-    assert value(read(small_disk, fold=True), "orders_total", item="tea") in (None, 3000)
+    assert value(read(small_disk, compact=True), "orders_total", item="tea") in (None, 3000)
 
 
 def test_a_directory_that_is_gone_breaks_nothing(
@@ -639,16 +645,16 @@ def test_which_files_the_installed_prometheus_client_has() -> None:
     script = """
         import os, tempfile
         from prometheus_client import mmap_dict, REGISTRY
-        from promweb.multiprocess import client
+        from promweb.multiprocess.files import client_library
         mapped = mmap_dict.MmapedDict(os.path.join(tempfile.mkdtemp(), "counter_1.db"))
-        key = client.key_of("a", "a_total", {"c": "d", "b": "e"}, "help")
+        key = client_library.key_of("a", "a_total", {"c": "d", "b": "e"}, "help")
         mapped.read_value(key.decode())
-        from promweb.multiprocess.writing import entry
+        from promweb.multiprocess.files.entries import entry
         assert mapped._m[8:8 + len(entry(key))] == entry(key)
-        assert client.read_key(key)[:3] == ("a", "a_total", {"b": "e", "c": "d"})
-        assert not client.is_shared()
-        assert client.share_new_metrics() == []
-        assert client.is_shared()
+        assert client_library.read_key(key)[:3] == ("a", "a_total", {"b": "e", "c": "d"})
+        assert not client_library.is_shared()
+        assert client_library.share_new_metrics() == []
+        assert client_library.is_shared()
         assert REGISTRY._collector_to_names
         print("fine")
     """

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+import os
+import textwrap
+from typing import Any
 
 import pytest
 
+from tests.support.running import answer, python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+
+SET_UP = """
+import ctypes, json, os, sys
+from types import ModuleType, SimpleNamespace
 from promweb.adapters.uwsgi import tell_forks
 from promweb.core import forking
-from tests.support.running import python
+calls = []
+forking.in_child(lambda: calls.append("promweb"))
+
+def child(*hooks, fork=ctypes.PyDLL(None).fork):  # the system's, as uWSGI does it
+    reader, writer = os.pipe()
+    pid = fork()
+    if pid == 0:
+        try:
+            for hook in hooks:
+                hook()
+            os.write(writer, json.dumps(calls).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with open(reader) as stream:
+        return json.load(stream)
+"""
+
+
+def run(program: str) -> Any:
+    """Run a program in a process of its own and return what it prints as JSON."""
+    return answer(SET_UP + textwrap.dedent(program))
 
 
 def test_inside_of_uwsgi_it_is_asked() -> None:
@@ -22,52 +51,49 @@ def test_inside_of_uwsgi_it_is_asked() -> None:
     python(program, check=True)
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have one function that is to be called in a child."""
-    calls: list[str] = []
-    monkeypatch.setattr(forking, "_functions", [])
-    monkeypatch.setattr(forking, "_pid", forking._pid)
-    forking.in_child(lambda: calls.append("promweb"))
-    return calls
+def test_uwsgi_calls_once_in_each_worker() -> None:
+    assert run(
+        """
+        hooks = []
+        decorators = sys.modules["uwsgidecorators"] = ModuleType("uwsgidecorators")
+        decorators.postfork = hooks.append
+        tell_forks(SimpleNamespace())
+        (hook,) = hooks
+        hook()  # without a master the first worker is not forked
+        print(json.dumps([calls, child(), child(hook, hook)]))
+        """
+    ) == [[], [], ["promweb"]]
 
 
-def test_uwsgi_calls_once_in_each_worker(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    hooks: list[Callable[[], object]] = []
-    decorators = ModuleType("uwsgidecorators")
-    decorators.postfork = hooks.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "uwsgidecorators", decorators)
-    tell_forks(SimpleNamespace())
-    (hook,) = hooks
-    hook()  # without a master the first worker is not forked
-    assert calls == []
-    monkeypatch.setattr(forking, "_pid", -1)  # as if this were a child
-    hook()
-    hook()
-    assert calls == ["promweb"]
+def test_uwsgi_goes_on_calling_who_was_there_before() -> None:
+    assert run(
+        """
+        sys.modules["uwsgidecorators"] = None  # not installed
+        alone = SimpleNamespace()
+        tell_forks(alone)
+        taken = SimpleNamespace(post_fork_hook=lambda: calls.append("other"))
+        tell_forks(taken)
+        print(json.dumps(child(alone.post_fork_hook, taken.post_fork_hook)))
+        """
+    ) == ["promweb", "other"]
 
 
-def test_uwsgi_goes_on_calling_who_was_there_before(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "uwsgidecorators", None)  # not installed
-    alone = SimpleNamespace()
-    tell_forks(alone)
-    taken = SimpleNamespace(post_fork_hook=lambda: calls.append("other"))
-    tell_forks(taken)
-    monkeypatch.setattr(forking, "_pid", -1)
-    alone.post_fork_hook()
-    taken.post_fork_hook()
-    assert calls == ["promweb", "other"]
+def test_python_that_is_told_as_well_calls_once() -> None:
+    assert run(
+        """
+        sys.modules["uwsgidecorators"] = None
+        uwsgi = SimpleNamespace()
+        tell_forks(uwsgi)
+        print(json.dumps(child(uwsgi.post_fork_hook, fork=os.fork)))
+        """
+    ) == ["promweb"]
 
 
-def test_python_that_is_told_as_well_calls_once(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "uwsgidecorators", None)
-    uwsgi = SimpleNamespace()
-    tell_forks(uwsgi)
-    monkeypatch.setattr(forking, "_pid", -1)
-    forking._forked()  # what Python calls
-    uwsgi.post_fork_hook()
-    assert calls == ["promweb"]
+def test_child_has_a_lock_for_definitions_of_its_own() -> None:
+    """A thread that does not exist there may have held the parent's."""
+    assert run(
+        """
+        before = forking.definitions
+        print(json.dumps(child(forking.look, lambda: calls.append(forking.definitions is before))))
+        """
+    ) == ["promweb", False]

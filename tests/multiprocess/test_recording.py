@@ -302,7 +302,7 @@ def test_without_the_variable_nothing_of_it_is_loaded() -> None:
         PrometheusMetrics(app)
         app.test_client().get("/metrics")
         print([name for name in sys.modules if name.startswith("promweb.multiprocess")])
-        print("mmap" in sys.modules and "promweb.multiprocess.writing" in sys.modules)
+        print("mmap" in sys.modules and "promweb.multiprocess.files.writing" in sys.modules)
     """
     output = python(script, env=without("PROMETHEUS_MULTIPROC_DIR"), check=True)
     assert output.stdout.split() == ["[]", "False"]

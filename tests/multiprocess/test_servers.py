@@ -53,6 +53,8 @@ KINDS = {
         imports="uvicorn_worker",
         metrics="promweb.multiprocess:GunicornPrometheusMetrics",  # in the configuration only
     ),
+    "gunicorn asgi": Kind(f"{GUNICORN} -k asgi {QUART}"),
+    "gunicorn asgi, preload": Kind(f"{GUNICORN} -k asgi --preload {QUART}"),
     "uwsgi": Kind(UWSGI, keeps_alive=False),
     "uwsgi threads, own port": Kind(
         f"{UWSGI} --threads 2",

@@ -11,9 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, values
 
 from promweb import multiprocess
-from promweb.core.families.family import CounterFamily
-from promweb.multiprocess import enable, locks, naming, processes, setup
-from promweb.multiprocess.storage import FileStorage
+from promweb.core.families.kinds import CounterFamily
+from promweb.multiprocess import enable, processes, setup
+from promweb.multiprocess.file_storage import FileStorage
+from promweb.multiprocess.files import file_names, locks
 from tests.support import workers
 from tests.support.running import python
 from tests.support.workers import value
@@ -103,7 +104,7 @@ def test_who_starts_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.M
     """Somebody has the lock, stopped maybe: what a former run left stays then."""
     leave_something(tmp_path)
     monkeypatch.setattr(setup, "_PATIENCE", 0.01)
-    with locks.exclusive(str(tmp_path / naming.LOCK)):
+    with locks.exclusive(str(tmp_path / file_names.LOCK)):
         sell(tmp_path, item="tea")
     assert value(read(tmp_path), "sold_total", item="old") == 1
 
@@ -125,7 +126,7 @@ def test_a_temporary_directory_that_somebody_else_made_is_refused(
 def test_a_directory_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(OSError, match=r"cannot share metrics in '.*file': .*; have PROM"):
+    with pytest.raises(OSError, match=r"cannot share metrics in '.*file': .*; set PROM"):
         enable(file)
     assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
 
@@ -139,7 +140,7 @@ def test_metrics_of_prometheus_client_from_before_are_named(tmp_path: Path) -> N
         prometheus_client.Counter("late", "In time").inc()
     """
     result = python(script, cwd=tmp_path, check=True)
-    assert "made before multiprocess mode was enabled" in result.stderr
+    assert "created before multiprocess mode was enabled" in result.stderr
     assert "early" in result.stderr
     assert value(read(tmp_path / "shared"), "late_total") == 1
 
@@ -159,7 +160,7 @@ def test_what_a_former_run_left_is_removed(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert value(found, "sold_total", item="tea") == 1
     assert value(found, "sold_total", item="old") is None
-    assert len((tmp_path / naming.RUNS).read_text().split()) == 1
+    assert len((tmp_path / file_names.RUNS).read_text().split()) == 1
 
 
 def test_a_server_whose_workers_are_all_dead_goes_on(tmp_path: Path) -> None:
@@ -227,17 +228,17 @@ def test_workers_that_start_at_the_same_time_keep_each_other(
             workers.join(pid)
 
 
-def test_a_worker_folds_when_it_starts(tmp_path: Path) -> None:
+def test_a_worker_compacts_when_it_starts(tmp_path: Path) -> None:
     for _ in range(3):
         workers.run(lambda: sell(tmp_path, item="tea"))
     assert len(list(tmp_path.glob("counter*"))) == 2
-    assert files(tmp_path) == {"counter.folded", "counter.own"}
+    assert files(tmp_path) == {"counter.compacted", "counter.own"}
 
 
 def test_a_run_is_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_PROC", "/nowhere")
     assert processes.run_of(os.getpid()) == f"0-{os.getpgid(0)}"
-    assert processes.run_of("folded") == "0-0"
+    assert processes.run_of("compacted") == "0-0"
     assert processes._pids() == []
 
 

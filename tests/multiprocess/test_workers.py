@@ -26,7 +26,7 @@ from prometheus_client import (
 
 from promweb.multiprocess.processes import identify
 from promweb.multiprocess.setup import storage_of
-from promweb.multiprocess.workers import SWITCH, Workers
+from promweb.multiprocess.worker_metrics import SWITCH, WorkerMetrics
 from tests.support import workers
 from tests.support.legs import Leg
 from tests.support.workers import Samples, value
@@ -58,7 +58,7 @@ def scrape(leg: Leg, app: Any, query: str = "") -> Samples:
     return workers.samples(leg.get(app, f"/metrics{query}").text)
 
 
-def look(known: Workers) -> Samples:
+def look(known: WorkerMetrics) -> Samples:
     """Return the samples of the workers alone."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -201,7 +201,7 @@ def test_what_the_variable_may_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, is_on: bool
 ) -> None:
     monkeypatch.setenv(SWITCH, said)
-    assert bool(look(Workers(str(tmp_path)))) is is_on
+    assert bool(look(WorkerMetrics(str(tmp_path)))) is is_on
 
 
 def test_a_family_of_the_program_is_not_doubled(leg: Leg, shared: Path) -> None:
@@ -217,12 +217,12 @@ def test_a_family_of_the_program_is_not_doubled(leg: Leg, shared: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
 def test_what_may_not_be_read_is_missing(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    known = Workers(str(tmp_path))
+    known = WorkerMetrics(str(tmp_path))
     known.announce()
 
     def work() -> Any:
         os.chdir(tmp_path)  # what is above it may be closed to others
-        known = Workers(".")
+        known = WorkerMetrics(".")
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
@@ -236,7 +236,7 @@ def test_what_may_not_be_read_is_missing(tmp_path: Path) -> None:
 
 
 def test_another_container_may_have_the_same_pids(tmp_path: Path) -> None:
-    known = Workers(str(tmp_path))
+    known = WorkerMetrics(str(tmp_path))
     known.announce()
     (own,) = tmp_path.glob("*.worker")
     numbers = own.read_bytes().partition(b"pid:")[0]
@@ -255,13 +255,13 @@ def test_bad_files_do_no_harm(tmp_path: Path) -> None:
     for number, content in enumerate((b"", b"short", b"\xff" * 200, b"x" * 200)):
         (tmp_path / f"{number}-0.worker").write_bytes(content)
     (tmp_path / "9-0.worker").mkdir()
-    assert pids(look(Workers(str(tmp_path)))) == {str(os.getpid())}
+    assert pids(look(WorkerMetrics(str(tmp_path)))) == {str(os.getpid())}
 
 
 def test_where_nothing_can_be_written_it_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    known = Workers(str(tmp_path / "gone"))
+    known = WorkerMetrics(str(tmp_path / "gone"))
     known.announce()
     known.announce()
     (record,) = caplog.records
@@ -278,13 +278,13 @@ def test_a_file_that_cannot_get_its_name_is_removed(
         raise PermissionError("not here")
 
     monkeypatch.setattr(os, "rename", refuse)
-    Workers(str(tmp_path)).announce()
+    WorkerMetrics(str(tmp_path)).announce()
     assert "not here" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
 def test_young_collections_are_there_when_the_worker_itself_answers(tmp_path: Path) -> None:
-    known = Workers(str(tmp_path))
+    known = WorkerMetrics(str(tmp_path))
     gc.disable()
     try:
         known.announce()
@@ -299,7 +299,7 @@ def test_young_collections_are_there_when_the_worker_itself_answers(tmp_path: Pa
 
 @pytest.mark.parametrize("is_removed", [False, True])
 def test_the_callback_ends_with_what_it_writes_for(tmp_path: Path, is_removed: bool) -> None:
-    known = Workers(str(tmp_path))
+    known = WorkerMetrics(str(tmp_path))
     known.announce()
     callback = gc.callbacks[-1]
     if is_removed:  # by the program

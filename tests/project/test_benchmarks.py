@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
+
 import pytest
 
-from benchmarks import e2e
-from benchmarks.__main__ import TABLES, main
+from benchmarks import e2e, worker_files
+from benchmarks.__main__ import MORE, TABLES, main, summary
 from benchmarks.harness import BARE, NULL, Effort, Table, Variant, compare
 from tests.support.needs import program
 
@@ -16,28 +19,61 @@ def rows(table: Table) -> dict[str, tuple[str, ...]]:
     return {row[0]: row for row in table.rows if row[0]}
 
 
-@pytest.mark.parametrize("name", ["flask", "decorators", "options"])
+@pytest.mark.parametrize("name", ["flask", "decorators", "workers", "quart"])
 def test_a_table_of_requests_has_bare_the_null_control_and_promweb(name: str) -> None:
-    for table in TABLES[name](QUICK):
+    for table in islice(TABLES[name](QUICK), 2):
         there = rows(table)
         assert list(there)[:3] == [BARE, NULL, "promweb"]
         assert all(row[1].endswith(" µs") for row in there.values())
+        assert table.null_control == there[NULL][2]
         verdicts = [row[-1] for row in table.rows if row[-1]]
+        assert verdicts == [goal.verdict for goal in table.goals]
         assert verdicts
         assert set(verdicts) <= {"held", "MISSED", "not measured"}
-        assert len(table.missed) == verdicts.count("MISSED")
+
+
+def first_words(table: Table) -> list[str]:
+    return [re.split("[ ,']", name)[0] for name in rows(table)]
+
+
+def bounds(table: Table) -> list[str]:
+    return [goal.bound for goal in table.goals]
 
 
 def test_a_table_of_scrapes_has_promweb_warm_and_cold_beside_prometheus_client() -> None:
     table = next(iter(TABLES["scrape"](QUICK)))
-    assert [name.partition(",")[0] for name in rows(table)] == ["prometheus_client"] + [
-        "promweb"
-    ] * 3
+    assert first_words(table) == ["prometheus_client", *["promweb"] * 3]
+    assert bounds(table) == [">= 18x", ">= 6x"]
+
+
+def test_the_table_of_many_workers_has_promweb_warm_and_cold_beside_prometheus_client() -> None:
+    table = worker_files.scrape(QUICK)
+    assert first_words(table) == ["prometheus_client", *["promweb"] * 2]
+    assert bounds(table) == [">= 15x", ">= 5x"]
+
+
+def test_the_table_of_the_event_loop_has_promweb_beside_no_scrape() -> None:
+    (table,) = TABLES["lag"](QUICK)
+    assert first_words(table) == ["no", "promweb", "promweb", "prometheus_client"]
+    assert bounds(table) == ["<= 10 ms", "<= 25 ms"] * 2
+
+
+def test_the_table_of_memory_has_promweb_beside_prometheus_client() -> None:
+    (table,) = TABLES["memory"](QUICK)
+    assert first_words(table) == [*["prometheus_client"] * 2, *["promweb"] * 4]
+    assert bounds(table) == ["<= 0.4"] * 4
+
+
+@pytest.mark.parametrize("name", ["options", "others"])
+def test_more_is_compared_without_goals(name: str) -> None:
+    for table in MORE[name](QUICK):
+        assert list(rows(table))[:3] == [BARE, NULL, "promweb"]
+        assert not table.goals
 
 
 def test_the_budget_multiplies_what_it_measured() -> None:
     program("prometheus")
-    scrapes, memory, paper = map(rows, TABLES["budget"](QUICK))
+    scrapes, memory, paper = map(rows, MORE["budget"](QUICK))
     assert {name: cells[1] for name, cells in scrapes.items() if name.startswith("defaults")} == {
         "defaults": "18",
         "defaults, without _created": "17",
@@ -54,34 +90,26 @@ def test_the_budget_multiplies_what_it_measured() -> None:
 
 def test_the_budget_without_prometheus_has_the_scrapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    scrapes, memory = TABLES["budget"](QUICK)
+    scrapes, memory = MORE["budget"](QUICK)
     assert "defaults" in rows(scrapes)
     assert "not installed" in str(memory)
 
 
-def test_the_tables_of_workers_have_promweb_warm_and_cold_beside_prometheus_client() -> None:
-    *tables, dead = TABLES["workers"](QUICK)
-    assert list(rows(dead)) == ["nobody died", "10 others died"]
-    assert len(tables) == 2
-    for table in tables:
-        names = [name.partition(" ")[0].partition(",")[0] for name in rows(table)]
-        assert names == ["prometheus_client's", "promweb", "promweb"]
-
-
 def test_goals_are_held_or_missed_and_a_peer_that_is_not_there_is_said() -> None:
-    table = Table("a table")
+    table = Table("a table", null_control="+0.01")
     table.row("promweb", "1 µs")
     table.goal("of a peer", 0.1, 0.15)
     table.goal("of another", 0.2, 0.15)
     table.goal("of a third", None, 0.15)
     table.goal_at_least("as fast", 20, 20)
-    assert [row[-3:] for row in table.rows] == [
+    goals = [
         ("0.1 of a peer", "<= 0.15", "held"),
         ("0.2 of another", "<= 0.15", "MISSED"),
         ("no of a third", "<= 0.15", "not measured"),
         ("20x as fast", ">= 20x", "held"),
     ]
-    assert table.missed == ["a table: 0.2 of another, goal <= 0.15"]
+    assert [row[-3:] for row in table.rows] == goals
+    assert summary([table]).rows == [("a table", *goal, "+0.01") for goal in goals]
     assert "0.2 of another" in str(table)
 
 
@@ -115,7 +143,9 @@ def test_a_missed_goal_fails_only_where_that_is_asked_for(
     table.goal("of a peer", 0.2, 0.15)
     monkeypatch.setitem(TABLES, "flask", lambda effort: [table])
     assert main(["flask", "--quick", *["--strict"] * strict]) == code
-    assert "1 MISSED" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 MISSED" in printed
+    assert printed.count("0.2 of a peer") == 2
 
 
 def test_without_wrk_the_servers_are_skipped_and_it_says_why(

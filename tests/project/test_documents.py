@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib.util
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from tests.support.legs import LEGS
 from tests.support.programs.differences import DIFFERENCES
 
 README = (ROOT / "README.md").read_text()
-ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 
 
 LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
@@ -179,33 +176,3 @@ def test_reliability_names_tests_and_commands_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make (\w+)", text):
         assert f"\n{target}: " in makefile, target
-
-
-def test_architecture_lists_every_module_below_what_it_imports_from() -> None:
-    """Each module may import those that are listed above it."""
-    listed = re.findall(r"^\| `([\w./]+\.py)` \|", ARCHITECTURE, re.MULTILINE)
-    package = ROOT / "promweb"
-    there = {
-        str(path.relative_to(package))
-        for path in package.rglob("*.py")
-        if path.name != "__init__.py" or path.parent == package  # the others have no code
-    }
-    assert sorted(listed) == sorted(there)
-    for position, module in enumerate(listed):
-        assert set(imported(package, module)) <= set(listed[:position]), module
-
-
-def imported(package: Path, module: str) -> Iterator[str]:
-    """Yield the modules of promweb that a module imports when it is loaded."""
-    path = package / module
-    parts = ["promweb", *Path(module).with_suffix("").parts]
-    for node in ast.parse(path.read_text()).body:
-        if not isinstance(node, ast.ImportFrom) or not node.level:
-            continue
-        base = importlib.util.resolve_name(
-            "." * node.level + (node.module or ""), ".".join(parts[:-1])
-        )
-        base = base.removeprefix("promweb.").replace(".", "/")
-        for alias in node.names:
-            name = f"{base}/{alias.name}.py"
-            yield name if (package / name).exists() else f"{base}.py"

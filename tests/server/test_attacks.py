@@ -198,7 +198,7 @@ def test_client_that_stalls_is_cut_off(
 def test_client_that_drips_is_cut_off(start: Any, app: App, tls: Any, secure: bool) -> None:
     """It sends something all the time, so no time-out of a single read ends it."""
     server = start(ssl=tls if secure else None)
-    request = b"\x16\x03\x01\x40\x00" if secure else b"GET /metrics HTTP/1.1\r\nX: "
+    request = b"\x16\x03\x01\x40\x00" if secure else b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: "
     with connect(server) as client:
         client.settimeout(0.02)
         deadline = time.monotonic() + DEADLINE
@@ -228,7 +228,7 @@ def test_client_that_does_not_read_is_cut_off(
         client = plain
         if secure:
             client = stack.enter_context(trusting.wrap_socket(plain, server_hostname=HOST))
-        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         eventually(lambda: app.environs)
         with monkeypatch.context() as patch:
             patch.setattr(connections, "TIMEOUT", 0.2)
@@ -289,6 +289,7 @@ def test_socket_is_not_closed_while_it_is_cut_off(
     monkeypatch.setattr(socket.socket, "shutdown", shut_down_slowly)
     with connect(server) as client:
         assert read(client) == b""
+    eventually(lambda: open_or_not)
     assert open_or_not == [True]
 
 
@@ -302,7 +303,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("secure", [False, True])
-@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"])
 def test_flood_of_connections(
     start: Any, tls: Any, trusting: ssl.SSLContext, sent: bytes, secure: bool
 ) -> None:
@@ -324,7 +325,7 @@ def test_flood_of_clients_that_do_not_read(start: Any, app: App) -> None:
     app.body = bytes(30_000_000)
     with ExitStack() as stack:
         for _ in range(12):
-            stack.enter_context(connect(server, b"GET /metrics HTTP/1.1\r\n\r\n"))
+            stack.enter_context(connect(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"))
             assert threads() <= 4
         eventually(lambda: len(app.environs) == 12)
         app.body = b"fine\n"
@@ -350,7 +351,7 @@ def test_more_scrapes_than_there_is_room_for_are_refused(start: Any, app: App) -
     slow = [Background(server) for _ in range(4)]
     eventually(lambda: len(app.environs) == 4)
     for _ in range(3):
-        assert send(server, b"GET /metrics HTTP/1.1\r\n\r\n") == b""
+        assert send(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     assert threads() == 4
     app.go_on.set()
     assert [one.end() for one in slow] == [200] * 4
@@ -370,7 +371,7 @@ def test_system_without_threads_costs_no_room(start: Any, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
         for _ in range(10):
-            assert send(server, b"GET /metrics HTTP/1.1\r\n\r\n") == b""
+            assert send(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     assert scrape(server) == 200
 
 
@@ -397,35 +398,32 @@ def test_no_file_descriptor_is_no_busy_loop(start: Any, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "sent",
     [
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-        b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
-        b"GET /metrics HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(200)) + b"\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
         b"x" * 5_000_000,
-        b"\n" + b"x" * 100_000,
         b"x\n" * 100_000,
     ],
-    ids=["target", "header", "headers", "many", "different", "endless", "empty", "lines"],
+    ids=["target", "header", "headers", "endless", "lines"],
 )
 def test_oversized_head_is_refused(start: Any, app: App, sent: bytes) -> None:
     server = start()
     answer = send(server, sent)
-    assert answer == b"" or answer.startswith(b"HTTP/1.0 431 ")
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
     assert app.environs == []
     assert scrape(server) == 200
 
 
 def test_no_more_than_a_head_is_read(start: Any) -> None:
     """The answer is there while the client still has something to send."""
-    with connect(start(), b"x" * LONGEST_HEAD) as client:
+    with connect(start(), b"x" * (LONGEST_HEAD + 1)) as client:
         assert b" 431 " in client.recv(100)
 
 
 def test_head_of_the_greatest_size_is_fine(start: Any, app: App) -> None:
-    request = b"GET /metrics HTTP/1.1\r\nX: \r\n\r\n"
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n"
     padded = request.replace(b"X: ", b"X: " + b"x" * (LONGEST_HEAD - len(request)))
-    assert send(start(), padded).startswith(b"HTTP/1.0 200 OK\r\n")
+    assert send(start(), padded).startswith(b"HTTP/1.1 200 OK\r\n")
     assert len(app.environs[0]["HTTP_X"]) > 30_000
 
 
@@ -434,9 +432,6 @@ def test_head_of_the_greatest_size_is_fine(start: Any, app: App) -> None:
     [
         b"Content-Length: 5\r\n\r\nhello",
         b"Content-Length: 999999999999\r\n\r\nhello",
-        b"Content-Length: -1\r\n\r\n",
-        b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"Content-Length: many\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\nx",
         b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
         b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",
@@ -445,8 +440,8 @@ def test_head_of_the_greatest_size_is_fine(start: Any, app: App) -> None:
 def test_no_body_is_read(start: Any, app: App, headers: bytes) -> None:
     """Nor waited for, even where a view asks for it."""
     server = start()
-    with connect(server, b"GET /body HTTP/1.1\r\n" + headers) as client:
-        assert read(client).startswith(b"HTTP/1.0 200 OK\r\n")
+    with connect(server, b"GET /body HTTP/1.1\r\nHost: x\r\n" + headers) as client:
+        assert read(client).startswith(b"HTTP/1.1 200 OK\r\n")
     assert app.body == b""
 
 
@@ -466,47 +461,58 @@ def metrics_server(request: pytest.FixtureRequest) -> Iterator[MetricsServer]:
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (b"GET /metrics HTTP/1.1\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET /metrics HTTP/1.0\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\n\n", 200),
-        (b"GET //metrics HTTP/1.1\r\n\r\n", 200),
-        (b"GET /m%65trics HTTP/1.1\r\n\r\n", 200),
-        (b"GET http://example.org/metrics HTTP/1.1\r\n\r\n", 200),
-        (b"GET HTTPS://example.org:1/metrics?name[]=x HTTP/1.1\r\n\r\n", 200),
-        (b"GET http://example.org HTTP/1.1\r\n\r\n", 404),
-        (b"GET http://[/metrics HTTP/1.1\r\n\r\n", 200),
-        (b"GET ftp://[/metrics HTTP/1.1\r\n\r\n", 404),
-        (b"GET /metrics%3Fname[]=x HTTP/1.1\r\n\r\n", 404),
-        (b"GET /x/../metrics HTTP/1.1\r\n\r\n", 404),
-        (b"GET /metrics%00 HTTP/1.1\r\n\r\n", 404),
-        (b"GET /%ff%fe HTTP/1.1\r\n\r\n", 404),
-        (b"GET /\xff\xfe HTTP/1.1\r\n\r\n", 404),
-        (b"GET ?name[]=x HTTP/1.1\r\n\r\n", 404),
-        (b"GET * HTTP/1.1\r\n\r\n", 404),
-        (b"OPTIONS * HTTP/1.1\r\n\r\n", 404),
-        (b"CONNECT example.org:443 HTTP/1.1\r\n\r\n", 404),
-        (b"CONNECT /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\nHost: x\n\n", 200),
+        (b"GET //metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /m%65trics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET http://example.org/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET HTTPS://example.org:1/metrics?name[]=x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET http://example.org HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET http://[/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET ftp://[/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /metrics%3Fname[]=x HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /x/../metrics HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /metrics%00 HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET ?name[]=x HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"CONNECT /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
-        (b"BREW /metrics HTTP/1.1\r\n\r\n", 405),
-        (b"get /metrics HTTP/1.1\r\n\r\n", 200),
-        (b"GET /metrics\r\n\r\n", 200),
-        (b"\xff\xfe /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"get /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /metrics\r\n\r\n", 400),
+        (b"\xff\xfe /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /metrics HTTP/9.9\r\n\r\n", 505),
         (b"GET /metrics HTTP/x\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1 x\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1 x\r\nHost: x\r\n\r\n", 400),
         (b"GET\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\nHost: \xff[::\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nno colon\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\n: no name\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\n continued\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nX: a\r\n b\r\n\r\n", 400),
-        (b"GET /metrics?\xf4=\xff HTTP/1.1\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nX: \0\x01\x7f\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nCookie: \xff=\xfe; ;=;\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", 200),
-        (b"GET /metrics?" + b"name[]=x&" * 3000 + b" HTTP/1.1\r\n\r\n", 200),
-        (b"GET /metrics?%ff%fe=%zz&name[]=%00 HTTP/1.1\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n: no name\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n continued\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\n continued\r\nHost: x\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: a\rY: b\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX : a\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400),
+        (
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+        ),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", 200),
+        (b"GET /metrics?\xf4=\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: \0\x01\x7f\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nCookie: \xff=\xfe; ;=;\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", 200),
+        (b"GET /metrics?" + b"name[]=x&" * 3000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /metrics?%ff%fe=%zz&name[]=%00 HTTP/1.1\r\nHost: x\r\n\r\n", 200),
     ],
 )
 def test_odd_requests_get_a_plain_answer(
@@ -531,7 +537,7 @@ def test_odd_requests_get_a_plain_answer(
         b"\0" * 1000 + b"\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost: x",  # and the end
         b"GET /metrics HTTP/1.1\r\nHost: x\r\n",
-        b"POST / HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\n",
         b"GET /metrics\r\n",  # HTTP/0.9 has no empty line
         b"SSH-2.0-OpenSSH_9.9\r\n",
         b"*1\r\n$4\r\nPING\r\n",
@@ -541,7 +547,7 @@ def test_odd_requests_get_a_plain_answer(
 def test_what_is_no_whole_request_is_not_answered(
     metrics_server: MetricsServer, sent: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert not send(metrics_server, sent).startswith(b"HTTP/1.0 2")
+    assert not send(metrics_server, sent).startswith(b"HTTP/1.1 2")
     assert scrape(metrics_server) == 200
     assert capfd.readouterr() == ("", "")
 
@@ -555,9 +561,9 @@ def test_half_a_request_does_not_reach_the_application(start: Any, app: App) -> 
 
 def test_one_request_a_connection(start: Any, app: App) -> None:
     """A client may ask for more in advance, or for the connection to stay; it gets one answer."""
-    request = b"GET /metrics HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
     answer = send(start(), request * 20)
-    assert answer.count(b"HTTP/1.0 200 OK") == 1
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
     assert answer.endswith(b"\r\n\r\nfine\n")
     assert len(app.environs) == 1
 
@@ -572,7 +578,7 @@ def test_random_bytes(
     pieces += [b"Accept", b"Content-Length", b"://", b"[", b"\0", b"\xff", b"\t", b"_", b"1"]
     for _ in range(400):
         noise = b"".join(dice.choices([*pieces, dice.randbytes(3)], k=dice.randrange(20)))
-        line = dice.choice([b"", b"GET ", b"GET /metrics HTTP/1.1\r\n"])
+        line = dice.choice([b"", b"GET ", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"])
         send(metrics_server, line + noise + b"\r\n\r\n")
     assert scrape(metrics_server) == 200
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
@@ -591,7 +597,7 @@ def test_clients_that_vanish_are_no_news(
 ) -> None:
     server = start(ssl=tls if secure else None)
     app.body = bytes(30_000_000)
-    for sent in (b"", b"GET", b"GET /metrics HTTP/1.1\r\n\r\n"):
+    for sent in (b"", b"GET", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"):
         client = connect(server)
         if secure:
             client = trusting.wrap_socket(client, server_hostname=HOST)
@@ -626,17 +632,22 @@ def test_views_do_not_get_the_variables_of_the_process(start: Any, app: App) -> 
 
 
 def test_head_is_answered_without_a_body(metrics_server: MetricsServer) -> None:
-    assert send(metrics_server, b"HEAD /metrics HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\n")
+    assert send(metrics_server, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(
-    "sent", [b"GET /metrics HTTP/1.1\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n", b"GET\r\n\r\n"]
+    "sent",
+    [
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET\r\n\r\n",
+    ],
 )
 def test_no_versions_for_strangers(metrics_server: MetricsServer, sent: bytes) -> None:
     head = send(metrics_server, sent).partition(b"\r\n\r\n")[0]
     assert b"\r\ncontent-type: " in head.lower()
     for word in (b"ython", b"WSGI", b"erkzeug", f"{sys.version_info[0]}.".encode()):
-        assert word not in head.replace(b"version=0.0.4", b"").replace(b"HTTP/1.0", b"")
+        assert word not in head.replace(b"version=0.0.4", b"")
 
 
 # --- client certificates ------------------------------------------------------------------------
@@ -703,7 +714,7 @@ def test_listens_only_where_it_was_told(start: Any) -> None:
 
 
 def test_starting_asks_no_name_server(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`http.server` looks up the name of its address, which may take as long as DNS likes."""
+    """`http.server` looks up the name of its address, which takes as long as DNS does."""
 
     def fail(*_: object) -> str:
         raise AssertionError("a look-up")
@@ -731,7 +742,7 @@ def test_close_leaves_no_thread_and_no_socket(start: Any, tls: Any, secure: bool
     before = (threading.active_count(), sockets())
     server = start(ssl=tls if secure else None)
     with ExitStack() as stack:
-        half = b"\x16\x03\x01\x40\x00" if secure else b"GET /metrics HTTP/1.1\r\n"
+        half = b"\x16\x03\x01\x40\x00" if secure else b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
         for sent in (b"", half[:1], half):
             stack.enter_context(connect(server, sent))
         eventually(lambda: threads() == 3)
@@ -783,7 +794,7 @@ def test_close_does_not_wait_for_a_client_that_does_not_read(
     monkeypatch.setattr(connections, "GRACE", 0.1)
     server = start()
     app.body = bytes(30_000_000)
-    with connect(server, b"GET /metrics HTTP/1.1\r\n\r\n") as client:
+    with connect(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") as client:
         client.recv(1)
         server.close()
         assert threads() == 0
@@ -824,7 +835,7 @@ def test_end_of_the_program_closes_the_server() -> None:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         with socket.create_connection((HOST, port), timeout=DEADLINE) as client:
-            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             assert read(client).endswith(b"\r\n\r\nfine")
     assert process.returncode == 0
 

@@ -29,14 +29,14 @@ from werkzeug.serving import make_server
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.problems import logger
 from promweb.multiprocess.setup import storage_of
-from promweb.scrapes.client import ScrapeError, parse
+from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.tools.cli.group import cli
 from promweb.tools.doctor import directory, environment
 from promweb.tools.doctor.application import check_application
 from promweb.tools.doctor.directory import check_directory
 from promweb.tools.doctor.findings import Finding, Findings, Level
-from promweb.tools.doctor.loading import find
-from promweb.tools.doctor.scrapes import Outcome, check_scrapes
+from promweb.tools.doctor.running_service import Outcome, check_scrapes
+from promweb.tools.loading.targets import find
 from tests.behaviour.test_errors import above
 from tests.multiprocess.test_workers import living
 from tests.support import running, workers
@@ -404,12 +404,23 @@ def test_an_application_that_ends_the_program() -> None:
 
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        metrics = PrometheusMetrics.for_app_factory(registry=CollectorRegistry())
-        port = taken.getsockname()[1]
-        finding = one(
-            check_application(lambda: metrics.start_http_server(port, "127.0.0.1")), "port-taken"
-        )
+        address = taken.getsockname()
+        finding = one(check_application(lambda: socket.create_server(address)), "port-taken")
     assert finding.level is ERROR
+
+
+def test_a_port_that_promweb_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = PrometheusMetrics.for_app_factory(registry=CollectorRegistry())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        def load() -> Any:
+            app = Flask("shop")
+            metrics.init_app(app)
+            metrics.start_http_server(port, "127.0.0.1").close()
+            return app
+
+        assert f"Port {port} is taken by" in one(check_application(load), "logged").what
 
 
 def test_what_promweb_logs_is_found(

@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 
 from promweb.core.defaults.otel import DURATION_BUCKETS
 from promweb.core.defaults.vocabulary import OTEL
-from promweb.tools.monitoring.rules import windows
+from promweb.tools.monitoring.prometheus_rules import windows
 from promweb.tools.monitoring.service import duration_text, read_duration
 from tests.support import running
 from tests.support.monitoring import dashboard, panels, printed, rules, run
@@ -115,7 +115,7 @@ def test_the_options_choose_names_labels_and_rows() -> None:
     where = 'env="a",job=~"$job",instance=~"$instance",url_rule=~"$group"'
     assert f"sum(rate({count}{{{where}}}[$__rate_interval]))" in text
     assert "sum by (url_rule)" in text
-    assert board["uid"] == "promweb-shop"
+    assert dashboard("--prefix", "shop")["uid"] == "promweb-shop" != board["uid"]
 
     def titles(*arguments: str) -> list[str]:
         return [p["title"] for p in panels(dashboard(*arguments)) if p["type"] == "row"]
@@ -500,8 +500,8 @@ WRONG = {
 WRONG_RULES = {
     ("--window", "a month"): "'a month' is no duration",
     ("--window", "0d"): "'0d' is no duration",
-    ("--window", "7d"): "the shortest window is 1m10s, which is less than 4 scrapes",
-    ("--window", "1h"): "the shortest window is 0s",
+    ("--window", "7d"): "over 7d is 1m10s, which is less than 4 scrapes",
+    ("--window", "1h"): "over 1h is 0s",
     ("--concurrency", "0"): "0 is not in the range x>=1",
 }
 

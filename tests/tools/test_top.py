@@ -31,7 +31,7 @@ from promweb.scrapes.snapshot import Snapshot
 from promweb.scrapes.tally import QUANTILES
 from promweb.scrapes.traffic import Traffic
 from promweb.tools.cli.group import cli
-from promweb.tools.cli.tables import SHOWN, live, once
+from promweb.tools.top.tables import SHOWN, live, once
 from tests.support.paths import SCRIPTS
 from tests.support.running import python, run
 from tests.support.servers import werkzeug
@@ -301,7 +301,7 @@ def test_without_what_draws_it_says_what_to_install(package: str, arguments: lis
 
 
 def test_a_broken_installation_is_not_called_missing() -> None:
-    program = WITHOUT.format(package="promweb.tools.cli.tables", arguments=["--once"])
+    program = WITHOUT.format(package="promweb.tools.top.tables", arguments=["--once"])
     done = python(program)
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from promweb.scrapes.client import Exposition, ScrapeError, parse
+from promweb.scrapes.parsing import Exposition, ScrapeError, parse
 from promweb.scrapes.report import report
 from promweb.scrapes.snapshot import Series, Snapshot, Sockets, Worker
 from promweb.scrapes.tally import Tally, increase
 from promweb.scrapes.traffic import HISTORY, ORDERS, Point, Row, Traffic
-from promweb.tools.cli import figures
+from promweb.tools.terminal import safe
+from promweb.tools.top import figures
 
 INF = math.inf
 
@@ -457,7 +458,7 @@ def test_a_report_has_the_sums_of_all_urls_and_says_what_is_unknown() -> None:
     assert found == {
         "version": 1,
         "requests": {"count": 5, "errors": 1, "seconds": None, **unknown},
-        "exceptions": 0,
+        "exceptions": None,
         "in_progress": 4,
         "routes": [
             {"route": "/a", "count": 1, "errors": 1, "seconds": 10, **known},
@@ -625,5 +626,5 @@ def test_sparklines_go_from_zero_to_the_maximum_and_have_gaps() -> None:
 
 @given(st.text())
 def test_safe_text_has_nothing_that_a_terminal_obeys(text: str) -> None:
-    assert all(unicodedata.category(c)[0] not in "C" for c in figures.safe(text))
-    assert figures.safe("a \x1b[31m\n\u202e[bold] é") == r"a \x1b[31m\n\u202e[bold] é"
+    assert all(unicodedata.category(c)[0] not in "C" for c in safe(text))
+    assert safe("a \x1b[31m\n\u202e[bold] é") == r"a \x1b[31m\n\u202e[bold] é"

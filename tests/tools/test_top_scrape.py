@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
-from promweb.scrapes import client as scrape
-from promweb.scrapes.client import MAX_BYTES, Client, ScrapeError, metrics_url
+from promweb.scrapes import http_client as scrape
+from promweb.scrapes.http_client import MAX_BYTES, Client, metrics_url
+from promweb.scrapes.parsing import ScrapeError
 from tests.support.waiting import DEADLINE
 
 BODY = b"jobs_total 2.0\n"

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from promweb.core.defaults.vocabulary import OTEL
-from promweb.scrapes.client import parse
+from promweb.scrapes.parsing import parse
 from promweb.scrapes.snapshot import Snapshot, Sockets
 from promweb.tools.cli.group import cli
 from tests.support.legs import LEGS, Leg

@@ -1,179 +1,169 @@
 """ASGI: what servers and clients do to an application's requests and websockets.
 
 Knows no framework. An application that is cancelled, that returns without having sent anything,
-or whose client is gone has ended an exchange all the same.
+or whose client left has ended an exchange all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 
-from ...core.defaults.websockets import Connection
-from ...core.requests.exchange import Exchange, current
+from ...core.requests.connection import Connection
+from ...core.requests.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, Sizes
+from ...core.requests.scope import current
 from ...core.requests.site import Site
-from ..shared import announced_size, sends_body
+from .sizes import announced_size, sends_body
 
 __all__ = [
-    "CLIENT_CLOSED_REQUEST",
     "ASGIApp",
-    "Departures",
+    "ASGIExchange",
+    "DisconnectErrors",
+    "Message",
     "Receive",
     "Send",
-    "cut",
-    "end",
-    "escaped",
-    "is_departure",
-    "measured",
-    "shelter",
+    "instrument",
+    "is_cancellation",
+    "shield",
 ]
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
-Departures = tuple[type[Exception], ...]
-"""What a framework raises where it finds the client gone."""
-
-CLIENT_CLOSED_REQUEST = 499
-"""The status of a request that was cancelled before a response (nginx's number for it)."""
+DisconnectErrors = tuple[type[Exception], ...]
+"""What a framework raises where it finds that the client left."""
 
 LABEL_GRACE = 1.0
-"""Seconds that coroutine labels of a cancelled request get."""
+"""Seconds that the labels of a cancelled request may be awaited."""
 
 
-def shelter() -> AbstractContextManager[Any]:
+def shield() -> AbstractContextManager[Any]:
     """Protect from cancellation, for a while, what is awaited for something that was cancelled."""
     return anyio.move_on_after(LABEL_GRACE, shield=True)
 
 
-def measured(site: Site, app: ASGIApp) -> ASGIApp:
+class ASGIExchange(Exchange):
+    """One HTTP request over ASGI."""
+
+    disconnect_errors: ClassVar[DisconnectErrors] = ()
+    left = False
+    """Whether the client left: the server said so, or did not take a message."""
+
+    def __init__(self, site: Site, scope: Any) -> None:
+        super().__init__(site)
+        self.scope = scope
+
+    def fail(self) -> None:
+        if self.outcome(sys.exc_info()[1]) is Outcome.FAILED:
+            super().fail()
+        else:
+            self.raised = None
+
+    def see_head(self, message: Message) -> None:
+        """Take the head of the response; the server drops it if the client left."""
+        if not self.left:
+            self.sent = message["status"]
+
+    def see_body(self, message: Message) -> None:
+        """Take a part of the body."""
+        if self.sizes is not None and sends_body(self.scope["method"], self.sent):
+            self.send(len(message.get("body", b"")))
+        if not message.get("more_body"):
+            self.finish(Outcome.ANSWERED if self.sent else self.outcome())
+
+    def outcome(self, error: BaseException | None = None) -> Outcome:
+        """Return how a request ended that got no last byte."""
+        if self.left or isinstance(error, self.disconnect_errors):
+            return Outcome.GONE
+        cut = error is None or is_cancellation(error, self.disconnect_errors)
+        return Outcome.GONE if cut and self.sent else Outcome.FAILED
+
+    async def interrupt(self, error: BaseException) -> None:
+        """Resolve the labels of a request that no response follows, while its context is there."""
+        if self.finished:
+            return
+        self.see_exception()
+        if is_cancellation(error, self.disconnect_errors) and not isinstance(error, GeneratorExit):
+            self.status = 0  # a label of the response may have been awaited
+            with shield():
+                await self.respond_async(int(self.outcome(error)))
+        else:
+            self.finish(self.outcome(error))  # the event loop is gone, or may not come back
+
+    async def end(self, error: BaseException) -> None:
+        """End for an exception that nobody turned into a response."""
+        if self.request is not None and not self.status and not isinstance(error, GeneratorExit):
+            # Quart leaves its handler task to itself, so its labels are resolved for it.
+            labels = self.respond_async(int(self.outcome(error)))
+            with shield():
+                await self.in_context(asyncio.ensure_future, labels)
+        self.finish(self.outcome(error))
+
+
+def instrument(
+    site: Site, app: ASGIApp, new_exchange: Callable[[Site, Any], ASGIExchange]
+) -> ASGIApp:
     """Return an application whose requests are exchanges of `site`, and its websockets connections.
 
     An exchange ends with the last byte, or when the application is done: Quart returns normally,
     having sent nothing, when the client disconnects, and swallows a response timeout. Only the
     missing final message shows it.
     """
-    clock, visit, set_visit = site.clock, current.get, current.set
-    new = Exchange.__new__
 
-    async def measured_app(scope: Any, receive: Receive, send: Send) -> None:
+    async def instrumented_app(scope: Any, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
-        if scope["type"] != "http":
-            serve = _serve_websocket if scope["type"] == "websocket" else _serve_other
-            await serve(site, app, scope, receive, send)
+        if scope["type"] == "websocket":
+            await _serve_websocket(site, app, scope, receive, send)
             return
-        exchange = new(Exchange)  # what `Exchange(site)` does, without the call
-        exchange.site, exchange.start = site, clock()
-        seen: Exchange | None = exchange
-        if site.measures_sizes:
-            receive = _measure_request(exchange, scope, receive)
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        exchange = new_exchange(site, scope)
+        seen: ASGIExchange | None = exchange
+        if exchange.sizes is not None:
+            receive = _count_request(exchange.sizes, scope, receive)
 
-        def send_and_see(message: Message) -> Awaitable[None]:
-            """See a message; a coroutine only where one is needed, because each costs something."""
-            if seen is None:
-                return send(message)
-            if not seen.whole:
-                return _send_and_see(seen, send, message)
-            kind = message["type"]
-            if kind == "http.response.body":
-                seen.progress = 2
-                if message.get("more_body"):
-                    if site.measures_body:
-                        _count(seen, message)
-                elif message.get("body"):
-                    return _send_and_see(seen, send, message)
-                elif seen.special or seen.finished:  # the last byte was sent before
-                    seen.finish()
-                else:  # what `finish` does then, without the call
-                    seen.finished = True
-                    try:
-                        site.record(seen, clock() - seen.start)
-                    finally:
-                        if site.watches:
-                            seen.leave()
-            elif kind == "http.response.start":
-                seen.progress = 1
-                if message["status"] != seen.status:
-                    return _send_and_see(seen, send, message)
-            return send(message)
+        async def receive_and_see() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect" and seen is not None:
+                seen.left = True
+            return message
 
-        before = visit()
-        set_visit(exchange)
+        async def send_and_see(message: Message) -> None:
+            try:
+                await send(message)
+            except BaseException as error:
+                if seen is not None and not is_cancellation(error):
+                    seen.left = True  # that is the client, not the application
+                raise
+            if seen is not None:
+                kind = message["type"]
+                if kind == "http.response.body":
+                    seen.see_body(message)
+                elif kind == "http.response.start":
+                    seen.see_head(message)
+
+        before = current.get()
+        current.set(exchange)
         try:
-            await app(scope, receive, send_and_see)
-            if not exchange.finished:
-                cut(exchange)
+            await app(scope, receive_and_see, send_and_see)
+            exchange.finish(exchange.outcome())
         except BaseException as error:
-            await escaped(exchange, error)
+            await exchange.end(error)
             raise
         finally:
             # The request keeps `send`. With the exchange in it that would be a cycle, which costs
             # more to collect than everything else about a request.
             seen = None
-            set_visit(before)  # a token could belong to another context by now
+            current.set(before)  # a token could belong to another context by now
 
-    return measured_app
-
-
-async def _send_and_see(exchange: Exchange, send: Send, message: Message) -> None:
-    try:
-        await send(message)
-    except BaseException:  # that is the client, not the application
-        cut(exchange)
-        raise
-    kind = message["type"]
-    if kind == "http.response.body":
-        if exchange.site.measures_body:
-            _count(exchange, message)
-        if not message.get("more_body"):
-            exchange.finish()
-    elif kind == "http.response.start":
-        exchange.progress = 2
-        if message["status"] == 500 != exchange.status:
-            exchange.spoil()
-
-
-def _count(exchange: Exchange, message: Message) -> None:
-    """Count the bytes of a body, except those that a server drops."""
-    request = exchange.request
-    if request is not None and sends_body(request.method, exchange.status):
-        exchange.sent(len(message.get("body", b"")))
-
-
-async def escaped(exchange: Exchange, error: BaseException, departures: Departures = ()) -> None:
-    """End an exchange for an exception that nobody turned into a response."""
-    if not is_departure(error, departures):
-        if exchange.whole and exchange.progress:  # it is sending that failed
-            cut(exchange)
-        elif exchange.progress == 2:
-            exchange.finish(failed=True)
-        else:
-            exchange.crash()
-    else:
-        closed = isinstance(error, GeneratorExit)  # the event loop is gone: nothing can be awaited
-        if exchange.request is not None and not exchange.status and not closed:
-            # Quart leaves its handler task to itself, so its labels are resolved for it.
-            labels = exchange.respond_async(CLIENT_CLOSED_REQUEST)
-            with shelter():
-                await exchange.in_context(asyncio.ensure_future, labels)
-        cut(exchange)
-
-
-def cut(exchange: Exchange) -> None:
-    """End an exchange that gets no last message."""
-    if exchange.progress == 2:
-        exchange.finish()
-    else:
-        exchange.abandon(CLIENT_CLOSED_REQUEST)
-
-
-async def _serve_other(site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
-    await app(scope, receive, send)
+    return instrumented_app
 
 
 async def _serve_websocket(
@@ -216,7 +206,7 @@ async def _serve_websocket(
         await app(scope, receive_and_see, send_and_see)
         connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
     except BaseException as error:
-        if is_departure(error):
+        if is_cancellation(error):
             connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
         else:
             # What a server then sends: 1011, or 500 before the handshake is over.
@@ -226,32 +216,21 @@ async def _serve_websocket(
         current.set(before)
 
 
-async def end(exchange: Exchange, error: BaseException, departures: Departures) -> None:
-    """End a request that gets no response, while its context is there."""
-    if isinstance(error, GeneratorExit):  # the event loop is gone: nothing can be awaited
-        exchange.finish(CLIENT_CLOSED_REQUEST)
-    elif exchange.finished:
-        return
-    elif is_departure(error, departures):
-        exchange.status = 0  # a label of the response may have been awaited
-        with shelter():
-            await exchange.respond_async(CLIENT_CLOSED_REQUEST)
-        exchange.finish(CLIENT_CLOSED_REQUEST)
-    else:
-        exchange.finish(500, failed=True)  # the event loop may not come back
-
-
-def is_departure(error: BaseException, departures: Departures = ()) -> bool:
-    """Tell a cancellation or one of `departures`, also in groups of nothing else."""
+def is_cancellation(error: BaseException, disconnect_errors: DisconnectErrors = ()) -> bool:
+    """Return whether an exception is a cancellation or a disconnect error, or a group of these."""
     if isinstance(error, GeneratorExit):
         return True  # a coroutine is closed, maybe outside of any event loop
     errors = getattr(error, "exceptions", None)
     if errors and isinstance(errors, tuple):  # others may have such an attribute, too
-        return all(is_departure(one, departures) for one in errors)
-    return isinstance(error, (anyio.get_cancelled_exc_class(), *departures))
+        return all(is_cancellation(one, disconnect_errors) for one in errors)
+    trio: Any = sys.modules.get("trio")  # not from the event loop: a thread has none
+    cancelled = (
+        (asyncio.CancelledError,) if trio is None else (asyncio.CancelledError, trio.Cancelled)
+    )
+    return isinstance(error, (*cancelled, *disconnect_errors))
 
 
-def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receive:
+def _count_request(sizes: Sizes, scope: Any, receive: Receive) -> Receive:
     """Take the announced size of the request's body, or count what is received of it."""
     # Requests of HTTP/1 have no body unless a header announces it (RFC 9112, section 6). Test
     # clients send some without, but not with these methods.
@@ -260,7 +239,7 @@ def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receiv
         if name == b"content-length":
             size = announced_size(value)
             if size is not None:
-                exchange.request_bytes = size
+                sizes.request = size
                 return receive
             announces = False
         elif name == b"transfer-encoding":
@@ -271,7 +250,7 @@ def _measure_request(exchange: Exchange, scope: Any, receive: Receive) -> Receiv
     async def receive_and_count() -> Message:
         message = await receive()
         if message["type"] == "http.request":
-            exchange.request_bytes += len(message.get("body", b""))
+            sizes.request += len(message.get("body", b""))
         return message
 
     return receive_and_count

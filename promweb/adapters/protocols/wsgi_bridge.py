@@ -1,4 +1,4 @@
-"""A WSGI request that an ASGI application answers, in an event loop of its own."""
+"""Answers a WSGI request with an ASGI application, in an event loop of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["answer"]
 
 
 def answer(app: Callable[..., Any], environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Answer as WSGI wants it; the application sees no body, and a client that stays."""
+    """Answer a WSGI request; the application sees an empty body and a client that stays."""
     status, headers, body = 500, [], b""
 
     async def main() -> None:
@@ -22,7 +22,7 @@ def answer(app: Callable[..., Any], environ: dict[str, Any], start_response: Any
             if requests:
                 return requests.pop()
             await is_sent.wait()
-            return {"type": "http.disconnect"}  # for which Quart 0.23 waits
+            return {"type": "http.disconnect"}  # Quart 0.23 waits for it
 
         async def send(message: dict[str, Any]) -> None:
             nonlocal status, headers, body

@@ -6,56 +6,50 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from ..families.children import PENDING_LIMIT, NumberChild
-from ..families.family import CounterFamily, Family, GaugeFamily, LabelValues
+from ..families.children import Child, NumberChild
+from ..families.family import Family
+from ..families.kinds import CounterFamily, GaugeFamily
+from ..families.limits import LabelValues
 from ..labels.exemplars import ExemplarLabels, ExemplarReader
 from ..labels.plan import RAISED, LabelPlan
-from ..requests.exchange import Visit, current
+from ..requests.scope import Scope, current
 
-__all__ = ["Call", "Instrument", "Mark"]
-
-_new = object.__new__
+__all__ = ["Call", "Exclusion", "Instrument"]
 
 
 class Call(Protocol):
     """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
 
     @property
-    def awaits(self) -> bool:
-        """Whether there is something to await where that is possible."""
+    def awaits_start(self) -> bool:
+        """Whether a coroutine function calls `start_async` in place of `start`."""
+
+    @property
+    def awaits_end(self) -> bool:
+        """Whether a coroutine function calls `end_async` in place of `end`."""
 
     def start(self) -> None:
         """The work starts."""
 
     async def start_async(self) -> None:
-        """The work starts where coroutine functions can be awaited."""
+        """The work starts where labels can be awaited."""
 
     def end(self, outcome: object) -> None:
         """The work ended."""
 
     async def end_async(self, outcome: object) -> None:
-        """The work ended where coroutine functions can be awaited."""
+        """The work ended where labels can be awaited."""
 
 
 class Instrument:
     """A family, the labels that one decorator gives it, and when to leave a call out.
 
-    `excludes` is asked with the path of the current request; `exemplar` for the exemplar of a call
-    that ends; `shelter` protects the coroutine
-    labels of a call that was cancelled from the cancellation. Nothing here raises while serving.
+    `excludes` is called with the path of the current request; `exemplar` returns the exemplar of a
+    call that ends; `shield` protects labels that are awaited for a call that was cancelled.
+    Nothing here raises while serving.
     """
 
-    __slots__ = (
-        "clock",
-        "excludes",
-        "exemplar",
-        "family",
-        "is_counter",
-        "is_gauge",
-        "plan",
-        "shelter",
-        "timer",
-    )
+    __slots__ = ("_call", "clock", "counts", "excludes", "exemplar", "family", "plan", "shield")
 
     def __init__(
         self,
@@ -63,201 +57,172 @@ class Instrument:
         plan: LabelPlan,
         clock: Callable[[], float],
         excludes: Callable[[str], bool] | None,
-        shelter: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        shield: Callable[[], AbstractContextManager[Any]] = nullcontext,
         exemplar: ExemplarReader | None = None,
     ) -> None:
-        self.exemplar = exemplar
         self.family = family
         self.plan = plan
         self.clock = clock
         self.excludes = excludes
-        self.shelter = shelter
-        self.is_gauge = isinstance(family, GaugeFamily)
-        self.is_counter = isinstance(family, CounterFamily)
-        self.timer = None if self.is_gauge or plan.has_coroutines else self
+        self.shield = shield
+        self.exemplar = exemplar
+        self.counts = isinstance(family, CounterFamily)
+        self._call = _InProgress if isinstance(family, GaugeFamily) else _Timing
 
-    def begin(self, target: object, later: bool = False) -> Call | None:
-        """Begin a call of `target`, the innermost function; None when it is not to be measured.
-
-        The call starts now, unless it does so `later`, by itself.
-        """
-        visit = current.get()
+    def begin(self, target: object) -> Call | None:
+        """Begin a call of `target`, the innermost function; None if it is not to be measured."""
+        scope = current.get()
         try:
-            if visit is not None and (
-                visit.excluded or (self.excludes is not None and self._excludes(visit))
-            ):
+            if scope is not None and self._leaves_out(scope):
                 return None
-            if self.is_gauge:
-                occupation = _Occupation(self)
-                if not later:
-                    occupation.start()
-                return occupation
-            timing = _Timing()
-            timing.instrument, timing.plan = self, self.plan
-            if visit is not None:
-                timing.deferred = visit.defer(timing, target)
-            timing.begun = self.clock()
-            return timing
+            return self._call(self, scope, target)
         except Exception:
-            self.plan.problems.failed(f"measure a call for {self.family}")
+            self.failed()
             return None
 
-    def ended(self, target: object, seconds: float, outcome: object) -> None:
-        """Measure a call of `target` that took `seconds`, as `begin` and `end` do, at once."""
-        visit = current.get()
-        try:
-            if visit is not None and (
-                visit.excluded or (self.excludes is not None and self._excludes(visit))
-            ):
-                return
-            timing: _Timing = _new(_Timing)  # without the call of an `__init__`
-            timing.instrument, timing.plan, timing.seconds = self, self.plan, seconds
-            if self.exemplar is not None:
-                timing.exemplar = self.exemplar()
-            if visit is None or not visit.defer(timing, target):
-                timing.flush(outcome)
-        except Exception:
-            self.plan.problems.failed(f"measure a call for {self.family}")
-
-    def _excludes(self, visit: Visit) -> bool:
-        assert self.excludes is not None
-        return visit.request is not None and self.excludes(visit.request.path)
+    def _leaves_out(self, scope: Scope) -> bool:
+        if scope.excluded:
+            return True
+        if self.excludes is None or scope.request is None:
+            return False
+        return self.excludes(scope.request.path)
 
     def child(self, values: LabelValues) -> Any:
-        return self.family.child(values, self.plan.fold)
+        return self.family.child(values, self.plan.overflow)
+
+    def failed(self) -> None:
+        """Log an exception that was kept away from the program."""
+        self.plan.problems.failed(f"measure a call for {self.family}")
 
 
 class _Timing:
     """One call that is counted or timed; a view's waits in the exchange for the final response."""
 
-    instrument: Instrument
-    plan: LabelPlan
-    begun: float
-    # Class attributes are defaults: a call sets only what is its own.
-    deferred = False
-    values: LabelValues | None = None
-    exemplar: ExemplarLabels | None = None
-    seconds: float | None = None
+    __slots__ = (
+        "_begun",
+        "_deferred",
+        "_exemplar",
+        "_instrument",
+        "_scope",
+        "_seconds",
+        "awaits_end",
+        "plan",
+        "values",
+    )
 
-    @property
-    def awaits(self) -> bool:
-        return self.plan.has_coroutines
+    awaits_start = False
+
+    def __init__(self, instrument: Instrument, scope: Scope | None, target: object) -> None:
+        self._instrument = instrument
+        self._scope = scope
+        self._exemplar: ExemplarLabels | None = None
+        self._seconds: float | None = None
+        self.plan = instrument.plan
+        self.values: LabelValues | None = None
+        self._begun = instrument.clock()
+        self._deferred = scope is not None and scope.defer(self, target)
+        self.awaits_end = self.plan.awaits and not self._deferred and self.values is None
 
     def start(self) -> None:
-        self.begun = self.instrument.clock()
+        self._begun = self._instrument.clock()
 
     async def start_async(self) -> None:
         self.start()
 
     def end(self, outcome: object) -> None:
-        instrument = self.instrument
-        self.seconds = instrument.clock() - self.begun
-        if instrument.exemplar is not None:
-            self.exemplar = instrument.exemplar()
-        if not self.deferred and not _is_excluded():
-            self.flush(outcome)
+        self._stop()
+        if not self._deferred:
+            if self.values is None:
+                self.values = self.plan.resolve(outcome)
+            self._record()
 
     async def end_async(self, outcome: object) -> None:
-        if self.deferred or self.values is not None or not self.awaits:
-            self.end(outcome)
-            return
-        instrument = self.instrument
-        self.seconds = instrument.clock() - self.begun
-        if instrument.exemplar is not None:
-            self.exemplar = instrument.exemplar()
-        if _is_excluded():
-            return
+        self._stop()
         try:
-            with instrument.shelter() if outcome is RAISED else nullcontext():
+            with self._instrument.shield() if outcome is RAISED else nullcontext():
                 self.values = await self.plan.resolve_async(outcome)
         finally:  # cancelled while a label was awaited: the call happened all the same
             self.flush()
 
-    def flush(self, outcome: object = RAISED) -> None:
-        instrument, seconds, values = self.instrument, self.seconds, self.values
+    def flush(self) -> None:
+        """Record; a call that still runs (a stream that was dropped) ends now."""
+        if self.values is None:
+            self.values = self.plan.resolve(RAISED)
+        self._record()
+
+    def _stop(self) -> None:
+        instrument = self._instrument
+        self._seconds = instrument.clock() - self._begun
+        if instrument.exemplar is not None:
+            self._exemplar = instrument.exemplar()
+
+    def _record(self) -> None:
+        instrument, scope = self._instrument, self._scope
+        if scope is not None and scope.excluded:  # what a call does may exclude the call itself
+            return
         try:
+            seconds = self._seconds
             if seconds is None:
-                seconds = instrument.clock() - self.begun
-            if values is None:
-                values = self.plan.resolve(outcome)
-            child = instrument.family.children.get(values)
-            if child is None:
-                child = instrument.child(values)
-            pending = child.pending  # what `inc` and `observe` do, without the call
-            pending.append(1.0 if instrument.is_counter else seconds)  # a negative one is zero
-            if len(pending) >= PENDING_LIMIT:
-                child.fold()
-            if self.exemplar is not None:
-                child.exemplify(self.exemplar, 1.0 if instrument.is_counter else max(seconds, 0.0))
+                seconds = instrument.clock() - self._begun
+            amount = 1.0 if instrument.counts else max(seconds, 0.0)
+            child: Child = instrument.child(self.values or ())
+            child.record(amount)
+            if self._exemplar is not None:
+                child.exemplify(self._exemplar, amount)
         except Exception:
-            self.plan.problems.failed(f"record {instrument.family}")
+            instrument.failed()
 
 
-def _is_excluded() -> bool:
-    """Tell whether the request said so by now: what a call does may exclude the call itself."""
-    exchange = current.get()
-    return exchange is not None and exchange.excluded
-
-
-class _Occupation:
+class _InProgress:
     """One call that is in progress: up when it starts, down when it ends."""
 
-    __slots__ = ("_child", "_instrument", "awaits")
+    __slots__ = ("_child", "_instrument", "_values", "awaits_start")
 
-    def __init__(self, instrument: Instrument) -> None:
+    awaits_end = False
+
+    def __init__(self, instrument: Instrument, scope: Scope | None, target: object) -> None:
         self._instrument = instrument
         self._child: NumberChild | None = None
-        plan = instrument.plan
-        self.awaits = plan.has_coroutines
-        if not self.awaits:
-            self._child = instrument.child(plan.resolve(None))
+        # Called now: a generator starts when the request context is gone.
+        self._values = instrument.plan.call(None)
+        self.awaits_start = instrument.plan.awaits
 
     def start(self) -> None:
-        instrument = self._instrument
-        try:
-            if self._child is None:  # its label is to be awaited, and nothing does: <error>
-                self._child = instrument.child(instrument.plan.resolve(None))
-            self._child.inc()
-        except Exception:
-            self._fail()
+        self._enter(self._instrument.plan.texts(self._values))
 
     async def start_async(self) -> None:
-        instrument = self._instrument
-        if self._child is None:
-            try:
-                self._child = instrument.child(await instrument.plan.resolve_async(None))
-            except Exception:
-                self._fail()
-                return
-        self.start()
+        self._enter(await self._instrument.plan.texts_async(self._values, None))
 
-    def _fail(self) -> None:
-        """Leave the call alone, and its end too."""
-        self._child = None
-        self._instrument.plan.problems.failed(f"measure a call for {self._instrument.family}")
+    def _enter(self, values: LabelValues) -> None:
+        try:
+            child: NumberChild = self._instrument.child(values)
+            child.inc()
+        except Exception:
+            self._instrument.failed()
+        else:
+            self._child = child
 
     def end(self, outcome: object) -> None:
+        if self._child is None:
+            return
         try:
-            if self._child is not None:
-                self._child.dec()
+            self._child.dec()
         except Exception:
-            self._fail()
+            self._instrument.failed()
 
     async def end_async(self, outcome: object) -> None:
         self.end(outcome)
 
 
-class Mark:
-    """`do_not_track` and `exclude_all_metrics`: no measurement, but a word to the exchange."""
+class Exclusion:
+    """`do_not_track` and `exclude_all_metrics`: nothing is measured, the scope is left out."""
 
-    __slots__ = ("_say",)
+    __slots__ = ("_exclude",)
 
-    timer = None
+    def __init__(self, exclude: Callable[[Scope], None]) -> None:
+        self._exclude = exclude
 
-    def __init__(self, say: Callable[[Visit], None]) -> None:
-        self._say = say
-
-    def begin(self, target: object, later: bool = False) -> None:
-        exchange = current.get()
-        if exchange is not None:
-            self._say(exchange)
+    def begin(self, target: object) -> None:
+        scope = current.get()
+        if scope is not None:
+            self._exclude(scope)

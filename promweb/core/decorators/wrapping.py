@@ -17,30 +17,17 @@ __all__ = ["Probe", "wrap"]
 F = TypeVar("F")
 
 
-class Timer(Protocol):
-    """Measures a call when it has ended, in one step."""
-
-    clock: Callable[[], float]
-
-    def ended(self, target: object, seconds: float, outcome: object) -> None:
-        """A call of `target`, the innermost function, ended with a result or `RAISED`."""
-
-
 class Probe(Protocol):
     """Begins a measurement for each call; None leaves the call alone."""
 
-    @property
-    def timer(self) -> Timer | None:
-        """What does the same for a function and a coroutine function, and costs less, if any."""
-
-    def begin(self, target: object, later: bool = False) -> Call | None:
-        """A call of `target`, the innermost function, begins; `later` if it starts by itself."""
+    def begin(self, target: object) -> Call | None:
+        """Begin a call of `target`, the innermost function; the call is started apart from it."""
 
 
 def wrap(function: F, probe: Probe, what: str) -> F:
     """Return `function` measured by `probe`: same kind, signature and metadata.
 
-    A view class is changed in place (its `dispatch_request`) and returned. Raises `TypeError`,
+    A view class is changed in place (its `dispatch_request`) and returned. Raises TypeError,
     naming `what`, for something that is not called.
     """
     if isinstance(function, (staticmethod, classmethod)):
@@ -62,49 +49,13 @@ def wrap(function: F, probe: Probe, what: str) -> F:
     if _is_kind(inspect.isgeneratorfunction, function):
         return cast(F, _GeneratorFunction(function, probe, target, _relay))
     if _is_kind(inspect.iscoroutinefunction, function):
-        if probe.timer is not None:
-            return cast(F, _time_coroutine_function(function, probe.timer, target))
         return cast(F, _wrap_coroutine_function(function, probe, target))
-    if probe.timer is not None:
-        return cast(F, _time_function(function, probe.timer, target))
     return cast(F, _wrap_function(function, probe, target))
 
 
 def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
     """Ask about a function, or about what an object does when it is called."""
     return is_kind(function) or is_kind(getattr(function, "__call__", None))  # noqa: B004
-
-
-def _time_function(function: Callable[..., Any], timer: Timer, target: object) -> Any:
-    clock, ended = timer.clock, timer.ended
-
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outcome = RAISED
-        start = clock()
-        try:
-            outcome = function(*args, **kwargs)
-            return outcome
-        finally:
-            ended(target, clock() - start, outcome)
-
-    return wrapper
-
-
-def _time_coroutine_function(function: Callable[..., Any], timer: Timer, target: object) -> Any:
-    clock, ended = timer.clock, timer.ended
-
-    @wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outcome = RAISED
-        start = clock()
-        try:
-            outcome = await function(*args, **kwargs)
-            return outcome
-        finally:
-            ended(target, clock() - start, outcome)
-
-    return wrapper
 
 
 def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
@@ -115,6 +66,7 @@ def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -
         call = begin(target)
         if call is None:
             return function(*args, **kwargs)
+        call.start()
         outcome = RAISED
         try:
             outcome = function(*args, **kwargs)
@@ -130,28 +82,25 @@ def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target:
 
     @wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(target, True)
+        call = begin(target)
         if call is None:
             return await function(*args, **kwargs)
-        if not call.awaits:
-            outcome = RAISED
+        if call.awaits_start:
+            await call.start_async()
+        else:
             call.start()
-            try:
-                outcome = await function(*args, **kwargs)
-                return outcome
-            finally:
-                call.end(outcome)
-        await call.start_async()
+        outcome, may_await = RAISED, call.awaits_end
         try:
             outcome = await function(*args, **kwargs)
+            return outcome
         except GeneratorExit:  # the coroutine was closed: nothing can be awaited any more
-            call.end(RAISED)
+            may_await = False
             raise
-        except BaseException:
-            await call.end_async(RAISED)
-            raise
-        await call.end_async(outcome)
-        return outcome
+        finally:
+            if may_await:
+                await call.end_async(outcome)
+            else:
+                call.end(outcome)
 
     return wrapper
 
@@ -180,7 +129,7 @@ class _GeneratorFunction(partial):  # type: ignore[type-arg]
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         function, probe, target, relay = self._parts
-        call = probe.begin(target, True)
+        call = probe.begin(target)
         generator = function(*args, **kwargs)
         return generator if call is None else relay(call, generator)
 
@@ -204,7 +153,10 @@ def _relay(call: Call, generator: Generator[Any, Any, Any]) -> Generator[Any, An
 async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
     """Do what `yield from` does, which async generators do not have."""
     outcome: object = RAISED
-    await call.start_async()
+    if call.awaits_start:
+        await call.start_async()
+    else:
+        call.start()
     try:
         item = await anext(generator)
         while True:
@@ -221,4 +173,7 @@ async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> Async
     except StopAsyncIteration:
         outcome = None
     finally:
-        await call.end_async(outcome)
+        if call.awaits_end:
+            await call.end_async(outcome)
+        else:
+            call.end(outcome)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from ..labels.plan import check_label_name, is_coroutine_function, takes_argument
-from ..requests.exchange import current
+from ..labels.plan import is_coroutine_function, takes_argument
+from ..options import GroupBy, check_label_name
+from ..requests.scope import current
 
-__all__ = ["UNIQUE_GROUPS", "UNMATCHED", "Grouping"]
+__all__ = ["UNMATCHED", "Grouping"]
 
 UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
@@ -23,25 +24,18 @@ _ATTRIBUTES: dict[str, Callable[[Any], str]] = {
 }
 
 
-UNIQUE_GROUPS = frozenset(_ATTRIBUTES.values())
-"""What reads a group that no two endpoints share."""
-
-
 class Grouping:
     """How `group_by` names and computes the group.
 
     An attribute is read from the request by `attribute`; a function runs in the request context
     and is therefore a label callable, `call`, like any other. `label` is the name where that is
-    not for `group_by` to say, and `unmatched` the group of what no route matched.
+    not for `group_by` to choose, and `unmatched` the group of what no route matched.
     """
 
     __slots__ = ("attribute", "call", "name", "unmatched")
 
     def __init__(
-        self,
-        group_by: str | Callable[[Any], object],
-        label: str | None = None,
-        unmatched: str = UNMATCHED,
+        self, group_by: GroupBy, label: str | None = None, unmatched: str = UNMATCHED
     ) -> None:
         self.unmatched = unmatched
         name = group_by if isinstance(group_by, str) else getattr(group_by, "__name__", None)
@@ -90,7 +84,7 @@ def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:
 
 
 def _matched_request() -> Any:
-    exchange = current.get()
-    assert exchange is not None, "labels are resolved within their exchange"
-    request = exchange.request
+    scope = current.get()
+    assert scope is not None, "labels are resolved within their scope"
+    request = scope.request
     return None if request.url_rule is None else request

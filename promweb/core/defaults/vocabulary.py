@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..requests.site import OTHER
+from ..requests.methods import OTHER
 from .group_by import UNMATCHED
 
 __all__ = ["OTEL", "PROMWEB", "VOCABULARIES", "Vocabulary"]

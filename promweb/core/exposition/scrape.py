@@ -7,16 +7,17 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from ..families.catalog import Catalog
-from .layout import FamilyMetric, Format, created_series_enabled
+from ..families.family import created_series_enabled
+from .text import TextFormat
 
-__all__ = ["Scrape", "answer", "render"]
+__all__ = ["Format", "Scrape", "answer", "render"]
 
 _VERSION = re.compile(r"\s*version\s*=\s*(.*?)\s*", re.ASCII)
 _NUMBERS = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}", re.ASCII)
@@ -24,8 +25,14 @@ _LONGEST_HEADER = 4096  # Prometheus sends about 350 characters
 _MOST_NAMES = 1000  # looking for more would take longer than writing everything
 
 
-def _hold_breath() -> None:
-    """Let nobody else run."""
+class Format(Protocol):
+    """How a metric becomes bytes. An exposition is what it writes of each metric, and its end."""
+
+    content_type: str
+    end: bytes
+
+    def write(self, metric: Metric) -> Iterator[bytes]:
+        """Yield a metric as bytes, in pieces that take little time each."""
 
 
 class Scrape(NamedTuple):
@@ -36,24 +43,28 @@ class Scrape(NamedTuple):
     body: bytes
 
 
+def _do_not_pause() -> None:
+    """Let no other thread run."""
+
+
 def answer(
     registry: CollectorRegistry,
     accept: str | None = None,
     accept_encoding: str | None = None,
     names: Sequence[str] | None = None,
-    breathe: Callable[[], None] = _hold_breath,
+    pause: Callable[[], None] = _do_not_pause,
 ) -> Scrape:
     """Answer a scrape of `registry`, restricted to the sample names in `names` if there are any.
 
     More than a thousand names restrict nothing: the answer has all that was asked for, and more.
-    Never raises for what a client sent: without an acceptable format it is the text format 0.0.4,
-    as prometheus_client does. A collector that raises makes it a 500 that names the collector.
-    `breathe` is called every few dozen label sets, to let other threads run.
+    Nothing that a client sends makes this raise. A client that accepts no known format gets the
+    text format 0.0.4, as from prometheus_client. If a collector raises, the answer is a 500 that
+    names it. `pause` is called every few dozen label sets, to let other threads run.
     """
     if names and len(names) > _MOST_NAMES:
         names = None
     try:
-        body, content_type = render(registry, accept, names, breathe)
+        body, content_type = render(registry, accept, names, pause)
     except Exception as error:
         collector = _failed_collector(error)
         Catalog.of(registry).problems.failed(f"collect from {collector}")
@@ -72,39 +83,27 @@ def render(
     registry: CollectorRegistry,
     accept: str | None = None,
     names: Sequence[str] | None = None,
-    breathe: Callable[[], None] = _hold_breath,
+    pause: Callable[[], None] = _do_not_pause,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
-    encode, content_type = _negotiate(accept)
-    openmetrics = content_type.startswith("application/openmetrics-text")
-    format = Format(encode, openmetrics, content_type.partition("escaping=")[2])
     with_created = not Catalog.is_shared(registry) and created_series_enabled()
+    format = _negotiate(accept, with_created)
     body = BytesIO()
-    for metric in Catalog.collect(registry, names, breathe):
-        for text in _write(metric, format, with_created):
-            body.write(text.encode("latin-1"))  # and so in UTF-8: see `rendering`
-            breathe()
-    if openmetrics:
-        body.write(b"# EOF\n")
-    return body.getvalue(), content_type
+    for metric in Catalog.collect(registry, names, pause):
+        for piece in format.write(metric):
+            body.write(piece)
+            pause()
+    body.write(format.end)
+    return body.getvalue(), format.content_type
 
 
-def _write(metric: Metric, format: Format, with_created: bool) -> Iterator[str]:
-    """Yield the text of a metric in batches, if it is a family that has a layout."""
-    if isinstance(metric, FamilyMetric):
-        texts = metric.write(format, with_created)
-        if texts is not None:
-            return texts
-    return iter((format.write(metric),))
-
-
-def _negotiate(accept: str | None) -> tuple[Callable[[Any], bytes], str]:
+def _negotiate(accept: str | None, with_created: bool) -> Format:
     """Choose the format; prometheus_client raises for some versions that are no numbers."""
     accept = accept or ""
     if len(accept) > _LONGEST_HEADER:
         accept = ""
     wellformed = ",".join(part for part in accept.split(",") if _has_plain_version(part))
-    return choose_encoder(wellformed)
+    return TextFormat(*choose_encoder(wellformed), with_created=with_created)
 
 
 def _has_plain_version(media_range: str) -> bool:
@@ -127,7 +126,9 @@ def _failed_collector(error: BaseException) -> str:
         return f"of the metric {error.args[-1].name}"
     name = "of the registry"
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        owner = frame.f_locals.get("self")
-        if frame.f_code.co_name == "collect" and owner is not None:
-            name = f"{type(owner).__module__}.{type(owner).__qualname__}"
+        if frame.f_code.co_name == "collect":
+            # A registry that asks a collector has it as `collector`; it may have returned None.
+            found = frame.f_locals.get("collector", frame.f_locals.get("self"))
+            if found is not None:
+                name = f"{type(found).__module__}.{type(found).__qualname__}"
     return name

@@ -1,1 +1,1 @@
-"""The numbers: children, families, their catalog, the storage seam, self-metrics."""
+"""The numbers: label sets, families, the catalog of a registry, the storage seam, self-metrics."""

@@ -1,4 +1,4 @@
-"""The families that promweb keeps in a registry: made once, reused, never silently doubled."""
+"""The families that promweb has in a registry: each is made once and reused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
-from .. import locking
+from .. import forking
 from .family import Family
 from .problems import Problems
 from .storage import Storage
@@ -18,30 +18,30 @@ __all__ = ["Catalog"]
 
 FamilyT = TypeVar("FamilyT", bound=Family[Any])
 
-# Information is that of the workers that live, one series for all of them. prometheus_client before
-# 0.15 does not know the first mode, and nothing public says which there are.
+# One series shows the information of all living workers. prometheus_client before 0.15 lacks the
+# first mode, and no public name lists the modes.
 _INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
 
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
 
 
 class Catalog:
-    """What promweb has put into one registry. Ask for it with `Catalog.of(registry)`."""
+    """What promweb has put into one registry; `Catalog.of(registry)` returns it."""
 
     def __init__(self) -> None:
         self.problems = Problems()
         self.storage: Storage | None = None
-        """Where the numbers are kept and read; None for in this process."""
+        """Keeps and reads the numbers; None if they are in this process."""
         self._families: dict[str, Family[Any]] = {}
         self._infos: dict[str, tuple[Gauge, tuple[str, ...]]] = {}
 
     @staticmethod
     def of(registry: CollectorRegistry, storage: Storage | None = None) -> Catalog:
-        """Return the registry's catalog; every `PrometheusMetrics` on it shares that one.
+        """Return the registry's catalog, which every `PrometheusMetrics` on it shares.
 
         Families that are added from now on keep their numbers in `storage`, if there is one.
         """
-        with locking.definitions:
+        with forking.definitions:
             catalog = _catalogs.get(registry)
             if catalog is None:
                 catalog = _catalogs[registry] = Catalog()
@@ -59,12 +59,12 @@ class Catalog:
 
     @staticmethod
     def collect(
-        registry: CollectorRegistry, names: Sequence[str] | None, breathe: Callable[[], None]
+        registry: CollectorRegistry, names: Sequence[str] | None, pause: Callable[[], None]
     ) -> Iterable[Metric]:
         """Return what a scrape of a registry shows, restricted to the sample names in `names`."""
         catalog = _catalogs.get(registry)
         if catalog is not None and catalog.storage is not None:
-            return catalog.storage.collect(names, breathe)
+            return catalog.storage.collect(names, pause)
         source: Any = registry.restricted_registry(names) if names else registry
         return source.collect()  # type: ignore[no-any-return]
 
@@ -84,9 +84,9 @@ class Catalog:
     def add(self, registry: CollectorRegistry, family: FamilyT) -> FamilyT:
         """Register a family, or return the registered one that has the same definition.
 
-        Whether a name is taken is the registry's to say: what somebody unregistered is gone.
+        The registry decides whether a name is taken; a family that was unregistered is gone.
         """
-        with locking.definitions:
+        with forking.definitions:
             known = self._families.get(family.name)
             try:
                 registry.register(family)
@@ -94,7 +94,7 @@ class Catalog:
                 if known is not None and known.schema == family.schema:
                     return known  # type: ignore[return-value]  # the schema includes the type
                 raise _taken(str(family), known, error) from None
-            family.on_fold = self.problems.series_folded
+            family.on_overflow = self.problems.overflowed
             if self.storage is not None:
                 family.keep_in(self.storage)
             self._families[family.name] = family
@@ -108,9 +108,9 @@ class Catalog:
         labelnames: Sequence[str],
         labelvalues: Iterable[object],
     ) -> Gauge:
-        """Set one label set of an information gauge to 1; prometheus_client stores these."""
+        """Set one label set of an information gauge to 1; such a gauge is prometheus_client's."""
         labelnames = tuple(labelnames)
-        with locking.definitions:
+        with forking.definitions:
             known = self._infos.get(name)
             try:
                 gauge = Gauge(

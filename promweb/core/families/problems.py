@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from .family import MAX_LABEL_BYTES, CounterFamily
+from .kinds import CounterFamily
+from .limits import MAX_LABEL_BYTES
 
 __all__ = ["Problems", "logger"]
 
@@ -13,9 +14,9 @@ logger = logging.getLogger("promweb")
 
 
 class Problems:
-    """The self-metrics of one registry; each is exposed once it has something to say.
+    """The self-metrics of one registry; each is exposed once it has counted something.
 
-    Both are bounded by the number of metrics and labels that the program defines.
+    The metrics and labels that the program defines bound their label sets.
     """
 
     def __init__(self) -> None:
@@ -24,12 +25,12 @@ class Problems:
             "Label values that could not be computed and were recorded as <error>.",
             ("metric", "label"),
         )
-        self.folded = CounterFamily(
+        self.overflows = CounterFamily(
             "promweb_series_folded_total",
             "Recordings whose label values became <overflow>: a set too many, or a value too long.",
             ("metric",),
         )
-        self.families = (self.label_errors, self.folded)
+        self.families = (self.label_errors, self.overflows)
         for family in self.families:
             family.hidden_while_empty = True
         self._logged: dict[tuple[str, ...], object] = {}
@@ -46,9 +47,9 @@ class Problems:
                 metric,
             )
 
-    def series_folded(self, metric: str, too_long: bool) -> None:
+    def overflowed(self, metric: str, too_long: bool) -> None:
         """Count a recording that went to `<overflow>`; log the first of each reason."""
-        _count(self.folded, metric)
+        _count(self.overflows, metric)
         if too_long:
             if self._first(metric, "too long", ""):
                 _log(
@@ -72,13 +73,13 @@ class Problems:
             _log(logging.WARNING, message)
 
     def failed(self, what: str) -> None:
-        """Log, once per `what`, an exception that promweb kept away from the request."""
+        """Log, once per `what`, an exception that promweb caught so that the request goes on."""
         if self._first("failed", what, ""):
             _log(logging.ERROR, "promweb could not %s; the request was not affected.", what)
 
     def _first(self, *key: str) -> bool:
         mine = object()
-        return self._logged.setdefault(key, mine) is mine  # one thread's, of all that come at once
+        return self._logged.setdefault(key, mine) is mine  # true for one of several threads
 
 
 def _count(family: CounterFamily, *values: str) -> None:

@@ -1,22 +1,20 @@
-"""The seam between families and where their numbers are kept: here or in files that are shared.
+"""The seam between families and where their numbers are kept: in this process or in shared files.
 
-Without a storage a family's children keep their numbers in this process.
+Without a storage, a family's children keep their numbers in this process.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from prometheus_client.metrics_core import Metric
 
-from ..exposition.layout import LabelValues
+from .children import NumberChild, Owner, Shape
+from .limits import LabelValues
 
-if TYPE_CHECKING:
-    from .family import Family
-
-__all__ = ["DIRECTORY_VARIABLE", "Storage", "shared_directory"]
+__all__ = ["DIRECTORY_VARIABLE", "Storage", "StoredFamily", "Total", "shared_directory"]
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that turns multiprocess mode on, as in prometheus_client."""
@@ -28,17 +26,41 @@ def shared_directory() -> str | None:
     return os.environ.get(DIRECTORY_VARIABLE) or deprecated or None
 
 
-class Storage(Protocol):
-    """Keeps the numbers of families, and knows what a scrape is to show."""
+class Total(Protocol):
+    """A counter that is derived from another family."""
 
-    def accept(self, family: Family[Any]) -> None:
+    name: str
+
+    def total(self, values: LabelValues) -> NumberChild:
+        """Return the child that counts what a label set of the other family observes."""
+
+
+class StoredFamily(Owner, Protocol):
+    """What a storage needs to know of a family."""
+
+    name: str
+    type: str
+    documentation: str
+    labelnames: tuple[str, ...]
+    max_series: int
+    shape: Shape
+    totals: tuple[Total, ...]
+
+    @property
+    def child_class(self) -> Any: ...
+
+
+class Storage(Protocol):
+    """Keeps the numbers of families, and knows what a scrape shows."""
+
+    def accept(self, family: StoredFamily) -> None:
         """Keep a family's numbers from now on."""
 
-    def make_child(self, family: Family[Any], values: LabelValues) -> Any:
+    def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
         """Return a child that keeps its numbers here; never raise."""
 
-    def collect(self, names: Sequence[str] | None, breathe: Callable[[], None]) -> Iterator[Metric]:
+    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
         """Yield everything that a scrape shows, restricted to the sample names in `names`.
 
-        `breathe` is called now and then, to let other threads run.
+        `pause` is called now and then, to let other threads run.
         """

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from ..families.family import encodable
+from ..families.limits import encodable
 from ..families.problems import Problems
-from .plan import check_label_name, is_coroutine_function, takes_argument
+from ..options import check_label_name
+from .plan import is_coroutine_function, takes_argument
 
 __all__ = ["ExemplarLabels", "ExemplarReader", "exemplar_reader"]
 

@@ -7,13 +7,13 @@ response for a view, the return value for any other function).
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from inspect import isawaitable
+from typing import Any
 
-from ..families.family import OVERFLOW, LabelValues
+from ..families.limits import OVERFLOW, LabelValues
 from ..families.problems import Problems
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "RAISED",
     "LabelPlan",
     "OutcomeLabel",
-    "check_label_name",
     "is_coroutine_function",
     "takes_argument",
 ]
@@ -32,8 +31,6 @@ ERROR = "<error>"
 
 EXCEPTION = "<exception>"
 """What a callable of one argument yields when the function, which is no view, raised."""
-
-_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 RAISED = object()
 """The outcome of a call that raised: there is no return value to show to a label callable."""
@@ -51,35 +48,40 @@ class OutcomeLabel(ABC):
         """Return the value for a function, no view, that raised an exception of a class."""
 
 
-class _Call(NamedTuple):
+class _Call:
     """One callable label value, inspected."""
 
-    position: int
-    label: str
-    function: Callable[..., Any]
-    one_argument: bool
-    coroutine: bool
+    __slots__ = ("function", "is_coroutine", "label", "one_argument", "position")
+
+    def __init__(self, position: int, label: str, function: Any, one_argument: bool) -> None:
+        self.position = position
+        self.label = label
+        self.function = function
+        self.one_argument = one_argument
+        self.is_coroutine = is_coroutine_function(function)
+
+    def __call__(self, outcome: object) -> Any:
+        """Return what the callable does for an outcome; maybe something to await."""
+        if not self.one_argument:
+            return self.function()
+        if outcome is not RAISED:
+            return self.function(outcome)
+        error = sys.exc_info()[0]
+        if error is None or not isinstance(self.function, OutcomeLabel):
+            return EXCEPTION
+        return self.function.raised(error)
 
 
 class LabelPlan:
     """The labels of one instrument.
 
-    `defaults` are added where `labels` has no label of the name. Raises `ValueError` for a value
+    `defaults` are added where `labels` has no label of the name. Raises ValueError for a value
     that cannot work, naming metric, label and remedy: a callable of two arguments, one of one
     argument where `response` is False (a gauge is set before there is a response), or a
     coroutine function where `coroutines` is False (Flask).
     """
 
-    __slots__ = (
-        "_calls",
-        "_steps",
-        "constant",
-        "fold",
-        "has_coroutines",
-        "metric",
-        "names",
-        "problems",
-    )
+    __slots__ = ("_calls", "awaits", "constant", "metric", "names", "overflow", "problems")
 
     def __init__(
         self,
@@ -106,91 +108,105 @@ class LabelPlan:
         self.metric = metric
         self.problems = problems
         self.names = tuple(merged)
-        self.fold: LabelValues = tuple(
+        self.overflow: LabelValues = tuple(
             OVERFLOW if callable(value) else str(value) for value in merged.values()
         )
-        self._calls: list[_Call] = []
-        for index, (label, value) in enumerate(merged.items()):
-            if not callable(value):
-                continue
-            where = f"metric {metric!r}, label {label!r}"
-            one_argument = takes_argument(value, where)
-            call = _Call(index, label, value, one_argument, is_coroutine_function(value))
-            if isinstance(value, OutcomeLabel) and not response:
-                raise ValueError(
-                    f"{where}: a gauge is set before there is an outcome, which {value!r} needs; "
-                    "use a counter, a histogram or a summary"
-                )
-            if call.one_argument and not response:
-                raise ValueError(
-                    f"{where}: a gauge is set before there is a response, so its label callables "
-                    "take no argument; use `lambda: ...`, or a counter or histogram"
-                )
-            if call.coroutine and not coroutines:
-                raise ValueError(
-                    f"{where}: a coroutine function cannot be awaited on Flask; "
-                    "use a plain function, or AsyncPrometheusMetrics on Quart"
-                )
-            self._calls.append(call)
-        self._steps = tuple(
-            (call.position, call.function, call.one_argument, call) for call in self._calls
-        )
+        """The values with everything that comes from a request replaced by `<overflow>`."""
+        self._calls = [
+            _inspect(index, label, value, metric, response=response, coroutines=coroutines)
+            for index, (label, value) in enumerate(merged.items())
+            if callable(value)
+        ]
         self.constant = not self._calls
         """Whether every label value is known now."""
-        self.has_coroutines = any(call.coroutine for call in self._calls)
+        self.awaits = coroutines and not self.constant
+        """Whether `resolve_async` may have something to await."""
 
     def resolve(self, outcome: object) -> LabelValues:
-        """Return the label set for an outcome; a callable that raises yields `<error>`."""
-        if self.constant:
-            return self.fold
-        values = list(self.fold)
-        if outcome is RAISED or self.has_coroutines:
-            for call in self._calls:
-                values[call.position] = self._value(call, outcome)
-            return tuple(values)
-        for position, function, one_argument, call in self._steps:
-            try:
-                values[position] = str(function(outcome) if one_argument else function())
-            except Exception:
-                values[position] = self._error(call)
-        return tuple(values)
+        """Return the label set for an outcome; a callable that raises yields `<error>`.
+
+        So does one that returns something to await: there is nothing here to await it.
+        """
+        return self.overflow if self.constant else self.texts(self.call(outcome))
 
     async def resolve_async(self, outcome: object) -> LabelValues:
-        """Do what `resolve` does, and await the values of coroutine functions."""
-        values = list(self.fold)
+        """Do what `resolve` does, and await what a callable returns if it can be awaited."""
+        return await self.texts_async(self.call(outcome), outcome)
+
+    def call(self, outcome: object) -> list[Any]:
+        """Call the plain functions for an outcome; return what they return, label by label."""
+        values: list[Any] = list(self.overflow)
         for call in self._calls:
-            if call.coroutine and not (call.one_argument and outcome is RAISED):
+            if not call.is_coroutine:
                 try:
-                    value = call.function(outcome) if call.one_argument else call.function()
-                    values[call.position] = str(await value)
+                    values[call.position] = call(outcome)
                 except Exception:
                     values[call.position] = self._error(call)
-            else:
-                values[call.position] = self._value(call, outcome)
+        return values
+
+    def texts(self, values: list[Any]) -> LabelValues:
+        """Return label values from what `call` returned, where nothing can be awaited."""
+        for call in self._calls:
+            value = values[call.position]
+            if call.is_coroutine or type(value) is not str:
+                try:
+                    values[call.position] = _text(call.function if call.is_coroutine else value)
+                except Exception:
+                    values[call.position] = self._error(call)
         return tuple(values)
 
-    def _value(self, call: _Call, outcome: object) -> str:
-        if call.one_argument and outcome is RAISED:
-            error = sys.exc_info()[0]
-            if error is None or not isinstance(call.function, OutcomeLabel):
-                return EXCEPTION
-            return call.function.raised(error)
-        try:
-            if call.coroutine:
-                raise RuntimeError("a coroutine function labels a function that cannot await it")
-            return str(call.function(outcome) if call.one_argument else call.function())
-        except Exception:
-            return self._error(call)
+    async def texts_async(self, values: list[Any], outcome: object) -> LabelValues:
+        """Return label values from what `call` returned; call and await the coroutine functions."""
+        for call in self._calls:
+            try:
+                value = call(outcome) if call.is_coroutine else values[call.position]
+                values[call.position] = str(await value if isawaitable(value) else value)
+            except Exception:
+                values[call.position] = self._error(call)
+        return tuple(values)
 
     def _error(self, call: _Call) -> str:
         self.problems.label_error(self.metric, call.label)
         return ERROR
 
 
-def takes_argument(function: Callable[..., object], where: str) -> bool:
-    """Tell whether a callable takes one positional argument (True) or none (False).
+def _inspect(
+    position: int, label: str, function: Any, metric: str, *, response: bool, coroutines: bool
+) -> _Call:
+    """Return a callable label value, or raise ValueError for one that cannot work."""
+    where = f"metric {metric!r}, label {label!r}"
+    one_argument = takes_argument(function, where)
+    if isinstance(function, OutcomeLabel) and not response:
+        raise ValueError(
+            f"{where}: a gauge is set before there is an outcome, which {function!r} needs; "
+            "use a counter, a histogram or a summary"
+        )
+    if one_argument and not response:
+        raise ValueError(
+            f"{where}: a gauge is set before there is a response, so its label callables "
+            "take no argument; use `lambda: ...`, or a counter or histogram"
+        )
+    if not coroutines and is_coroutine_function(function):
+        raise ValueError(
+            f"{where}: a coroutine function cannot be awaited on Flask; "
+            "use a plain function, or AsyncPrometheusMetrics on Quart"
+        )
+    return _Call(position, label, function, one_argument)
 
-    Raises `ValueError` for any other signature.
+
+def _text(value: Any) -> str:
+    """Return a value as text; raise for what only an event loop could turn into text."""
+    if not (isawaitable(value) or is_coroutine_function(value)):
+        return str(value)
+    for end in ("close", "cancel"):  # of a coroutine, of a future
+        getattr(value, end, str)()
+    raise TypeError("nothing can await a label here; use a plain function that returns text")
+
+
+def takes_argument(function: Callable[..., object], where: str) -> bool:
+    """Return whether a callable takes one positional argument (True) or none (False).
+
+    Raises ValueError for any other signature.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -208,16 +224,6 @@ def takes_argument(function: Callable[..., object], where: str) -> bool:
             f"(the response), but it requires {[p.name for p in required + keywords]}"
         )
     return bool(positional)
-
-
-def check_label_name(name: object, where: str) -> str:
-    """Return a valid label name, or raise `ValueError` (the rule of the Prometheus data model)."""
-    if not isinstance(name, str) or not _LABEL_NAME.fullmatch(name):
-        raise ValueError(
-            f"{where}: invalid label name {name!r}; a label name starts with a letter or an "
-            "underscore and contains only letters, digits and underscores"
-        )
-    return name
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

@@ -1,73 +1,27 @@
-"""What promweb knows of one application: who records its requests, and what its views are."""
+"""One application: who records its requests, which views it has, and what promweb serves on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from .. import locking, mistakes
-from ..families.children import NumberChild
-from ..families.family import GaugeFamily, HistogramFamily, SummaryFamily
-from ..families.problems import Problems, logger
-from ..labels.exemplars import ExemplarReader
-from ..labels.plan import LabelPlan
+from .. import forking
+from ..families.problems import Problems
+from .recorder import Recorder
 from .views import targets
 
-if TYPE_CHECKING:
-    from ..defaults.websockets import WebsocketMetrics
-    from .exchange import Exchange
-
-__all__ = ["METHODS", "OTHER", "Recorder", "Site", "standard_method"]
-
-OTHER = "<other>"
-"""The method label of every method that HTTP does not define."""
-
-METHODS = frozenset(
-    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-)
-"""The methods that HTTP defines: RFC 9110, section 9, and PATCH of RFC 5789."""
-
-
-def standard_method(method: str) -> str:
-    """Return a method that HTTP defines, `<other>` for one that a client invented."""
-    return method if method in METHODS else OTHER
-
-
-class Recorder(Protocol):
-    """Turns exchanges into numbers: the default metrics of one metrics object."""
-
-    plan: LabelPlan
-    exemplar: ExemplarReader | None
-    problems: Problems
-    duration: HistogramFamily | SummaryFamily
-    excludes: Callable[[str], bool] | None
-    in_progress: GaugeFamily | None
-    needs_scheme: bool
-    """Whether the scheme of a request is a label of `in_progress`, next to its method."""
-    measures_sizes: bool
-    measures_body: bool
-    websockets: WebsocketMetrics | None
-
-    record: Callable[[Exchange, float], None]
-    """Records a request that has ended and of which nothing is special; never raises."""
-
-    def record_specially(self, exchange: Exchange, seconds: float) -> None:
-        """Record any request that has ended; never raise."""
-
-    def occupied(self, request: Any) -> NumberChild:
-        """Return the child of `in_progress` that counts a request."""
-
-    def adopt(self, other: Recorder) -> None:
-        """Record what another recorder of the same duration family would."""
+__all__ = ["Site"]
 
 
 class Site:
-    """One application: who records its requests, and which functions are its views.
+    """What promweb knows of one Flask or Quart application.
 
-    `app` is a Flask or a Quart application: both name `view_functions` and `response_class` alike.
-    `protocol` reads the protocol of a request as the framework spells it: `HTTP/1.1` or `1.1`.
+    What a request of this application needs is composed when a recorder or a decorator is added:
+    `preparations` are called when a request reaches the dispatch, and `labelled` are the recorders
+    that have labels to resolve. `protocol` reads the protocol of a request as the framework spells
+    it: `HTTP/1.1` or `1.1`.
     """
 
     def __init__(
@@ -81,32 +35,24 @@ class Site:
         self.clock = clock
         self.protocol = protocol
         self.problems = problems
-        """Where it is told what went wrong with a request, whoever records it."""
+        """Counts and logs what went wrong with a request, whoever records it."""
         self.recorders: tuple[Recorder, ...] = ()
-        self.record: Callable[[Exchange, float], None] = _record_nothing
-        """Has every recorder record a request of which nothing is special."""
-        self.constant = True
-        """Whether no recorder has a label to resolve or an exemplar to read."""
+        self.labelled: tuple[Recorder, ...] = ()
+        """The recorders that have a label to resolve or an exemplar to read."""
+        self.preparations: tuple[Callable[[Any], None], ...] = ()
+        """What is done with a scope that reaches the application's dispatch."""
+        self.needs_sizes = False
+        """Whether a recorder wants the sizes of bodies."""
         self.owners: list[object] = []
         """The metrics objects that measure this application."""
-        self.served: dict[str, tuple[str, CollectorRegistry]] = {}
-        """The paths that promweb serves, as what, and whose metrics."""
         self.endpoints: set[str] = set()
-        """The endpoints of these paths; no metric sees them, and no decorator is applied."""
-        self.decorators: list[Callable[[Any], Any]] = []
-        """What `register_default` wants around every view."""
-        self.checked = False
-        """Whether it was looked, at the first request, for decorators that no route has."""
-        self.watches = True
-        """Whether an exchange has something to do when it arrives."""
-        self.measures_sizes = False
-        """Whether a recorder wants the sizes of bodies."""
-        self.measures_body = False
-        """Whether a recorder wants to know when and how much of a body is sent."""
+        """The endpoints that promweb serves; no metric sees them."""
         self.receivers: list[object] = []
         """Signal receivers that live as long as the application; signals hold them weakly."""
-        self.gauges: dict[str, tuple[NumberChild, ...]] = {}
-        """What counts requests of a method as in progress."""
+        self._served: dict[str, tuple[str, CollectorRegistry]] = {}
+        """What promweb serves at a path, and whose metrics."""
+        self._decorators: list[Callable[[Any], Any]] = []
+        """What `register_default` puts around every view."""
         self._decorated: dict[str, tuple[object, int]] = {}
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
 
@@ -116,83 +62,98 @@ class Site:
         Two with the same duration family would count every request twice: they become one.
         """
         for known in self.recorders:
-            if known.duration is recorder.duration:
-                known.adopt(recorder)
+            if known.identity is recorder.identity:
+                known.merge(recorder)
                 break
         else:
             self.recorders = (*self.recorders, recorder)
-        self.record = self.recorders[0].record if len(self.recorders) == 1 else self._record_all
-        self.constant = all(
-            recorder.plan.constant and recorder.exemplar is None for recorder in self.recorders
+        self.labelled = tuple(
+            recorder
+            for recorder in self.recorders
+            if not recorder.plan.constant or recorder.exemplar is not None
         )
-        self.measures_sizes = any(recorder.measures_sizes for recorder in self.recorders)
-        self.measures_body = any(recorder.measures_body for recorder in self.recorders)
-        self._watch()
+        self.needs_sizes = any(recorder.needs_sizes for recorder in self.recorders)
+        self._compose()
 
     def add_decorators(self, decorators: Iterable[Callable[[Any], Any]]) -> None:
         """Put decorators around every view, those added later included."""
-        self.decorators.extend(decorators)
-        self._watch()
+        self._decorators.extend(decorators)
+        self._compose()
 
-    def find_gauges(self, request: Any) -> tuple[NumberChild, ...]:
-        """Return what counts a request as in progress; keep it, if that may be, in `gauges`."""
-        gauges = self.gauges  # a recorder that is added meanwhile begins new ones
-        found, kept = [], request.method in METHODS  # clients invent methods
-        for recorder in self.recorders:
-            if recorder.in_progress is not None:
-                kept = kept and recorder.excludes is None and not recorder.needs_scheme
-                if recorder.excludes is None or not recorder.excludes(request.path):
-                    found.append(recorder.occupied(request))
-        children = tuple(found)
-        if kept:
-            gauges[request.method] = children
-        return children
+    def _compose(self) -> None:
+        preparations: list[Callable[[Any], None]] = []
+        if self._decorators:
+            preparations.append(self.decorate_view)
+        if self.labelled:
+            preparations.append(_keep_context)
+        if any(recorder.counts_in_progress for recorder in self.recorders):
+            preparations.append(self._count_in_progress)
+        self.preparations = tuple(preparations)
 
-    def check(self) -> None:
-        """Look for decorators that no route has, now that all routes should be there."""
-        self.checked = True
-        self._watch()
-        try:
-            for message in mistakes.misplaced(self.app.view_functions):
-                logger.warning("%s %s", message, mistakes.BELOW)
-        except Exception:
-            logger.exception("promweb could not look at the views; requests are not affected.")
-
-    def _watch(self) -> None:
-        self.gauges = {}
-        gauges = any(recorder.in_progress for recorder in self.recorders)
-        more = gauges or bool(self.decorators) or not self.constant
-        self.watches = more or not self.checked
-
-    def record_specially(self, exchange: Exchange, seconds: float) -> None:
-        """Have every recorder record a request of which something is special."""
-        for recorder in self.recorders:
-            recorder.record_specially(exchange, seconds)
-
-    def _record_all(self, exchange: Exchange, seconds: float) -> None:
+    def record(self, exchange: Any, seconds: float) -> None:
+        """Have every recorder record a request that has ended."""
         for recorder in self.recorders:
             recorder.record(exchange, seconds)
 
-    def decorate(self, endpoint: str) -> None:
-        """Put the decorators of `register_default` around the view of an endpoint, each once.
+    def _count_in_progress(self, scope: Any) -> None:
+        children = (recorder.in_progress(scope.request) for recorder in self.recorders)
+        for child in filter(None, children):
+            child.inc()
+            scope.in_progress = (*scope.in_progress, child)
 
-        Called when a request for it arrives, so that it covers views added at any time.
+    def decorate_view(self, scope: Any) -> None:
+        """Put the decorators of `register_default` around the view of a request, each once.
+
+        Done when a request arrives, so that it covers views added at any time.
         """
-        views = self.app.view_functions
-        if endpoint in self.endpoints or endpoint not in views:
+        rule, views = scope.request.url_rule, self.app.view_functions
+        if rule is None or rule.endpoint not in views:
             return
-        with locking.definitions:
+        endpoint = rule.endpoint
+        with forking.definitions:
             view = views[endpoint]
             known, done = self._decorated.get(endpoint, (view, 0))
             if known is not view:  # the application replaced it
                 done = 0
-            for decorator in self.decorators[done:]:
+            for decorator in self._decorators[done:]:
                 try:
                     view = decorator(view)
                 except Exception:
                     self.problems.failed(f"put a decorator around the view {endpoint!r}")
             views[endpoint] = view
-            self._decorated[endpoint] = view, len(self.decorators)
+            self._decorated[endpoint] = view, len(self._decorators)
+
+    def serve(self, path: str, what: str, registry: CollectorRegistry, view: Any) -> None:
+        """Add a route that no metric sees, unless the same is served at `path` already.
+
+        `view` is called to make the view. Raises ValueError if promweb serves something else there.
+        """
+        served = self._served.get(path)
+        if served == (what, registry):
+            return
+        if served is not None:
+            whose = "this" if served[1] is registry else "another"
+            raise ValueError(
+                f"path={path!r} of this application already serves the {served[0]} of {whose} "
+                "registry; give one of the two another path"
+            )
+        app = self.app
+        made = view()
+        endpoint = f"prometheus_{what}"
+        while endpoint in app.view_functions:
+            endpoint += "_"
+        # Without a host, a rule matches nothing where the application matches hosts.
+        host = {"host": "<promweb_host>"} if app.url_map.host_matching else {}
+        try:
+            app.add_url_rule(path, endpoint, made, **host)
+        except AssertionError as error:  # what Flask raises once it has served a request
+            raise RuntimeError(
+                f"path={path!r}: the application has served a request and takes no more routes. "
+                "Make the metrics object, or call init_app, before; or pass path=None and serve "
+                "the metrics with start_http_server(port)"
+            ) from error
+        self._served[path] = what, registry
+        self.endpoints.add(endpoint)
 
     def make_response(self, status: int) -> object:
         """Return a response to show to label callables when the application made none.
@@ -208,7 +169,7 @@ class Site:
     def targets(self, endpoint: str) -> frozenset[int]:
         """Return the `id` of each function that the view function of an endpoint finally calls.
 
-        That is: reachable from it over `__wrapped__`, or a method of its `view_class`.
+        These are reachable from it over `__wrapped__`, or methods of its `view_class`.
         """
         function = self.app.view_functions.get(endpoint)
         known = self._views.get(endpoint)
@@ -218,5 +179,5 @@ class Site:
         return known[1]
 
 
-def _record_nothing(exchange: Exchange, seconds: float) -> None:
-    """Record for nobody: the application has no default metrics."""
+def _keep_context(scope: Any) -> None:
+    scope.keep_context()

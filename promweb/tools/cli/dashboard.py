@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 
 import click
 
-from ..monitoring.dashboard import make_dashboard
+from ..monitoring.grafana_dashboard import make_dashboard
 from ..monitoring.service import Service
-from .service import service_options
+from .service_options import service_options
 
 __all__ = ["command"]
+
+
+_UID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
+
+
+def _uid(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not _UID.fullmatch(given):
+        raise click.BadParameter(
+            f"{given!r}: Grafana takes up to 40 letters, digits, dashes and underscores"
+        )
+    return given
 
 
 @click.command("dashboard")
@@ -20,10 +32,18 @@ __all__ = ["command"]
     is_flag=True,
     help="The application runs in worker processes that share a directory: panels for each.",
 )
-def command(service: Service, multiprocess: bool) -> None:
+@click.option("--title", help="The dashboard's title.", show_default="from the prefix")
+@click.option(
+    "--uid",
+    callback=_uid,
+    help="What Grafana knows the dashboard by; the same one replaces it.",
+    show_default="from naming, prefix and selector",
+)
+def command(service: Service, multiprocess: bool, title: str | None, uid: str | None) -> None:
     """Print a Grafana dashboard (JSON) for the metrics of an application.
 
     Import it in Grafana, or put it where Grafana provisions dashboards from. Say what the
     application's metrics object was given, where that is not the default.
     """
-    click.echo(json.dumps(make_dashboard(service, multiprocess=multiprocess), indent=2))
+    made = make_dashboard(service, multiprocess=multiprocess, title=title, uid=uid)
+    click.echo(json.dumps(made, indent=2))

@@ -16,10 +16,11 @@ from typing import Any
 import click
 
 from ...core.families.storage import shared_directory
-from ...scrapes.client import Client, ScrapeError, metrics_url
+from ...scrapes.http_client import Client, metrics_url
+from ...scrapes.parsing import ScrapeError
 from ..doctor.findings import Finding, Findings, Level
-from .connecting import with_client
-from .figures import safe
+from ..terminal import safe
+from .client_options import with_client
 
 __all__ = ["command"]
 
@@ -92,7 +93,7 @@ def command(
 def _loader(ctx: click.Context, target: str | None) -> Callable[[], Any] | None:
     """Return what loads the application, None if there is none to load."""
     if target is not None:
-        from ..doctor.loading import find
+        from ..loading.targets import find
 
         return partial(find, target)
     # What `flask` and `quart` pass on to their commands.
@@ -113,7 +114,7 @@ def _look_at_environment() -> Findings:
 
 
 def _look_at_service(client: Client, url: str) -> Findings:
-    from ..doctor.scrapes import Outcome, check_scrapes
+    from ..doctor.running_service import Outcome, check_scrapes
 
     def scrape(_: int) -> Outcome:
         begin = time.monotonic()

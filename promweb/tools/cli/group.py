@@ -16,7 +16,7 @@ from ...core.version import __version__
 __all__ = ["cli"]
 
 # name: the module of this package whose `command` it is
-_COMMANDS = {name: name for name in ("dashboard", "doctor", "rules", "top")}
+_COMMANDS = {name: name for name in ("dashboard", "diff", "doctor", "rules", "top")}
 
 
 class _LazyGroup(click.Group):

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from ..monitoring.rules import make_rules, shortest_window, windows
+from ..monitoring.prometheus_rules import make_rules, shortest_window, windows
 from ..monitoring.service import Service, duration_text
-from .service import duration, service_options
+from ..terminal import needs
+from .service_options import duration, service_options
 
 __all__ = ["command"]
 
@@ -40,27 +42,59 @@ _SCRAPES = 4
     type=click.IntRange(min=1),
     help="How many requests an instance can work on at once; adds an alert for 80 % of it.",
 )
-def command(service: Service, window: int, scrape_interval: int, concurrency: int | None) -> None:
+@click.option(
+    "--minimum-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="REQUESTS",
+    help="Requests per second below which no alert on an objective fires, because few requests "
+    "make one error a large share.",
+)
+def command(
+    service: Service,
+    window: int,
+    scrape_interval: int,
+    concurrency: int | None,
+    minimum_rate: float | None,
+) -> None:
     """Print recording and alerting rules (YAML) for the metrics of an application.
 
     Put them in a file that rule_files of Prometheus' configuration names. Say what the
     application's metrics object was given, where that is not the default.
     """
-    shortest = shortest_window(window)
-    if shortest < _SCRAPES * scrape_interval:
-        raise click.BadParameter(
-            f"the shortest window is {duration_text(shortest) or '0s'}, which is less than "
-            f"{_SCRAPES} scrapes in intervals of {duration_text(scrape_interval)}. Give a longer "
-            "window, or the interval with --scrape-interval if it is shorter",
-            param_hint="--window",
-        )
+    _check_window(window, scrape_interval)
     for note in _notes(service, window):
         click.echo(f"Note: {note}", err=True)
     click.echo(
         "# Recording and alerting rules for Prometheus.\n"
         "# Made by `promweb rules`. Print them again rather than editing them."
     )
-    click.echo(_yaml(make_rules(service, period=window, concurrency=concurrency)), nl=False)
+    rules = make_rules(service, period=window, concurrency=concurrency, minimum_rate=minimum_rate)
+    click.echo(_yaml(rules), nl=False)
+
+
+def _check_window(window: int, interval: int) -> None:
+    """Raise for windows that hold too few scrapes, and blame what was given."""
+    shortest = shortest_window(window)
+    if shortest >= _SCRAPES * interval:
+        return
+    told = [
+        f"--{option.replace('_', '-')}"
+        for option in ("window", "scrape_interval")
+        if click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
+    ]
+    longest = duration_text(shortest // _SCRAPES)
+    remedy = {
+        "--window": f"Give a longer --window; or say with --scrape-interval {longest or '1s'} that "
+        "Prometheus scrapes that often, if it does",
+        "--scrape-interval": "Scrape more often, or give a longer --window than "
+        f"{duration_text(window)}",
+    }
+    raise click.BadParameter(
+        f"the shortest window of an objective over {duration_text(window)} is "
+        f"{duration_text(shortest) or '0s'}, which is less than {_SCRAPES} scrapes in intervals of "
+        f"{duration_text(interval)}. {remedy[told[-1]]}",
+        param_hint=" and ".join(told),
+    )
 
 
 def _notes(service: Service, period: int) -> Iterator[str]:
@@ -75,12 +109,8 @@ def _notes(service: Service, period: int) -> Iterator[str]:
 
 
 def _yaml(rules: Any) -> str:
-    try:
+    with needs("PyYAML", "yaml"):
         import yaml
-    except ModuleNotFoundError:
-        raise click.ClickException(
-            "the rules are written with PyYAML. Install it with: pip install 'promweb[cli]'"
-        ) from None
 
     class Dumper(yaml.SafeDumper):
         """Writes expressions of several lines as blocks, as people do."""

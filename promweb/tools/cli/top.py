@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from ...scrapes.client import Client, ScrapeError, metrics_url
+from ...scrapes.http_client import Client, metrics_url
+from ...scrapes.parsing import ScrapeError
 from ...scrapes.report import report
 from ...scrapes.snapshot import Snapshot
 from ...scrapes.traffic import ORDERS
-from .connecting import with_client
+from ..terminal import needs, print_tables
+from .client_options import with_client
 
 __all__ = ["command"]
-
-_WIDEST = 10_000
-"""Columns of a line that goes to a file."""
 
 
 def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
@@ -114,17 +112,10 @@ def _print_once(urls: list[str], read: Callable[[str], Snapshot | str], form: st
 
 
 def _print_text(made: dict[str, Any]) -> None:
-    with _needs("rich"):
-        from rich.console import Console
-        from rich.measure import Measurement
+    with needs("rich"):
+        from ..top.tables import once
 
-        from .tables import once
-    tables = once(made)
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file has room for every line
-        widest = Measurement.get(console, console.options.update(max_width=_WIDEST), tables)
-        console = Console(highlight=False, width=widest.maximum)
-    console.print(tables)
+        print_tables(once(made))
 
 
 def _watch(
@@ -137,21 +128,8 @@ def _watch(
 ) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("this is no terminal; print one look with --once")
-    with _needs("textual"):
-        from .screen import TopApp
+    with needs("textual", "rich"):
+        from ..top.screen import TopApp
     app = TopApp(urls, read, interval=interval, window=window, order=order)
     app.run()
     return app.ever_up
-
-
-@contextmanager
-def _needs(package: str) -> Iterator[None]:
-    """Say what to install where a package is missing: click alone comes with both frameworks."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("rich", "textual"):
-            raise
-        raise click.ClickException(
-            f"this needs {package}. Install it with: pip install 'promweb[cli]'"
-        ) from error

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ...core.defaults.naming import NO_PREFIX, prefix_problem
 from ...core.defaults.vocabulary import OTEL
 from ...core.families.catalog import Catalog
 from ...core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from ...core.mistakes import BELOW, misplaced
+from ...core.options import NO_PREFIX, prefix_problem
+from ..loading.isolation import sharing_nothing
 from .findings import Findings, error, ok, warning
-from .loading import explain, listening, sharing_nothing
+from .importing import explain, listening
 
 __all__ = ["check_application"]
 

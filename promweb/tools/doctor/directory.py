@@ -9,16 +9,16 @@ from contextlib import suppress
 
 from ...core.families.storage import DIRECTORY_VARIABLE
 from ...deployment import network_file_system
-from ...multiprocess.folding import File, listing
-from ...multiprocess.keys import Keys
+from ...multiprocess.files.keys import Keys
+from ...multiprocess.files.listing import File, listing
+from ...multiprocess.files.reading import Corrupt, FileReader
 from ...multiprocess.processes import Living
-from ...multiprocess.reading import Corrupt, FileReader
 from .findings import Findings, error, ok, warning
 
 __all__ = ["MANY", "ROOM", "check_directory"]
 
 MANY = 100
-"""Files of dead workers; promweb folds them when it is scraped, so a few are as it should be."""
+"""Files of dead workers; promweb compacts them when it is scraped, so a few are as it should be."""
 
 ROOM = 8 * 2**20
 """Bytes: what a few workers write before they count anything."""
@@ -66,10 +66,10 @@ def check_directory(path: str) -> Findings:
     alive = [
         file
         for file in files
-        if not file.name.is_folded and living.has(file.name, file.inode, file.changed)
+        if not file.name.is_compacted and living.has(file.name, file.inode, file.changed)
     ]
     found = [
-        *_check_dead(path, len([f for f in files if not f.name.is_folded]) - len(alive)),
+        *_check_dead(path, len([f for f in files if not f.name.is_compacted]) - len(alive)),
         *_check_programs(path, alive),
         *_check_content(path, files, [name for name, _ in foreign]),
     ]

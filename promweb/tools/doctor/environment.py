@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import configparser
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ...core.families.storage import DIRECTORY_VARIABLE
-from ...deployment import workers_asked_for
 from .findings import Findings, ok, warning
 
 __all__ = ["check_mode", "check_variable"]
@@ -69,14 +70,22 @@ def _asked_for(environ: Mapping[str, str], where: Path) -> Iterator[str]:
         value = environ.get(name, "")
         if value.isdecimal() and int(value) > 1:
             yield f"{name} is {value}"
-    only_arguments = {"GUNICORN_CMD_ARGS": environ.get("GUNICORN_CMD_ARGS", "")}
-    if (number := workers_asked_for(["gunicorn"], only_arguments)) > 1:
+    number = _argument_workers(environ.get("GUNICORN_CMD_ARGS", ""))
+    if number.isdecimal() and int(number) > 1:
         yield f"GUNICORN_CMD_ARGS asks for {number} workers"
     if (workers := _gunicorn_workers(where / "gunicorn.conf.py")) not in ("", "0", "1"):
         yield f"gunicorn.conf.py says workers = {workers}"
     for name in ("uwsgi.ini", "app.ini", "wsgi.ini"):
         if (processes := _uwsgi_processes(where / name)) not in ("", "0", "1"):
             yield f"{name} says processes = {processes}"
+
+
+def _argument_workers(arguments: str) -> str:
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-w", "--workers", default="")
+    with suppress(ValueError, argparse.ArgumentError):
+        return str(parser.parse_known_args(shlex.split(arguments))[0].workers)
+    return ""
 
 
 def _gunicorn_workers(path: Path) -> str:

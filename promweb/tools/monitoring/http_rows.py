@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .layout import Row
+from .grafana_layout import Row
 from .panels import RATE, Panel, heatmap, legend, limit, stat, table, timeseries
 from .queries import Queries, among, burn
 from .service import Objective

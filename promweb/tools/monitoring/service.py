@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ...core.defaults.vocabulary import Vocabulary
-from ...core.exposition.layout import text_of
+from ...core.families.numbers import text_of
 
 __all__ = ["Latency", "Objective", "Service", "duration_text", "read_duration"]
 

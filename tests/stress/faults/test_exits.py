@@ -56,7 +56,7 @@ def test_exit_in_a_view(leg: Leg, exit: type[BaseException]) -> None:
     if leg.name.startswith("quart") and exit in (asyncio.CancelledError, GeneratorExit):
         with suppress(asyncio.CancelledError, GeneratorExit):  # Quart's versions differ
             serve(leg, app)
-        cancelled = Done("GET", "/", 499)
+        cancelled = Done("GET", "/", 500, failed=True)
         assert samples(leg.registry) == expected(cancelled, in_progress=True)
         return
     with pytest.raises(exit):

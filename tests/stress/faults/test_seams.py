@@ -14,8 +14,8 @@ import quart
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from promweb.core.families.children import NumberChild, ObservedChild
-from promweb.core.families.family import CounterFamily, Family, GaugeFamily, HistogramFamily
+from promweb.core.families.children import Child, NumberChild, ObservedChild
+from promweb.core.families.kinds import CounterFamily, GaugeFamily, HistogramFamily
 from tests.support.asgi import Socket
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import labels, samples
@@ -80,7 +80,7 @@ def test_callables_that_raise_anything(leg: Leg, where: str, log: Log) -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError, ValueError])
-@pytest.mark.parametrize("of", [Family, NumberChild, ObservedChild])
+@pytest.mark.parametrize("of", [Child, NumberChild, ObservedChild])
 def test_no_memory_for_numbers(
     leg: Leg, monkeypatch: pytest.MonkeyPatch, log: Log, of: Any, error: type[Exception]
 ) -> None:
@@ -95,24 +95,23 @@ def test_no_memory_for_numbers(
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise error
 
-    name = "_admit" if of is Family else "_take"
-    if of is not Family:
-        for module in ("children", "defaults", "instruments"):
-            monkeypatch.setattr(f"promweb.core.{module}.PENDING_LIMIT", 1)
+    name = "clear" if of is Child else "flush"  # "clear" is what a new child begins with
+    if of is not Child:
+        monkeypatch.setattr("promweb.core.families.children.PENDING_LIMIT", 1)
     with monkeypatch.context() as broken:
         broken.setattr(of, name, fail)
         assert answers(leg, app) == expected
     assert max(map(log.messages.count, log.messages), default=0) <= 2  # once for each registry
-    before = {} if of is Family else COUNTS
+    before = {} if of is Child else COUNTS
     found = counts(leg)
-    if error is ValueError and of is not Family:
+    if error is ValueError and of is not Child:
         return  # no batch raises that; the answers are what matters
     assert found == before
     assert answers(leg, app) == expected
     assert counts(leg) == {key: before.get(key, 0.0) + COUNTS[key] for key in COUNTS}
     assert set(samples(leg.registry)["busy"].values()) == {0.0}
     failed = counts(leg, "flask_http_request_exceptions_total")
-    assert failed == {("POST", "500"): 2.0 if of is Family else 4.0}
+    assert failed == {("POST", "500"): 2.0 if of is Child else 4.0}
     for registry in (leg.registry, other):
         assert set(samples(registry)["flask_http_requests_in_progress"].values()) == {0.0}
 
@@ -162,7 +161,7 @@ def test_batch_that_is_interrupted_is_taken_whole_later(at: int) -> None:
         child.observe(amount)
     Interrupted.left = at
     with suppress(KeyboardInterrupt):
-        child.fold()
+        child.flush()
         pytest.fail("was not interrupted")
     assert child.snapshot() == ([1, 2, 1, 1], 14.75)
     assert child.total == 5
@@ -175,7 +174,7 @@ def test_sum_that_is_interrupted_is_taken_whole_later(monkeypatch: pytest.Monkey
     with monkeypatch.context() as interrupting:
         interrupting.setattr("promweb.core.families.children.sum", fail, raising=False)
         with pytest.raises(Fault):
-            child.fold()
+            child.flush()
     assert child.value == 5.0
 
 
@@ -281,6 +280,7 @@ def test_views_that_cannot_be_looked_at(
     monkeypatch.setattr("promweb.core.mistakes.misplaced", fail)
     monkeypatch.setattr("promweb.core.requests.site.targets", fail)
     check(leg, route(leg, app, metrics.counter("views", "Views.")))
+    assert leg.get(app, "/metrics").status == 200
     assert len(log.messages) == 2
     assert any("look at the views" in message for message in log.messages)
 
@@ -304,7 +304,7 @@ def test_no_memory_for_labels(
     app.logger.disabled = True
     expected = bare(leg)
     with monkeypatch.context() as broken:
-        broken.setattr(Family, "_admit", fail)
+        broken.setattr(Child, "clear", fail)
         assert answers(leg, app) == expected
     assert len(log.messages) == len(set(log.messages))
     assert answers(leg, app) == expected
@@ -321,7 +321,7 @@ def test_websocket_that_cannot_be_counted(
     app = leg.make_app()
     leg.make_metrics(app)
     for family in (GaugeFamily, CounterFamily, HistogramFamily):
-        monkeypatch.setattr(family, "_admit", fail if family is broken else family._admit)
+        monkeypatch.setattr(family, "child_class", fail if family is broken else family.child_class)
 
     @app.websocket("/")
     async def talk() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from promweb.multiprocess.storage import FileStorage
+from promweb.multiprocess.file_storage import FileStorage
 from tests.support.legs import Leg
 from tests.support.registries import collectors
 

@@ -262,9 +262,9 @@ DIFFERENCES = (
     ),
     Difference(
         "http_server",
-        "`start_http_server` serves nothing but its path, takes the port 0, and returns an object "
-        "with `port`, `url` and `close()`; that of the classes for several workers serves at every "
-        "path, as the exporter's does.",
+        "`start_http_server` serves nothing but its path, takes the port 0, waits for a port that "
+        "is taken, and returns an object with `port`, `url` and `close()`; that of the classes for "
+        "several workers serves at every path, as the exporter's does.",
     ),
     Difference(
         "shared_directory",

@@ -1,0 +1,188 @@
+"""WSGI: what servers and clients do to an application's requests. Knows no framework.
+
+An exchange ends at the last byte of a streamed body, where the body raises, or at `close()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from ...core.requests.exchange import Exchange, Outcome, Sizes
+from ...core.requests.scope import current
+from ...core.requests.site import Site
+from .sizes import announced_size, sends_body
+
+__all__ = ["Environ", "StartResponse", "WSGIApp", "instrument"]
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+def instrument(site: Site, app: WSGIApp) -> WSGIApp:
+    """Return an application whose requests are exchanges of `site`."""
+
+    def instrumented_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Begin an exchange; end it here unless the body is still to be produced."""
+        exchange = Exchange(site)
+        if exchange.sizes is not None:
+            _count_request(exchange.sizes, environ)  # a session may read the body early
+        token = current.set(exchange)
+        try:
+            body = app(environ, start_response)
+        except BaseException:
+            exchange.finish(Outcome.FAILED)
+            raise
+        finally:
+            current.reset(token)
+        response = exchange.response
+        if response is None or type(response.response) is list:  # and so not streamed
+            if exchange.sizes is not None and response is not None:
+                exchange.send(_size(environ, exchange.status, response.response))
+            exchange.finish()
+            return body
+        try:
+            return _follow(exchange, environ, body)
+        except Exception:
+            site.problems.failed("follow the body of a response")
+            exchange.finish()
+            return body
+
+    return instrumented_app
+
+
+def _follow(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
+    """Have the exchange end when the body does."""
+    length: int | None = exchange.response.content_length
+    file_wrapper = environ.get("wsgi.file_wrapper")
+    if not (isinstance(file_wrapper, type) and isinstance(body, file_wrapper)):
+        return _Body(exchange, body, length)
+    # The server sends this file by itself, and only if it gets its own object back.
+    try:
+        body.close = _closing(exchange, getattr(body, "close", None))  # type: ignore[attr-defined]
+    except AttributeError:
+        exchange.finish()
+    else:
+        exchange.send(length or 0)
+    return body
+
+
+def _closing(exchange: Exchange, close: Callable[[], object] | None) -> Callable[[], None]:
+    def close_and_finish() -> None:
+        try:
+            if close is not None:
+                close()
+        finally:
+            exchange.finish()
+
+    return close_and_finish
+
+
+class _Body:
+    """A streamed body: the exchange ends at its last byte, where it raises, or when it is closed.
+
+    `length` marks the last byte where the response announced it: a reader that has that many need
+    neither read on nor close (Flask's test client does neither).
+    """
+
+    __slots__ = ("_body", "_exchange", "_left", "_next")
+
+    def __init__(self, exchange: Exchange, body: Iterable[bytes], length: int | None) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._next = iter(body).__next__
+        self._left = float("inf") if length is None else length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        exchange = self._exchange
+        try:
+            chunk = self._next()
+        except StopIteration:
+            exchange.finish()
+            raise
+        except BaseException:
+            exchange.sent = exchange.status
+            exchange.finish(Outcome.FAILED)
+            raise
+        exchange.send(len(chunk))
+        self._left -= len(chunk)
+        if self._left <= 0:
+            exchange.finish()
+        return chunk
+
+    def close(self) -> None:
+        _closing(self._exchange, getattr(self._body, "close", None))()
+
+    def __del__(self) -> None:
+        self._exchange.finish()
+
+
+def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
+    """Return the size of a body that is not streamed, in bytes; 0 where the server drops it."""
+    if not sends_body(environ["REQUEST_METHOD"], status):
+        return 0
+    size = 0
+    try:
+        for part in body:
+            size += len(part.encode() if isinstance(part, str) else part)
+    except Exception:
+        pass  # the server complains about such a part
+    return size
+
+
+def _count_request(sizes: Sizes, environ: Environ) -> None:
+    """Take the announced size of the request's body, or count what is read of it."""
+    announced = environ.get("CONTENT_LENGTH")
+    if announced:
+        size = announced_size(announced)
+        if size is not None:
+            sizes.request = size
+            return
+    elif "wsgi.input" not in environ or (
+        environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        and environ["SERVER_PROTOCOL"] in ("HTTP/1.1", "HTTP/1.0")
+        and "HTTP_TRANSFER_ENCODING" not in environ
+    ):
+        return  # no body, because a header would announce it (RFC 9112, section 6)
+    environ["wsgi.input"] = _Input(environ["wsgi.input"], sizes)
+
+
+class _Input:
+    """A request's body that is counted as it is read."""
+
+    def __init__(self, stream: Any, sizes: Sizes) -> None:
+        self._stream = stream
+        self._sizes = sizes
+
+    def __getattr__(self, name: str) -> Any:
+        """Count `read1`, `readinto` and `readinto1` where the server has them."""
+        attribute = getattr(self._stream, name)
+        if not name.startswith("read") or not callable(attribute):
+            return attribute
+
+        def read_and_count(*args: Any) -> Any:
+            result = attribute(*args)
+            self._sizes.request += result if isinstance(result, int) else len(result or b"")
+            return result
+
+        return read_and_count
+
+    def _count(self, data: bytes) -> bytes:
+        self._sizes.request += len(data)
+        return data
+
+    def read(self, *args: Any) -> bytes:
+        return self._count(self._stream.read(*args))
+
+    def readline(self, *args: Any) -> bytes:
+        return self._count(self._stream.readline(*args))
+
+    def readlines(self, *args: Any) -> list[bytes]:
+        return list(map(self._count, self._stream.readlines(*args)))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self._count, self._stream)

@@ -1,0 +1,270 @@
+"""The recorder of the default metrics, whatever they are called.
+
+A naming is data: the labels of a request and how to read them, and a table of families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..families.catalog import Catalog
+from ..families.children import Child, NumberChild
+from ..families.family import Family
+from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
+from ..families.limits import OVERFLOW, LabelValues
+from ..labels.exemplars import ExemplarReader
+from ..labels.plan import ERROR, LabelPlan
+from ..options import Options
+from ..requests.exchange import Exchange
+from ..requests.methods import METHODS
+from ..version import __version__
+from .group_by import Grouping
+from .websockets import WebsocketMetrics
+
+__all__ = [
+    "SIZE_BUCKETS",
+    "STATUSES",
+    "Naming",
+    "RequestRecorder",
+    "Row",
+    "request_size",
+    "response_size",
+    "response_start",
+    "seconds_of",
+]
+
+SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
+"""Upper bounds for sizes, in bytes: 64 B to 64 MiB."""
+
+STATUSES = range(100, 600)
+"""The statuses that HTTP has room for (RFC 9110, section 15)."""
+
+Amount = Callable[[Exchange, float], float]
+"""Returns what to record of a request that took some seconds."""
+
+
+class Row(NamedTuple):
+    """One family that requests are recorded in when they have ended."""
+
+    name: str
+    documentation: str
+    amount: Amount
+    buckets: Iterable[float | str] | None = None
+    """Upper bounds of a histogram; None for prometheus_client's."""
+    kind: type[Family[Any]] = HistogramFamily
+    option: str = ""
+    """The constructor's argument that asks for the family; "" if it is always there."""
+    has_group: bool = True
+    """Whether the group is one of its labels."""
+    failures_only: bool = False
+    total: tuple[str, str] | None = None
+    """Name and help of a counter of this family's observations, summed over the groups."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the default metrics are called, and how the labels of a request are read."""
+
+    grouping: Grouping
+    labels: tuple[str, ...]
+    """The labels of a request; the second one is the group."""
+    key: Callable[[Exchange], Hashable]
+    """Returns what distinguishes the label sets of a group, as the framework has it."""
+    values: Callable[[Exchange, str], LabelValues]
+    """Returns the values of `labels` for an exchange and its group."""
+    rows: tuple[Row, ...]
+    """The families; the first one is the duration."""
+    in_progress: tuple[str, str, tuple[str, ...]]
+    """Name, help and labels of the gauge of requests in progress."""
+    in_progress_values: Callable[[Any], LabelValues]
+    """Returns the values of these labels for a request."""
+    info: tuple[str, str] | None
+    """Name and help of the gauge that has promweb's version as a label."""
+    websockets: tuple[str, Grouping]
+    """What the names of the websocket families start with, and their group."""
+
+
+class RequestRecorder:
+    """The default families of one naming in one registry, and how an exchange is recorded in them.
+
+    Families that the registry has already are shared. Raises ValueError if a name is taken by
+    something else.
+    """
+
+    def __init__(
+        self,
+        naming: Naming,
+        options: Options,
+        *,
+        coroutines: bool,
+        exemplar: ExemplarReader | None = None,
+    ) -> None:
+        grouping, defaults = naming.grouping, options.default_labels
+        calls = {} if grouping.call is None else {grouping.name: grouping.call}
+        catalog = Catalog.of(options.registry)
+        self.problems = catalog.problems
+        self.exemplar = exemplar
+        self.plan = LabelPlan(
+            naming.rows[0].name, calls, defaults, self.problems, coroutines=coroutines
+        )
+        self._naming = naming
+        self._excludes = options.excludes
+        self._group = self._group_reader(grouping)
+        self._plan_starts = len(calls)  # the group of a function is the plan's first label
+
+        def add(kind: type[Family[Any]], *definition: Any, **arguments: Any) -> Any:
+            return catalog.add(options.registry, kind(*definition, **arguments))
+
+        if naming.info is not None:
+            catalog.info(options.registry, *naming.info, ("version",), (__version__,))
+        labels = (*naming.labels, *defaults)
+        self._families: dict[str, tuple[Row, Family[Any]]] = {}
+        for row in naming.rows:
+            if not row.option or getattr(options, row.option):
+                arguments: dict[str, Any] = {"max_series": options.max_series}
+                if row.buckets is not None:
+                    arguments["buckets"] = row.buckets
+                names = labels if row.has_group else _without_group(labels)
+                family = add(row.kind, row.name, row.documentation, names, **arguments)
+                self._families[row.name] = row, family
+                if row.total is not None:
+                    add(DerivedCounterFamily, *row.total, family, grouping.name)
+        self.identity: Any = self._families[naming.rows[0].name][1]
+        self._in_progress: GaugeFamily | None = None
+        if options.in_progress:
+            self._in_progress = add(
+                GaugeFamily,
+                *naming.in_progress,
+                max_series=options.max_series,
+                multiprocess_mode="livesum",
+            )
+        self.websockets: WebsocketMetrics | None = None
+        if options.websockets:
+            self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
+        self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
+        self.record: Callable[[Exchange, float], None] = self._record
+        """Records a request that has ended; never raises."""
+        if options.excludes is not None:
+            self.record = _unless_excluded(options.excludes, self._record)
+
+    @property
+    def needs_sizes(self) -> bool:
+        return any(row.option for row, _ in self._families.values())
+
+    @property
+    def counts_in_progress(self) -> bool:
+        return self._in_progress is not None
+
+    def in_progress(self, request: Any) -> NumberChild | None:
+        """Return the child that counts a request as in progress, if there is one."""
+        if self._in_progress is None or (self._excludes and self._excludes(request.path)):
+            return None
+        return self._in_progress.child(self._naming.in_progress_values(request))
+
+    def merge(self, other: RequestRecorder) -> None:
+        """Also record what another recorder of the same duration family does."""
+        self._families = {**other._families, **self._families}
+        self._in_progress = self._in_progress or other._in_progress
+        self._known = {}
+
+    def _record(self, exchange: Exchange, seconds: float) -> None:
+        try:
+            group = self._group(exchange)
+            key = group, self._naming.key(exchange)
+            children = self._known.get(key)
+            if children is None:
+                children = self._find(exchange, group, key)
+            exemplar = exchange.exemplar(self)
+            for child, amount_of in children:
+                amount = amount_of(exchange, seconds)
+                child.record(amount)
+                if exemplar is not None:
+                    child.exemplify(exemplar, amount)
+        except Exception:
+            self.problems.failed("record a request")
+
+    def _find(
+        self, exchange: Exchange, group: str, key: Hashable
+    ) -> tuple[tuple[Child, Amount], ...]:
+        """Return the children of a request's label set; remember them if that is bounded."""
+        known, plan, start = self._known, self.plan, self._plan_starts
+        values = self._naming.values(exchange, group)
+        overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
+        defaults = plan.overflow if plan.constant else exchange.labels(self)
+        values = (*values, *defaults[start:])
+        found, is_bounded = [], plan.constant and _is_standard(exchange)
+        for row, family in self._families.values():
+            if row.failures_only and not exchange.failed:
+                continue
+            if row.has_group:
+                child = family.child(values, overflow)
+                is_bounded = is_bounded and family.children.get(values) is child
+            else:
+                child = family.child(_without_group(values), _without_group(overflow))
+            found.append((child, row.amount))
+        children = tuple(found)
+        if is_bounded:
+            known[key] = children
+        return children
+
+    def _group_reader(self, grouping: Grouping) -> Callable[[Exchange], str]:
+        """Return what reads the group of an exchange that has ended, and never raises."""
+        read, unmatched = grouping.attribute, grouping.unmatched
+        if read is None:
+            return lambda exchange: exchange.labels(self)[0]
+
+        def group(exchange: Exchange) -> str:
+            request = exchange.request
+            if request.url_rule is None:
+                return unmatched
+            try:
+                return read(request)
+            except Exception:
+                self.problems.label_error(self._naming.rows[0].name, grouping.name)
+                return ERROR
+
+        return group
+
+
+def seconds_of(exchange: Exchange, seconds: float) -> float:
+    """Return the duration of a request; a clock may go backwards."""
+    return max(seconds, 0.0)
+
+
+def request_size(exchange: Exchange, seconds: float) -> float:
+    """Return the bytes of a request's body."""
+    return 0 if exchange.sizes is None else exchange.sizes.request
+
+
+def response_size(exchange: Exchange, seconds: float) -> float:
+    """Return the bytes of a response's body that were sent."""
+    return 0 if exchange.sizes is None else exchange.sizes.response
+
+
+def response_start(exchange: Exchange, seconds: float) -> float:
+    """Return the seconds to the first byte of the body, or to the end where there was none."""
+    sizes = exchange.sizes
+    if sizes is None or sizes.started is None:
+        return max(seconds, 0.0)
+    return max(sizes.started - exchange.start, 0.0)
+
+
+def _is_standard(exchange: Exchange) -> bool:
+    """Return whether method and status are HTTP's own; clients invent any number of others."""
+    return exchange.request.method in METHODS and exchange.status in STATUSES
+
+
+def _without_group(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return (labels[0], *labels[2:])
+
+
+def _unless_excluded(
+    excludes: Callable[[str], bool], record: Callable[[Exchange, float], None]
+) -> Callable[[Exchange, float], None]:
+    def record_included(exchange: Exchange, seconds: float) -> None:
+        if not excludes(exchange.request.path):
+            record(exchange, seconds)
+
+    return record_included

@@ -1,0 +1,112 @@
+"""The text formats: each metric becomes text by a layout, or by prometheus_client's encoder.
+
+A layout is made for each family and format the first time that a scrape needs it, and compared
+with what the encoder writes of the same samples. Where the two differ (a name that needs escaping,
+a version with other rules) the encoder writes the family.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from ..families.family import Family, FamilyMetric
+from .layout import Layout
+
+__all__ = ["TextFormat"]
+
+_MOST_LAYOUTS = 32
+"""How many layouts are kept of a family. Usual scrapes need two or three of them."""
+
+_AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
+
+_Layouts = dict[tuple[object, ...], Layout | None]
+
+# No layout may refer to its family, which would never go then. Threads may scrape at the same
+# time: no dictionary of layouts changes once it is here, and a new one takes its place.
+_layouts: weakref.WeakKeyDictionary[Family[Any], _Layouts] = weakref.WeakKeyDictionary()
+
+
+class TextFormat:
+    """One of the formats that prometheus_client encodes as text."""
+
+    def __init__(
+        self, encode: Callable[[Any], bytes], content_type: str, *, with_created: bool
+    ) -> None:
+        self.content_type = content_type
+        self._encode = encode
+        self._openmetrics = content_type.startswith("application/openmetrics-text")
+        self._with_created = with_created
+        self.end = b"# EOF\n" if self._openmetrics else b""
+
+    def write(self, metric: Metric) -> Iterator[bytes]:
+        """Yield a metric as bytes, some dozen label sets at a time if it has a layout."""
+        layout = self._layout(metric) if isinstance(metric, FamilyMetric) else None
+        if layout is None:
+            yield self._encoded(metric)
+            return
+        assert isinstance(metric, FamilyMetric)
+        for text in layout.write(metric.label_sets(), metric.texts):
+            yield text.encode("latin-1")  # and so in UTF-8: see `layout`
+
+    def _encoded(self, metric: Metric) -> bytes:
+        return self._encode(_Only(metric)).removesuffix(self.end)
+
+    def _layout(self, metric: FamilyMetric) -> Layout | None:
+        """Return how to write a family fast; None where that would not be byte-identical."""
+        with_created = self._with_created and metric.has_created
+        key = (self.content_type, with_created, metric.names)
+        known = _layouts.get(metric.family, {})
+        try:
+            return known[key]
+        except KeyError:
+            layout = self._make_layout(metric, with_created)
+        if len(known) >= _MOST_LAYOUTS:  # clients choose formats and names
+            known = {}
+        _layouts[metric.family] = {**known, key: layout}
+        return layout
+
+    def _make_layout(self, metric: FamilyMetric, with_created: bool) -> Layout | None:
+        family, names = metric.family, metric.names
+        created = Metric(f"{family.name}_created", family.documentation, "gauge")
+        layout = Layout(
+            family,
+            names=names,
+            with_created=with_created,
+            created_inline=self._openmetrics,
+            with_exemplars=self._openmetrics,
+            head=self._encoded(_empty(metric)).decode("latin-1"),
+            created_head=self._encoded(created).decode("latin-1"),
+        )
+        return layout if self._agrees(layout, metric, with_created) else None
+
+    def _agrees(self, layout: Layout, metric: FamilyMetric, with_created: bool) -> bool:
+        """Tell whether the encoder writes the same for a label set that needs every rule."""
+        family = metric.family
+        child = family.child_class(family)
+        for amount in (0.001, 3.0, 12345678.9):
+            child.record(amount)
+            child.exemplify({"trace": _AWKWARD, "span": ""}, amount)
+        label_sets = [((_AWKWARD,) * len(family.labelnames), child)]
+        whole = _empty(metric)
+        whole.samples = list(metric.samples_of(label_sets, with_created))
+        text = "".join(layout.write(label_sets, family.texts))
+        return text.encode("latin-1") == self._encoded(whole)
+
+
+class _Only:
+    """A registry of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> list[Metric]:
+        return [self._metric]
+
+
+def _empty(metric: Metric) -> Metric:
+    """Return a metric without its samples."""
+    return Metric(metric.name, metric.documentation, metric.type, metric.unit)

@@ -1,0 +1,180 @@
+"""The methods of a metrics object that return decorators."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+from . import mistakes, options
+from .decorators.instruments import Exclusion, Instrument
+from .decorators.wrapping import Probe, wrap
+from .families.catalog import Catalog
+from .families.family import Family
+from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
+from .labels.exemplars import ExemplarReader, exemplar_reader
+from .labels.plan import LabelPlan
+from .options import Options
+from .requests.scope import Scope
+
+__all__ = ["Decorator", "InstrumentFactories", "LabelValue"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
+"""What the value of a label may be. Anything may, as a constant; the callables tell type checkers
+what the argument of a lambda is."""
+
+
+class Decorator(Protocol):
+    """Returns a callable of the same kind and type as the one it is given."""
+
+    def __call__(self, function: F, /) -> F:
+        """Decorate a function, a method or a view class."""
+
+
+class InstrumentFactories(ABC):
+    """What `counter`, `gauge`, `histogram` and `summary` need of a metrics object."""
+
+    clock: Callable[[], float] = time.perf_counter
+    """What durations are measured with, in seconds; a test may put its own here."""
+
+    _coroutines: ClassVar[bool]
+    """Whether coroutine functions can be awaited by this framework's adapter."""
+    _shield: Callable[[], AbstractContextManager[Any]] = nullcontext
+    """Protects from a cancellation the labels that are awaited for what was cancelled."""
+
+    _options: Options
+    _catalog: Catalog
+
+    @mistakes.called_first("counter('name', 'description')")
+    def counter(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, LabelValue] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that counts calls, failed ones included.
+
+        `labels` maps a label name to a constant, a callable without arguments, or a callable of
+        one: the final response for a view, the return value for another function. Further
+        keywords are prometheus_client's. Where every label is constant, the series starts at 0
+        unless `initial_value_when_only_static_labels` is False.
+        """
+        initial = initial_value_when_only_static_labels
+        return self._instrument(CounterFamily, name, description, labels, initial, kwargs)
+
+    @mistakes.called_first("gauge('name', 'description')")
+    def gauge(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, LabelValue] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that shows how many calls are in progress.
+
+        The arguments are those of `counter`; label callables take no argument, because the gauge
+        is set before there is a response.
+        """
+        initial = initial_value_when_only_static_labels
+        return self._instrument(GaugeFamily, name, description, labels, initial, kwargs)
+
+    @mistakes.called_first("histogram('name', 'description')")
+    def histogram(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, LabelValue] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that measures the duration of calls, in seconds, in buckets.
+
+        The arguments are those of `counter`, and `buckets`: upper bounds in seconds. Generators
+        are measured until they are exhausted or closed.
+        """
+        initial = initial_value_when_only_static_labels
+        return self._instrument(HistogramFamily, name, description, labels, initial, kwargs)
+
+    @mistakes.called_first("summary('name', 'description')")
+    def summary(
+        self,
+        name: str,
+        description: str,
+        labels: Mapping[str, LabelValue] | None = None,
+        initial_value_when_only_static_labels: bool = True,
+        **kwargs: Any,
+    ) -> Decorator:
+        """Return a decorator that measures the duration of calls, in seconds: count and sum.
+
+        The arguments are those of `counter`.
+        """
+        initial = initial_value_when_only_static_labels
+        return self._instrument(SummaryFamily, name, description, labels, initial, kwargs)
+
+    @staticmethod
+    @mistakes.called_first("do_not_track()")
+    def do_not_track() -> Decorator:
+        """Return a decorator that leaves a view's requests out of the default metrics."""
+        return _decorator("do_not_track()", Exclusion(Scope.do_not_track))
+
+    @staticmethod
+    @mistakes.called_first("exclude_all_metrics()")
+    def exclude_all_metrics() -> Decorator:
+        """Return a decorator that leaves a view's requests out of every metric."""
+        return _decorator("exclude_all_metrics()", Exclusion(Scope.exclude_all))
+
+    def _instrument(
+        self,
+        family_class: type[Family[Any]],
+        name: str,
+        description: str,
+        labels: Mapping[str, LabelValue] | None,
+        initial_value: bool,
+        kwargs: dict[str, Any],
+    ) -> Decorator:
+        kind = family_class.client_class.__name__.lower()
+        odd = options.name_problem(name, kind)
+        if odd:
+            self._catalog.problems.warn(odd)
+        plan = LabelPlan(
+            name,
+            labels,
+            self._options.default_labels,
+            self._catalog.problems,
+            response=family_class is not GaugeFamily,
+            coroutines=self._coroutines,
+        )
+        try:
+            family = family_class(
+                name, description, plan.names, max_series=self._options.max_series, **kwargs
+            )
+        except (TypeError, ValueError) as error:
+            error_class = TypeError if isinstance(error, TypeError) else ValueError
+            raise error_class(f"{kind} {name!r}: {error}") from error
+        family = self._catalog.add(self._options.registry, family)
+        if plan.constant and initial_value:
+            family.child(plan.overflow)
+        excludes = self._options.excludes if self._options.exclude_user_defaults else None
+        return _decorator(
+            f"{kind} {name!r}",
+            Instrument(family, plan, self.clock, excludes, self._shield, self._exemplar_reader()),
+        )
+
+    def _exemplar_reader(self) -> ExemplarReader | None:
+        return exemplar_reader(self._options.exemplar, self._catalog.problems)
+
+
+def _decorator(what: str, probe: Probe) -> Decorator:
+    def decorator(function: F, /) -> F:
+        decorated = wrap(function, probe, what)
+        mistakes.remember(decorated, what)
+        return decorated
+
+    return decorator

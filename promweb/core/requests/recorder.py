@@ -1,0 +1,64 @@
+"""What an application needs of whoever records its requests and websockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..families.children import NumberChild
+from ..families.problems import Problems
+from ..labels.exemplars import ExemplarReader
+from ..labels.plan import LabelPlan
+
+__all__ = ["ConnectionRecorder", "Recorder"]
+
+
+class ConnectionRecorder(Protocol):
+    """Turns websocket connections into numbers."""
+
+    excludes: Callable[[str], bool] | None
+
+    async def group(self, websocket: Any) -> str:
+        """Return the group of a connection, within its websocket context."""
+
+    def open(self, group: str) -> NumberChild:
+        """Count a connection as in progress; return what to count down when it ends."""
+
+    def message(self, group: str, direction: str) -> None:
+        """Count a message, `received` or `sent`."""
+
+    def closed(self, group: str, close_code: str, seconds: float) -> None:
+        """Record a connection that has ended."""
+
+
+class Recorder(Protocol):
+    """Turns exchanges into numbers: the default metrics of one metrics object."""
+
+    plan: LabelPlan
+    exemplar: ExemplarReader | None
+    problems: Problems
+
+    @property
+    def websockets(self) -> ConnectionRecorder | None:
+        """What records websocket connections, if anything does."""
+
+    @property
+    def identity(self) -> object:
+        """The duration family: two recorders that share it would count every request twice."""
+
+    @property
+    def needs_sizes(self) -> bool:
+        """Whether the adapter has to count the bytes of bodies."""
+
+    @property
+    def counts_in_progress(self) -> bool:
+        """Whether `in_progress` returns children."""
+
+    def record(self, exchange: Any, seconds: float) -> None:
+        """Record a request that has ended; never raise."""
+
+    def in_progress(self, request: Any) -> NumberChild | None:
+        """Return the child that counts a request as in progress, if there is one."""
+
+    def merge(self, other: Any) -> None:
+        """Also record what another recorder with the same identity does."""

@@ -1,0 +1,90 @@
+"""What an HTTP request and a websocket connection have in common; decorators ask it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Protocol
+
+from ..families.children import NumberChild
+from ..families.limits import LabelValues
+from ..labels.plan import LabelPlan
+from .site import Site
+
+__all__ = ["Measurement", "Scope", "current"]
+
+current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
+"""The request or connection that the running code belongs to."""
+
+
+class Measurement(Protocol):
+    """A decorated view's measurement, which waits for the final response."""
+
+    plan: LabelPlan
+    values: LabelValues | None
+    """The label values, once the final response exists."""
+
+    def flush(self) -> None:
+        """Record; a measurement that still runs (a stream that was dropped) ends now."""
+
+
+class Scope:
+    """One request or connection: its start, its request, and what it is left out of."""
+
+    # Class attributes are defaults: a scope sets only what is its own.
+    request: Any = None
+    """The framework's request or websocket, once the application's dispatch was reached."""
+    finished = False
+    tracked = True
+    """False once `do_not_track` was called: the default metrics omit this scope."""
+    excluded = False
+    """True once `exclude_all_metrics` was called: every metric omits this scope."""
+    in_progress: Sequence[NumberChild] = ()
+    """The gauges that go down when this scope ends."""
+    raised: type[BaseException] | None = None
+    """The class of the last exception of this scope, also of one that was answered.
+
+    The exception itself would keep the frames that it went through.
+    """
+    context: Context | None = None
+    """The request context, for labels that are resolved when the code that was in it is gone."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.start = site.clock()
+
+    def defer(self, measurement: Measurement, target: object) -> bool:
+        """Keep the measurement of `target` until the final response exists, if that is the view.
+
+        Return whether it was kept; then ending the scope records it.
+        """
+        return False
+
+    def do_not_track(self) -> None:
+        """Leave this scope out of the default metrics, and of what is in progress."""
+        self.tracked = False
+        self.leave()
+
+    def exclude_all(self) -> None:
+        """Leave this scope out of every metric."""
+        self.excluded = True
+        self.leave()
+
+    def keep_context(self) -> None:
+        """Keep the context of the running code, which refers to this scope until it ends."""
+        self.context = self.context or copy_context()
+
+    def see_exception(self) -> None:
+        """Note the class of the exception that is being handled."""
+        self.raised = sys.exc_info()[0] or self.raised
+
+    def leave(self) -> None:
+        """Be in progress no more."""
+        children = self.in_progress
+        self.in_progress = ()
+        try:
+            for child in children:
+                child.dec()
+        except Exception:
+            self.site.problems.failed("count a request as over")

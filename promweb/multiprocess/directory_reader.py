@@ -1,0 +1,201 @@
+"""Reads a directory for a scrape: finds its files, reads and merges them.
+
+Files that cannot be read are left out; a scrape shows everything else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+from prometheus_client.metrics_core import Metric
+
+from ..core.families.problems import logger
+from .compaction import Compactor, compacted_files
+from .files import file_names, locks
+from .files.keys import Keys
+from .files.listing import File, listing
+from .files.reading import Corrupt, FileReader
+from .merging import MergedFamily, restricted
+from .plans import Plan
+
+__all__ = ["DirectoryReader"]
+
+_MOST_UNUSED_KEYS = 10_000
+"""How many keys are kept at most that are in no file any more."""
+
+_ATTEMPTS = 5
+"""How often a scrape reads again because of a compaction, before it takes the lock for itself."""
+
+_PATIENCE = 1.0
+"""Seconds that it waits for the lock then."""
+
+Families = list[tuple[MergedFamily, list[float]]]
+
+
+class DirectoryReader:
+    """Reads one directory, and remembers from scrape to scrape what cannot change.
+
+    `on_skip` is called with the reason for each file that is left out; `limits` has `max_series`
+    of the metrics that promweb made.
+    """
+
+    def __init__(
+        self, path: str, on_skip: Callable[[str], None], limits: Mapping[str, int]
+    ) -> None:
+        self.path = path
+        self._on_skip = on_skip
+        self._limits = limits
+        self._logged: set[object] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child, where another thread may have held the lock."""
+        self._lock = threading.Lock()
+        self._compacting = threading.Lock()
+        self._compactor = Compactor(self.path, self._limits)
+        self._clear()
+
+    def compact(self) -> None:
+        """Compact the files of dead processes, unless another thread is doing so. Never raises."""
+        if not self._compacting.acquire(blocking=False):
+            return
+        try:
+            self._compactor.compact(unfinished=self._is_unfinished)
+        except OSError as error:
+            self._warn(
+                "compact",
+                f"promweb cannot compact the files of dead processes in {self.path}: {error}. "
+                "Nothing is lost, but the files pile up.",
+            )
+        finally:
+            self._compacting.release()
+
+    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
+        """Yield the merged families, restricted to the sample names in `names`."""
+        self.compact()
+        with self._lock:
+            families = self._read(pause)
+        wanted = frozenset(names) if names else None
+        for family, numbers in families:
+            metric: Metric | None = family.metric(numbers)
+            if metric is not None and wanted is not None:
+                metric = restricted(metric, wanted)
+            if metric is not None:
+                yield metric
+
+    def _clear(self) -> None:
+        self._is_unfinished = False
+        self._keys = Keys()
+        self._files: dict[str, FileReader] = {}
+        self._plans: dict[str, tuple[object, Plan]] = {}
+
+    def _read(self, pause: Callable[[], None]) -> Families:
+        """Return the families and their numbers, read while no compaction committed."""
+        with ExitStack() as stack:
+            try:
+                for attempt in range(_ATTEMPTS + 1):
+                    if attempt == _ATTEMPTS:
+                        path = os.path.join(self.path, file_names.LOCK)
+                        stack.enter_context(locks.exclusive(path, _PATIENCE))
+                    before = self._compacted()
+                    families = self._merge(before.values(), pause)
+                    if before.keys() == self._compacted().keys():
+                        break
+            except OSError as error:
+                self._skip((self.path, 0), "unreadable", str(error))
+                return []
+        if len(self._keys) > _MOST_UNUSED_KEYS + 2 * sum(f.count for f in self._files.values()):
+            self._clear()
+        return families
+
+    def _compacted(self) -> dict[tuple[str, int], FileReader | None]:
+        """Return the compacted files and their readers.
+
+        The caller keeps the readers: as long as they are open, no new file gets the same inode, and
+        a directory that was compacted twice cannot look unchanged.
+        """
+        files, _ = listing(self.path)
+        return {file.identity: self._reader(file) for file in files if file.name.is_compacted}
+
+    def _merge(
+        self,
+        compacted: Iterable[FileReader | None],
+        pause: Callable[[], None],
+    ) -> Families:
+        # Before the files are listed: a file whose name is cleared after this is gone by then.
+        done = frozenset[tuple[str, int]]().union(
+            *[compacted_files(file) for file in compacted if file]
+        )
+        files, foreign = listing(self.path)
+        for identity in foreign:
+            self._skip(identity, "foreign")
+        self._is_unfinished = bool(done)
+        kinds: dict[str, list[tuple[FileReader, str]]] = {}
+        for file in files:
+            reader = None if file.identity in done else self._reader(file)
+            if reader is not None and reader.blocks:
+                kinds.setdefault(file.name.kind, []).append((reader, file.name.owner))
+            pause()
+        for name in self._files.keys() - {file.name.name for file in files}:
+            del self._files[name]
+        for kind in self._plans.keys() - kinds.keys():
+            del self._plans[kind]
+        families: dict[str, tuple[MergedFamily, list[float]]] = {}
+        for kind, readers in kinds.items():
+            plan = self._plan(kind, readers)
+            pause()
+            numbers = plan.numbers()
+            for family in plan.families:
+                if families.setdefault(family.name, (family, numbers))[0] is not family:
+                    self._warn(
+                        (kind, family.name),
+                        f"promweb leaves out the {kind} {family.name!r} of {self.path}, because "
+                        "there is another metric of this name. Give each application a directory.",
+                    )
+            pause()
+        return list(families.values())
+
+    def _reader(self, file: File) -> FileReader | None:
+        """Return a file's reader; None if the file is gone or cannot be read."""
+        name = file.name.name
+        reader = self._files.get(name)
+        try:
+            if reader is None or reader.inode != file.inode:
+                reader = self._files[name] = FileReader(os.path.join(self.path, name), self._keys)
+            reader.update(file.size)
+        except FileNotFoundError:
+            self._files.pop(name, None)
+            return None
+        except Corrupt as error:
+            self._files.pop(name, None)
+            self._skip(file.identity, str(error))
+            return None
+        return reader
+
+    def _plan(self, kind: str, files: list[tuple[FileReader, str]]) -> Plan:
+        """Return the plan for these files: the last one, if no key is new."""
+        shape = [(reader, len(reader.blocks)) for reader, _ in files]
+        known = self._plans.get(kind)
+        if known is not None and known[0] == shape:
+            return known[1]
+        plan = Plan(kind, files, self._keys)
+        self._plans[kind] = (shape, plan)
+        return plan
+
+    def _skip(self, identity: tuple[str, int], reason: str, detail: str = "") -> None:
+        """Count a file that is left out, and log that once."""
+        self._on_skip(reason)
+        self._warn(
+            identity,
+            f"promweb leaves out {os.path.join(self.path, identity[0])}, because it is {reason}. "
+            f"{detail and f'{detail}. '}This is logged once; "
+            "promweb_multiprocess_files_skipped_total counts every time.",
+        )
+
+    def _warn(self, key: object, message: str) -> None:
+        if key not in self._logged and len(self._logged) < 1000:
+            self._logged.add(key)
+            logger.warning(message)

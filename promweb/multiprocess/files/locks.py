@@ -1,0 +1,111 @@
+"""Locks on files: a process that holds one is alive.
+
+The system releases a lock when the last copy of its descriptor is closed, also when the process
+was killed. A forked child has copies of its parent's descriptors and closes them at once. A process
+that tests a lock takes it shared, so that several testers do not mistake each other for the owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ...core import forking
+
+__all__ = ["close", "exclusive", "is_locked", "is_unsupported", "open_locked"]
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+_PAUSE = 0.005
+
+_held: set[int] = set()
+_lock = threading.RLock()
+"""Held while a descriptor is opened or closed, and during a fork: neither meets the other."""
+
+
+def open_locked(path: str) -> int:
+    """Make a file and lock it until this process ends; return a descriptor. Raises OSError."""
+    with _lock:
+        descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o644)
+        _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if not is_unsupported(error):
+            close(descriptor)
+            raise
+    return descriptor
+
+
+def close(descriptor: int) -> None:
+    """Release a lock."""
+    with _lock:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
+    """Hold a lock; yield False if another process or thread keeps it for `wait` seconds.
+
+    Yields False, too, where the file system has no locks. Raises OSError.
+    """
+    with _lock:
+        descriptor = os.open(path, _FLAGS, 0o644)
+        _held.add(descriptor)
+    try:
+        end = time.monotonic() + wait
+        while not (taken := _take_exclusively(descriptor)) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        yield taken
+    finally:
+        close(descriptor)
+
+
+def is_locked(path: str) -> bool:
+    """Tell whether a living process holds the lock of a file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return not _take(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def is_unsupported(error: OSError) -> bool:
+    """Tell whether an error means that the file system has no locks."""
+    return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def _take_exclusively(descriptor: int) -> bool:
+    """Try to take a lock exclusively; return False where the file system has no locks."""
+    try:
+        return _take(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if is_unsupported(error):
+            return False
+        raise
+
+
+def _take(descriptor: int, operation: int) -> bool:
+    """Try to take a lock, exclusive (`LOCK_EX`) or shared (`LOCK_SH`). Raises OSError."""
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _close_all() -> None:
+    global _lock
+    _lock = threading.RLock()
+    while _held:
+        with suppress(OSError):
+            os.close(_held.pop())
+
+
+os.register_at_fork(before=lambda: _lock.acquire(), after_in_parent=lambda: _lock.release())
+forking.in_child(_close_all)

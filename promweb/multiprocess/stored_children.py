@@ -1,0 +1,115 @@
+"""Children that keep their numbers in a file."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from ..core.families.children import NumberChild, ObservedChild
+from ..core.families.kinds import HistogramFamily
+from ..core.families.limits import LabelValues
+from ..core.families.numbers import text_of
+from ..core.families.storage import StoredFamily
+
+__all__ = ["Places", "StoredNumber", "StoredObservations"]
+
+Places = tuple[Any, list[int]]
+"""Where numbers are: a view of doubles, and their indexes in it."""
+
+
+class Files(Protocol):
+    """What the children need of the storage."""
+
+    def places(
+        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
+    ) -> Places:
+        """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
+
+
+class StoredNumber(NumberChild):
+    """The value of a counter or a gauge, in a file."""
+
+    __slots__ = ("_index", "_storage", "_values", "_view")
+
+    def __init__(self, owner: StoredFamily, storage: Files, values: LabelValues) -> None:
+        self._storage = storage
+        self._values = values
+        super().__init__(owner)
+        self._find_place()
+
+    def clear(self) -> None:
+        super().clear()
+        self._view: Any = None
+
+    def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
+        """Do nothing: files have no place for exemplars."""
+
+    @property
+    def value(self) -> float:
+        """The number of this process."""
+        return 0.0 if self._view is None else self._view[self._index]
+
+    def record(self, amount: float) -> None:
+        with self.owner.lock:
+            if self._view is None:
+                self._find_place()
+            self._view[self._index] += amount
+
+    def _find_place(self) -> None:
+        family: Any = self.owner
+        self._view, (self._index,) = self._storage.places(family, self._values, family.shape)
+
+
+class StoredObservations(ObservedChild):
+    """The observations of a histogram or a summary, in a file.
+
+    None is ever pending: a process may be killed at any time, and every request that it answered
+    is to be counted.
+    """
+
+    __slots__ = ("_places", "_storage", "_totals", "_values", "_view")
+
+    def __init__(self, owner: StoredFamily, storage: Files, values: LabelValues) -> None:
+        self._storage = storage
+        self._values = values
+        super().__init__(owner)
+        self._find_places()
+
+    def clear(self) -> None:
+        super().clear()
+        self._view: Any = None
+
+    def record(self, amount: float) -> None:
+        amount = max(float(amount), 0.0)
+        with self.owner.lock:
+            if self._view is None:
+                self._find_places()
+            view, places = self._view, self._places
+            view[places[bisect_left(self.owner.bounds, amount)]] += 1.0
+            view[places[-1]] += amount
+            for total in self._totals:
+                total.inc()
+
+    def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
+        """Do nothing: files have no place for exemplars."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.snapshot()[0])
+
+    def snapshot(self) -> tuple[list[int], float]:
+        with self.owner.lock:
+            if self._view is None:
+                return [0] * len(self.owner.bounds), 0.0
+            *buckets, total = [self._view[place] for place in self._places]
+            return [int(count) for count in buckets], total
+
+    def _find_places(self) -> None:
+        family: Any = self.owner
+        parts: list[tuple[str, str | None]] = [("_count", None)]
+        if isinstance(family, HistogramFamily):
+            parts = [("_bucket", text_of(bound)) for bound in family.bounds]
+        parts.append(("_sum", None))
+        self._totals = [total.total(self._values) for total in family.totals]
+        self._view, self._places = self._storage.places(family, self._values, parts)

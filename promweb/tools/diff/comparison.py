@@ -1,0 +1,45 @@
+"""Two sides, compared: what is the same by intention, what breaks, what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..promql.files import Query
+from .differences import Difference, Level
+from .known import is_other_program, translated
+from .sides import Side
+from .structure import compare_structure
+from .values import compare_values, since
+
+__all__ = ["compare", "compare_traffic"]
+
+
+def compare(
+    old: Side, new: Side, files: Mapping[str, Sequence[Query]], *, same_traffic: bool
+) -> list[Difference]:
+    """Compare what two sides expose, and what the queries of files find there."""
+    if old.is_openmetrics != new.is_openmetrics:
+        old, new = old.as_text(), new.as_text()
+    found: list[Difference] = []
+    if files:
+        from .usage import compare_usage  # which needs the parser of PromQL
+
+        found += compare_usage(old, new, files)
+    is_other = is_other_program(old, new)
+    old, known = translated(old, new)
+    found += known
+    found += compare_structure(old, new, same_traffic=same_traffic)
+    if same_traffic:
+        found += compare_values(old, new, is_other_program=is_other)
+    order = list(Level)
+    return sorted(found, key=lambda one: (order.index(one.level), one.family, one.check, one.what))
+
+
+def compare_traffic(befores: Sequence[Side], afters: Sequence[Side]) -> list[Difference]:
+    """Compare what was counted on both sides from one moment to another."""
+    old, new = (since(after, before) for after, before in zip(afters, befores, strict=True))
+    if old.is_openmetrics != new.is_openmetrics:
+        old, new = old.as_text(), new.as_text()
+    is_other = is_other_program(old, new)
+    old, known = translated(old, new)
+    return [*known, *compare_values(old, new, is_other_program=is_other)]

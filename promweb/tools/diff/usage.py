@@ -1,0 +1,168 @@
+"""What dashboards and rules select of OLD, and do not find in NEW."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..promql.files import Query
+from ..promql.selectors import Matcher, Selector
+from ..promql.variables import read_expression, read_variable
+from .differences import Difference, Differences, Level, listed
+from .sides import Shape, Side
+
+__all__ = ["Answers", "compare_usage"]
+
+_TARGET = ("job", "instance")
+"""Labels that Prometheus gives to every series; it renames those that a service has itself."""
+
+Labels = Mapping[str, str]
+
+
+class Answers:
+    """The series of a side as Prometheus has them, and which of them a selector finds."""
+
+    def __init__(self, side: Side) -> None:
+        self._series: dict[str, list[Labels]] = {}
+        self._expected: dict[str, Shape] = {}
+        for shape in side.families.values():
+            for name, labels in shape.numbers:
+                self._series.setdefault(name, []).append(_as_scraped(dict(labels)))
+            if not shape.numbers:
+                self._expected.update(dict.fromkeys(shape.samples, shape))
+
+    @property
+    def labels(self) -> set[str]:
+        """The names of all labels."""
+        seen = {label for found in self._series.values() for labels in found for label in labels}
+        return seen.union(*(shape.labels for shape in self._expected.values()))
+
+    def of(self, selector: Selector) -> list[Labels]:
+        """Return the label sets of the series that a selector finds."""
+        return [
+            labels
+            for name in self.names(selector)
+            for labels in self._series.get(name, ())
+            if all(m.accepts(labels.get(m.label, "")) for m in _on_labels(selector))
+        ]
+
+    def names(self, selector: Selector) -> list[str]:
+        """Return the names of metrics that a selector is about."""
+        if selector.name:
+            return [selector.name]
+        wanted = [m for m in selector.matchers if m.label == "__name__"]
+        return [name for name in self._series if all(m.accepts(name) for m in wanted)]
+
+    def has(self, selector: Selector) -> bool:
+        """Tell whether there is any series of the metric."""
+        return any(name in self._series for name in self.names(selector))
+
+    def expected(self, selector: Selector) -> Shape | None:
+        """Return what is known of a metric that has no series yet."""
+        return self._expected.get(selector.name)
+
+    def missing(self, selector: Selector) -> str:
+        """Return why a selector finds nothing."""
+        there = [labels for name in self.names(selector) for labels in self._series.get(name, ())]
+        if not there:
+            return f"the metric {selector.name or selector} is missing"
+        for matcher in _on_labels(selector):
+            if not any(matcher.accepts(labels.get(matcher.label, "")) for labels in there):
+                values = {labels[matcher.label] for labels in there if matcher.label in labels}
+                if not values:
+                    return f"the label {matcher.label!r} is missing"
+                return f"no value of {matcher} is there; {matcher.label} is {listed(values)}"
+        return "no series has all of these values"
+
+
+def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) -> Differences:
+    """Compare what is selected by the queries of files, by the name of each file."""
+    before, after = Answers(old), Answers(new)
+    known = before.labels | after.labels
+    assumed: set[str] = set()
+    places: dict[tuple[str, Selector], list[str]] = {}
+    for file, queries in files.items():
+        for query in queries:
+            try:
+                read = read_variable if query.is_variable else read_expression
+                found = read(query.text)
+            except (ValueError, re.error) as error:
+                said = str(error).split("\n")[0]
+                what = f"{query.place}: {query.text!r} cannot be read: {said}"
+                yield Difference(Level.UNREAD, "query", file, what)
+                continue
+            for one in found:
+                if before.has(one):
+                    assumed |= {matcher.label for matcher in one.matchers} - known - {"__name__"}
+                judged = _without_target(one, known)
+                users = places.setdefault((file, judged), [])
+                if query.place not in users:
+                    users.append(query.place)
+    found_missing: dict[tuple[str, str], list[str]] = {}
+    unjudged: Counter[str] = Counter()
+    for (file, selector), users in places.items():
+        missing = _missing(before, after, selector)
+        if missing:
+            found_missing.setdefault((file, f"{selector}: {missing}"), []).extend(users)
+        elif missing is None:
+            unjudged[file] += 1
+    for (file, what), users in found_missing.items():
+        who = tuple(dict.fromkeys(users))
+        yield Difference(Level.BREAKS, "selector", file, what, users=who)
+    for file, count in unjudged.items():
+        what = f"{count} selectors go by values of labels, which nothing has before a request"
+        yield Difference(Level.NOTE, "values-unknown", file, what)
+    if assumed := assumed - set(_TARGET):
+        what = f"no series has the labels {listed(assumed)}: Prometheus is taken to add them"
+        yield Difference(Level.NOTE, "target-labels", "", what)
+
+
+def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
+    """Return what NEW lacks of what OLD answers; nothing if nothing, None if nobody can say."""
+    answered = before.of(selector)
+    if not answered:
+        return ""
+    there = after.of(selector)
+    if not there and (shape := after.expected(selector)):
+        used = {matcher.label for matcher in _on_labels(selector)} | selector.labels
+        known = {*shape.labels, "le"}
+        for label in sorted(used - known):
+            if any(label in labels for labels in answered):
+                return f"the label {label!r} is missing"
+        bounds = [matcher for matcher in _on_labels(selector) if matcher.label == "le"]
+        if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
+            return f"there is no such bucket; le is {listed(shape.bounds)}"
+        return None if any(m.label != "le" for m in _on_labels(selector)) else ""
+    if not there:
+        return after.missing(selector)
+    for label in sorted(selector.labels):
+        if any(label in labels for labels in answered) and not any(label in one for one in there):
+            return f"the label {label!r} is missing"
+    return ""
+
+
+def _without_target(selector: Selector, known: set[str]) -> Selector:
+    """Leave out matchers of labels that Prometheus adds, which are no business of a service."""
+
+    def is_own(label: str) -> bool:
+        return label not in _TARGET and (label in known or label == "__name__")
+
+    return Selector(
+        selector.name,
+        tuple(matcher for matcher in selector.matchers if is_own(matcher.label)),
+        frozenset(label for label in selector.labels if is_own(label)),
+    )
+
+
+def _on_labels(selector: Selector) -> Iterable[Matcher]:
+    return (matcher for matcher in selector.matchers if matcher.label != "__name__")
+
+
+def _as_scraped(labels: dict[str, str]) -> Labels:
+    """Return labels under the names that Prometheus gives them; an empty one is none."""
+    return {
+        f"exported_{name}" if name in _TARGET else name: value
+        for name, value in labels.items()
+        if value
+    }

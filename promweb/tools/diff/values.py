@@ -1,0 +1,58 @@
+"""The numbers of two sides, compared: for those that had the same requests."""
+
+from __future__ import annotations
+
+from ...core.labels.plan import ERROR
+from ...testing import depends_on_the_clock
+from .differences import Difference, Differences, Level, listed
+from .known import KNOWN
+from .sides import Series, Shape, Side, text
+
+__all__ = ["compare_values", "since"]
+
+_EXCEPTIONS = "http_request_exceptions"
+
+
+def compare_values(old: Side, new: Side, *, is_other_program: bool = False) -> Differences:
+    """Compare all numbers but times, of families that both have; what has no series is 0."""
+    before, after = old.compared, new.compared
+    for name in sorted(before.keys() & after.keys()):
+        was, now = before[name], after[name]
+        if was.kind != now.kind:
+            continue
+        found: dict[str, list[str]] = {}
+        for key in sorted(was.numbers.keys() | now.numbers.keys()):
+            first, then = was.numbers.get(key, 0.0), now.numbers.get(key, 0.0)
+            if first != then and not _is_time(name, now, key):
+                known = _known(name, key, then > first) if is_other_program else ""
+                said = f"{text(*key)} is {_number(then)} and was {_number(first)}"
+                found.setdefault(known, []).append(said)
+        for known, numbers in found.items():
+            level = Level.KNOWN if known else Level.BREAKS
+            yield Difference(level, "number", name, listed(numbers), KNOWN.get(known, ""))
+
+
+def _known(family: str, key: Series, is_more: bool) -> str:
+    """Return which documented difference makes a number another one; nothing if none does."""
+    if is_more and ERROR in dict(key[1]).values():
+        return "error"
+    return "exceptions" if is_more and family.endswith(_EXCEPTIONS) else ""
+
+
+def since(after: Side, before: Side) -> Side:
+    """Return a side whose numbers are what was counted since."""
+    side = after.changed(lambda _, labels: labels)
+    for name, shape in side.families.items():
+        if name in before.families:
+            earlier = before.families[name].numbers
+            for key in shape.numbers:
+                shape.numbers[key] -= earlier.get(key, 0.0)
+    return side
+
+
+def _is_time(family: str, shape: Shape, key: Series) -> bool:
+    return depends_on_the_clock(family, shape.kind) and not key[0].endswith("_count")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)

@@ -1,0 +1,83 @@
+"""The settings of an application's metrics objects, as far as names and labels depend on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Histogram
+
+from ...core.defaults.group_by import Grouping
+from ...core.defaults.vocabulary import OTEL
+from ...core.options import NO_PREFIX
+from .targets import LoadError
+
+__all__ = ["Settings", "inner", "metrics_objects", "read_settings", "settings_of"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of a metrics object; an option of a command has the same name."""
+
+    naming: str
+    prefix: str
+    """`defaults_prefix`, or `NO_PREFIX`."""
+    group_by: str
+    """The name of the label."""
+    buckets: tuple[float, ...]
+    summary: bool
+    websockets: bool
+
+    def __str__(self) -> str:
+        prefix = "--no-prefix" if self.prefix == NO_PREFIX else f"--prefix {self.prefix}"
+        return f"--naming {self.naming} {'' if self.naming == 'otel' else prefix}".strip()
+
+
+def read_settings(metrics: Any, *, is_async: bool) -> Settings:
+    """Read a metrics object; the only place that knows its attributes."""
+    is_otel = metrics.naming == "otel"
+    group = OTEL.group if is_otel else Grouping(metrics.group_by).name
+    assert group is not None, "the conventions name the group"
+    buckets = metrics.buckets or Histogram.DEFAULT_BUCKETS
+    return Settings(
+        naming=metrics.naming,
+        prefix=NO_PREFIX if is_otel else metrics.defaults_prefix,
+        group_by=group,
+        buckets=tuple(float(bound) for bound in buckets),
+        summary=not metrics.default_latency_as_histogram,
+        websockets=is_async and metrics.websockets,
+    )
+
+
+def inner(application: Any) -> Any:
+    """Return the application of Flask or Quart; Connexion and others put something around it."""
+    return application if hasattr(application, "url_map") else getattr(application, "app", None)
+
+
+def metrics_objects(application: Any) -> list[Any]:
+    """Return the metrics objects that measure an application; raise LoadError where none does."""
+    given, application = application, inner(application)
+    if not hasattr(application, "extensions") or not hasattr(application, "url_map"):
+        raise LoadError(f"that is no Flask or Quart application: {type(given).__name__}")
+    site = application.extensions.get("promweb")
+    owners = list(site.owners) if site is not None else []
+    if not owners:
+        raise LoadError(
+            "promweb does not measure this application: pass it to PrometheusMetrics(app), or call "
+            "init_app(app)"
+        )
+    return owners
+
+
+def settings_of(application: Any) -> list[Settings]:
+    """Return what the objects were given that record the default metrics, each once."""
+    is_async = hasattr(inner(application), "asgi_app")
+    found = [
+        read_settings(metrics, is_async=is_async)
+        for metrics in metrics_objects(application)
+        # The method has the argument's name.
+        if metrics._export_defaults
+    ]
+    if not found:
+        raise LoadError("no metrics object of this application records the default metrics")
+    return list(dict.fromkeys(found))

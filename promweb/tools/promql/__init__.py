@@ -1,0 +1,1 @@
+"""PromQL as dashboards and rules have it: what it selects."""

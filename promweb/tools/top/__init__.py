@@ -1,0 +1,1 @@
+"""What `promweb top` shows: numbers as texts, tables, the screen."""

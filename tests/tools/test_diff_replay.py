@@ -1,0 +1,247 @@
+"""`promweb diff --replay`: what is read of a file, and what is sent where."""
+
+from __future__ import annotations
+
+import socket
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promweb.scrapes.parsing import ScrapeError
+from promweb.tools.diff.replay import replay
+from promweb.tools.replay.requests_file import Request, read_requests
+from promweb.tools.replay.sender import MAX_BODY, Sender, is_loopback
+
+from .diffing import Exposing, diff, run
+
+pytest.importorskip("promql_parser")
+
+EXPOSED = "# TYPE jobs_total counter\njobs_total 1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "request_"),
+    [
+        ("GET /a?b=c", Request("GET", "/a?b=c")),
+        ("get /a HTTP/1.1", Request("GET", "/a")),
+        ("/a", Request("GET", "/a")),
+        ("  HEAD   /a  ", Request("HEAD", "/a")),
+        ("GET http://elsewhere.example/a?b", Request("GET", "/a?b")),
+        ("http://elsewhere.example", Request("GET", "/")),
+        (
+            '127.0.0.1 - - [10/Oct/2026:13:55:36 -0700] "POST /a HTTP/1.1" 200 23 "-" "curl"',
+            Request("POST", "/a"),
+        ),
+        ('INFO:     127.0.0.1:5000 - "GET /a%20b HTTP/1.1" 200 OK', Request("GET", "/a%20b")),
+        ('[2026-11-29] 127.0.0.1:1 "GET /a 1.1" 200', Request("GET", "/a")),
+        ('{"path": "/a"}', Request("GET", "/a")),
+        (
+            '{"method": "post", "path": "/a", "headers": {"X-A": 1}, "body": "x"}',
+            Request("POST", "/a", (("X-A", "1"),), b"x"),
+        ),
+        (
+            '{"method": "PUT", "url": "/a", "json": {"b": 1}}',
+            Request("PUT", "/a", (("Content-Type", "application/json"),), b'{"b": 1}'),
+        ),
+        ('{"request": {"method": "GET", "uri": "/a"}, "status": 200}', Request("GET", "/a")),
+    ],
+)
+def test_lines(line: str, request_: Request) -> None:
+    methods = {"GET", "HEAD", "POST", "PUT"}
+    assert read_requests([line], methods, 10).sent == [request_]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["hello", "GET a", '"GET"', "{", '{"method": "GET"}', "GET /ä", "http://[/", '{"path": "a b"}'],
+)
+def test_lines_that_are_no_request(line: str) -> None:
+    found = read_requests([line], {"GET"}, 10)
+    assert (found.sent, found.unreadable) == ([], 1)
+
+
+def test_what_is_not_sent_is_counted() -> None:
+    lines = ["# a comment", "", "/1", "POST /2", "POST /3", "DELETE /4", "?", "/5", "/6"]
+    found = read_requests(lines, {"GET"}, 2)
+    assert [one.target for one in found.sent] == ["/1", "/5"]
+    assert found.methods == {"POST": 2, "DELETE": 1}
+    assert (found.unreadable, found.surplus) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_own"),
+    [
+        ("http://127.0.0.1:5000/metrics", True),
+        ("http://127.8.9.1/", True),
+        ("http://[::1]:1/", True),
+        ("http://localhost/", True),
+        ("http://localhost.example/", False),
+        ("http://127.0.0.1.example/", False),
+        ("http://10.0.0.1/", False),
+        ("http://shop/", False),
+    ],
+)
+def test_loopback(url: str, is_own: bool) -> None:
+    assert is_loopback(url) is is_own
+
+
+class Silent:
+    """A sender that notes what is sent, and answers what it is told."""
+
+    def __init__(self, *answers: int | Exception) -> None:
+        self.url = "http://silent"
+        self.answers = list(answers)
+        self.sent: list[str] = []
+
+    def send(self, request: Request) -> int:
+        self.sent.append(str(request))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def replayed(requests: int, old: Any, new: Any, rate: float = 10.0) -> tuple[list[str], float]:
+    """Return what was found, and the seconds that it took of a clock that only sleeping moves."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    given = [Request("GET", f"/{number}") for number in range(requests)]
+    found = replay(given, old, new, rate=rate, clock=lambda: now, sleep=sleep)
+    return [one.what for one in found], now
+
+
+def test_both_get_every_request_at_a_rate() -> None:
+    old, new = Silent(200), Silent(200)
+    assert replayed(11, old, new) == ([], pytest.approx(1.0))
+    assert old.sent == new.sent == [f"GET /{number}" for number in range(11)]
+
+
+def test_other_statuses_are_found() -> None:
+    old, new = Silent(200, 200, 404, 200), Silent(200, 500, 404, ConnectionResetError("gone"))
+    assert replayed(4, old, new)[0] == [
+        "GET /1: answered 200 by OLD and 500 by NEW",
+        "GET /3: answered 200 by OLD and not at all (gone) by NEW",
+    ]
+
+
+@pytest.mark.parametrize("fault", [TimeoutError("timed out"), HTTPException("what?")])
+def test_who_no_longer_answers_is_left_alone(fault: Exception) -> None:
+    old, new = Silent(200), Silent(200, 200, fault)
+    with pytest.raises(ScrapeError, match=r"http://silent did not answer 5 requests in a row"):
+        replayed(100, old, new)
+    assert len(new.sent) == 7
+
+
+def test_a_request_as_it_is_sent() -> None:
+    with Exposing(EXPOSED) as service:
+        request = Request("POST", "/a?b", (("X-A", "1"),), b"body")
+        service.statuses["/a?b"] = 302
+        assert Sender(service.url, timeout=5.0).send(request) == 302
+        [(method, path, headers, body)] = service.asked
+    assert (method, path, body) == ("POST", "/a?b", b"body")
+    assert headers == {
+        "host": f"127.0.0.1:{service.port}",
+        "accept-encoding": "identity",
+        "content-length": "4",
+        "user-agent": "promweb-diff",
+        "connection": "close",
+        "x-a": "1",
+    }
+
+
+def test_requests_go_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with Exposing(EXPOSED) as service:
+        assert Sender(service.url, timeout=5.0).send(Request("GET", "/")) == 200
+
+
+@pytest.mark.parametrize("forever", [False, True])
+def test_an_answer_without_an_end_is_left(forever: bool) -> None:
+    """After the time that there is, or after the bytes that are read at most."""
+    from threading import Thread
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sent = 0
+
+        def serve() -> None:
+            nonlocal sent
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                piece = b"x" * (1 if forever else 2**16)
+                try:
+                    while True:
+                        connection.sendall(piece)
+                        sent += len(piece)
+                except OSError:
+                    pass
+
+        thread = Thread(target=serve)
+        thread.start()
+        now = iter(range(100))
+        # Each look at this clock takes a second.
+        clock = (lambda: float(next(now))) if forever else (lambda: 0.0)
+        sender = Sender(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5.0, clock=clock)
+        assert sender.send(Request("GET", "/")) == 200
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sent < 4 * MAX_BODY
+
+
+def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text("/1\n/2\nPOST /3\n")
+    with Exposing(EXPOSED) as old, Exposing(EXPOSED.replace(" 1", " 9")) as new:
+        done = run("diff", old.url, new.url, "--replay", str(tmp_path / "requests"))
+        assert (done.exit_code, done.stdout) == (0, "There is no difference.\n")
+        assert done.stderr == "Note: 1 requests with POST are left out (--method).\n"
+        for service in (old, new):
+            paths = [path for _, path, _, _ in service.asked]
+            assert paths == ["/metrics", "/1", "/2", "/metrics"]
+
+
+def test_numbers_that_only_one_counts_are_found(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text("/1\n/2\n")
+
+    class Counting(Exposing):
+        """Counts requests, but for scrapes."""
+
+        @property
+        def text(self) -> str:
+            count = sum(path != "/metrics" for _, path, _, _ in self.asked)
+            return f"# TYPE jobs_total counter\njobs_total {count}\n"
+
+        @text.setter
+        def text(self, given: str) -> None:
+            pass
+
+    with Counting("") as old, Counting("") as new:
+        old.asked.append(("GET", "/earlier", {}, b""))
+        arguments = (old.url, new.url, "--timeout", "0.2", "--replay", tmp_path / "requests")
+        assert diff(*arguments) == (0, [])
+    with Counting("") as old, Exposing(EXPOSED) as new:
+        code, [found] = diff(old.url, new.url, *arguments[2:])
+    assert (code, found["check"]) == (1, "number")
+    assert found["what"] == "jobs_total is 0 and was 2"
+
+
+def test_requests_go_to_another_machine_only_where_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text("/1\n")
+    replaying = ("--replay", str(tmp_path / "requests"))
+    done = run("diff", "shop.invalid", "localhost:1", *replaying)
+    assert done.exit_code == 2
+    assert "shop.invalid is not on this machine" in done.stderr
+    assert "--replay-old shop.invalid" in done.stderr
+    with Exposing(EXPOSED) as one, Exposing(EXPOSED) as other:
+        services = ("--old", one.url, "--old", other.url, "--new", one.url)
+        done = run("diff", *services, *replaying)
+        assert "say with --replay-old which service gets the requests" in done.stderr
+        assert one.asked == other.asked == []
+        run("diff", *services, *replaying, "--replay-old", other.url)
+        assert [path for _, path, _, _ in other.asked].count("/1") == 1
