@@ -42,13 +42,14 @@ class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
+    _request_class = quart.Request
     _shield = staticmethod(shield)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
     ) -> tuple[str, str]:
         """Do what `generate_metrics` does in a worker thread, without holding the event loop."""
-        names = None if names is None else list(names)
+        names = names if names is None or isinstance(names, str) else list(names)
         render = partial(self.generate_metrics, accept_header, names)
         return await anyio.to_thread.run_sync(render)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Gauge
 
 from . import forking, mistakes, options
-from .defaults.naming import naming_of
+from .defaults.naming import check_defaults, naming_of
 from .defaults.recording import RequestRecorder
 from .exposition import scrape
 from .factories import InstrumentFactories, LabelValue
@@ -90,6 +90,7 @@ class MetricsBase(InstrumentFactories):
     status_classes: bool
     version: str
 
+    @mistakes.explained
     def __init__(
         self,
         app: Any,
@@ -123,7 +124,7 @@ class MetricsBase(InstrumentFactories):
             export_defaults=export_defaults,
             defaults_prefix=defaults_prefix or "flask",
             group_by=options.read_group_by(group_by, group_by_endpoint),
-            buckets=buckets,
+            buckets=options.read_buckets(buckets),
             default_latency_as_histogram=default_latency_as_histogram,
             default_labels=options.read_default_labels(default_labels, static_labels),
             excluded_paths=options.read_patterns(excluded_paths),
@@ -131,14 +132,14 @@ class MetricsBase(InstrumentFactories):
             metrics_decorator=options.read_decorator(metrics_decorator),
             registry=options.read_registry(registry),
             max_series=options.read_max_series(max_series),
-            in_progress=in_progress,
-            request_size=request_size,
-            response_size=response_size,
-            response_start=response_start,
-            websockets=websockets,
+            in_progress=options.read_flag("in_progress", in_progress),
+            request_size=options.read_flag("request_size", request_size),
+            response_size=options.read_flag("response_size", response_size),
+            response_start=options.read_flag("response_start", response_start),
+            websockets=options.read_flag("websockets", websockets),
             exemplar=exemplar,
             naming=options.read_naming(naming),
-            status_classes=status_classes,
+            status_classes=options.read_flag("status_classes", status_classes),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
@@ -171,6 +172,7 @@ class MetricsBase(InstrumentFactories):
             site.owners.append(self)
             self._unchecked.append(site)
 
+    @mistakes.explained
     def export_defaults(
         self,
         buckets: Sequence[float | str] | None = None,
@@ -184,7 +186,7 @@ class MetricsBase(InstrumentFactories):
         """Record the default metrics for an application (this object's, or the current one)."""
         changed = replace(
             self._options,
-            buckets=buckets,
+            buckets=options.read_buckets(buckets),
             group_by=options.read_group_by(group_by, group_by_endpoint),
             default_latency_as_histogram=latency_as_histogram,
             defaults_prefix=prefix or self.defaults_prefix,
@@ -193,11 +195,9 @@ class MetricsBase(InstrumentFactories):
         self._record_defaults(changed, app)
 
     def _check_defaults(self, checked: Options) -> None:
-        """Raise for options that no default metrics can be made of; warn of an odd prefix."""
-        odd = options.prefix_problem(checked.defaults_prefix)
-        if odd:
-            self._catalog.problems.warn(odd)
-        naming_of(checked)
+        """Raise for options that no default metrics can be made of; warn of what is odd."""
+        problems = self._catalog.problems
+        check_defaults(checked, problems, self._request_class, coroutines=self._coroutines)
 
     def _record_defaults(self, checked: Options, app: Any) -> None:
         site = self._site(self._app(app))
@@ -233,13 +233,16 @@ class MetricsBase(InstrumentFactories):
         """Add a protected route that no metric sees."""
         options.read_path(path)
         site = self._site(self._app(app))
+        mistakes.warn_of_route(site.app, path, site.endpoints, self._catalog.problems)
         site.serve(path, what, self.registry, lambda: self._protected(make_view()))
 
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
         while self._unchecked:  # all routes should be there by the first scrape
-            views = self._unchecked.pop().app.view_functions
-            mistakes.warn_of_misplaced(views, self._catalog.problems)
+            site, problems = self._unchecked.pop(), self._catalog.problems
+            mistakes.warn_of_misplaced(site.app.view_functions, problems)
+            if self.path:
+                mistakes.warn_of_route(site.app, self.path, site.endpoints, problems)
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
@@ -279,6 +282,7 @@ class MetricsBase(InstrumentFactories):
 
         `accept_header` is an HTTP Accept header, `names` restricts to samples of these names.
         """
+        names = [names] if isinstance(names, str) else names
         body, content_type = scrape.render(self.registry, accept_header, names)
         return body.decode(), content_type
 

@@ -143,18 +143,16 @@ def broken(request: Any) -> str:
     raise KeyError(request.path)
 
 
-@pytest.mark.parametrize("group_by", [broken, "no_such_attribute"])
-def test_group_by_that_raises_is_an_error_label(leg: Leg, group_by: Any) -> None:
-    name = getattr(group_by, "__name__", group_by)
+def test_group_by_that_raises_is_an_error_label(leg: Leg) -> None:
     app = leg.make_app()
-    leg.make_metrics(app, group_by=group_by)
+    leg.make_metrics(app, group_by=broken)
     app.add_url_rule("/", "view", plain(leg))
     for path in ("/", "/", "/none"):
         leg.get(app, path)
     done = Done("GET", "<error>", 202, VIEW)
-    error = labels(metric="flask_http_request_duration_seconds", label=name)
+    error = labels(metric="flask_http_request_duration_seconds", label="broken")
     assert samples(leg.registry) == {
-        **expected(done, done, Done("GET", "<unmatched>", 404), by=name),
+        **expected(done, done, Done("GET", "<unmatched>", 404), by="broken"),
         "promweb_label_errors_total": {error: 2.0},
     }
 
