@@ -60,8 +60,9 @@ class MetricsBase(InstrumentFactories):
       `init_app` or a decorator is called, and False otherwise.
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
-    * `status_classes`: True has `2xx`, `4xx` and so on in the label `status` of the default
-      metrics.
+    * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
+    * `process_metrics`: whether scrapes show memory, processor time and more of each process by
+      its `pid` (with several workers).
 
     Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
@@ -88,6 +89,7 @@ class MetricsBase(InstrumentFactories):
     exemplar: bool | Callable[[], Mapping[str, str] | None] | None
     naming: Naming
     status_classes: bool
+    process_metrics: bool
     version: str
 
     @mistakes.explained
@@ -116,6 +118,7 @@ class MetricsBase(InstrumentFactories):
         exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None,
         naming: Naming = "promweb",
         status_classes: bool = False,
+        process_metrics: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -140,6 +143,7 @@ class MetricsBase(InstrumentFactories):
             exemplar=exemplar,
             naming=options.read_naming(naming),
             status_classes=options.read_flag("status_classes", status_classes),
+            process_metrics=options.read_flag("process_metrics", process_metrics),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
@@ -148,6 +152,8 @@ class MetricsBase(InstrumentFactories):
         self.version = __version__
         self._options = checked
         self._catalog = Catalog.of(self.registry, self._storage())
+        if self.process_metrics and self._catalog.storage is not None:
+            self._catalog.storage.show_processes()
         self._unchecked: list[Site] = []
         self._exemplar_reader()
         self._check_defaults(checked)  # reported here, not when an app factory runs
@@ -233,16 +239,13 @@ class MetricsBase(InstrumentFactories):
         """Add a protected route that no metric sees."""
         options.read_path(path)
         site = self._site(self._app(app))
-        mistakes.warn_of_route(site.app, path, site.endpoints, self._catalog.problems)
+        mistakes.warn_of_route(site, path, self._catalog.problems)
         site.serve(path, what, self.registry, lambda: self._protected(make_view()))
 
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
         while self._unchecked:  # all routes should be there by the first scrape
-            site, problems = self._unchecked.pop(), self._catalog.problems
-            mistakes.warn_of_misplaced(site.app.view_functions, problems)
-            if self.path:
-                mistakes.warn_of_route(site.app, self.path, site.endpoints, problems)
+            mistakes.warn_of_routes(self._unchecked.pop(), self.path, self._catalog.problems)
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
@@ -282,7 +285,6 @@ class MetricsBase(InstrumentFactories):
 
         `accept_header` is an HTTP Accept header, `names` restricts to samples of these names.
         """
-        names = [names] if isinstance(names, str) else names
         body, content_type = scrape.render(self.registry, accept_header, names)
         return body.decode(), content_type
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
@@ -25,8 +25,8 @@ __all__ = [
     "misplaced",
     "remember",
     "unknown",
-    "warn_of_misplaced",
     "warn_of_route",
+    "warn_of_routes",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -148,20 +148,23 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
             )
 
 
-def warn_of_misplaced(views: Mapping[str, object], problems: Problems) -> None:
-    """Log which decorators no route has, each once."""
+def warn_of_routes(site: Any, path: str | None, problems: Problems) -> None:
+    """Log which decorators no route has, and which route is where the metrics are, each once."""
     try:
-        for message in misplaced(views):
+        for message in misplaced(site.app.view_functions):
             problems.warn(f"{message} {BELOW}")
+        if path:
+            warn_of_route(site, path, problems)
     except Exception:
-        problems.failed("look at the views")
+        problems.failed("look at the routes")
 
 
-def warn_of_route(app: Any, path: str, endpoints: Container[str], problems: Problems) -> None:
+def warn_of_route(site: Any, path: str, problems: Problems) -> None:
     """Log that the application has a route of its own where promweb serves something.
 
-    The first of two routes with one path answers. `endpoints` are those that promweb serves.
+    The first of two routes with one path answers.
     """
+    app = site.app
     if app.url_map.host_matching:  # one host may have what it wants there
         return
     rules = [
@@ -169,7 +172,7 @@ def warn_of_route(app: Any, path: str, endpoints: Container[str], problems: Prob
         for rule in app.url_map.iter_rules()
         if rule.rule == path and not rule.subdomain and "GET" in (rule.methods or ("GET",))
     ]
-    own = [endpoint for endpoint in rules if endpoint not in endpoints]
+    own = [endpoint for endpoint in rules if endpoint not in site.endpoints]
     if own:
         first = "which answers in place of" if rules[0] == own[0] else "which is hidden behind"
         problems.warn(

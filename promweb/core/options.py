@@ -69,6 +69,7 @@ class Options:
     exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None
     naming: Naming = "promweb"
     status_classes: bool = False
+    process_metrics: bool = False
 
     @property
     def prefix(self) -> str:

@@ -86,6 +86,7 @@ def render(
     pause: Callable[[], None] = _do_not_pause,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
+    names = [names] if isinstance(names, str) else names
     with_created = not Catalog.is_shared(registry) and created_series_enabled()
     format = _negotiate(accept, with_created)
     body = BytesIO()
