@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import anyio
@@ -63,6 +63,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         if inspect.iscoroutinefunction(decorated):
             return decorated
 
+        @wraps(view)
         async def prometheus_metrics(**view_args: Any) -> Any:
             """Call a plain function, which Quart does in a thread, and await what it returns."""
             result: Any = await quart.current_app.ensure_async(decorated)(**view_args)

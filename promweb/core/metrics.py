@@ -61,8 +61,7 @@ class MetricsBase(InstrumentFactories):
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
-    * `process_metrics`: whether scrapes show memory, processor time and more of each process by
-      its `pid` (with several workers).
+    * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
 
     Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
@@ -227,9 +226,8 @@ class MetricsBase(InstrumentFactories):
     def register_dashboard(self, path: str, app: Any = None) -> None:
         """Serve a page for browsers that shows the metrics as they change, every two seconds.
 
-        The page requests nothing but `path`, with a query, so `metrics_decorator` protects all of
-        it. It needs no metrics endpoint, and no metric counts it. Serving it at the same path twice
-        changes nothing. Raises ValueError if promweb serves something else there.
+        The page requests nothing but `path`, with a query: `metrics_decorator` protects all of it.
+        No metric counts it. Raises ValueError if promweb serves something else there.
         """
         self._serve("dashboard", self._dashboard_view, path, app)
 
@@ -290,6 +288,7 @@ class MetricsBase(InstrumentFactories):
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""
+        view.__module__ = "promweb"  # extensions exempt views by module and name
         if self.metrics_decorator is None:
             return view
         protected: Callable[..., Any] = self.metrics_decorator(view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -68,6 +69,16 @@ def test_metrics_endpoint_answers_where_hosts_are_matched(
     leg.make_metrics(app)
     assert leg.get(app, "/metrics").status == 200
     assert samples(leg.registry) == {}
+
+
+@pytest.mark.parametrize("protect", [None, lambda view: lambda **view_args: view(**view_args)])
+def test_extensions_find_the_metrics_view_by_its_name(leg: Leg, protect: Any) -> None:
+    """Flask-WTF exempts `f"{view.__module__}.{view.__name__}"`, for one."""
+    app = leg.make_app()
+    leg.make_metrics(app, metrics_decorator=protect and (lambda view: wraps(view)(protect(view))))
+    view = app.view_functions["prometheus_metrics"]
+    assert f"{view.__module__}.{view.__name__}" == "promweb.prometheus_metrics"
+    assert leg.get(app, "/metrics").status == 200
 
 
 @pytest.mark.parametrize("path", [None, ""])
