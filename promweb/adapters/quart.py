@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import quart
@@ -40,13 +40,14 @@ class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
+    _request_class = quart.Request
     _shield = staticmethod(shield)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
     ) -> tuple[str, str]:
         """Do what `generate_metrics` does in a worker thread, without holding the event loop."""
-        names = None if names is None else list(names)
+        names = names if names is None or isinstance(names, str) else list(names)
         render = partial(self.generate_metrics, accept_header, names)
         return await run(render)
 
@@ -60,6 +61,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         if inspect.iscoroutinefunction(decorated):
             return decorated
 
+        @wraps(view)
         async def prometheus_metrics(**view_args: Any) -> Any:
             """Call a plain function, which Quart does in a thread, and await what it returns."""
             result: Any = await quart.current_app.ensure_async(decorated)(**view_args)

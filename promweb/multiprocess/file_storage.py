@@ -82,6 +82,9 @@ class FileStorage:
             return StoredObservations(family, self, values)
         return StoredNumber(family, self, values)
 
+    def show_processes(self) -> None:
+        self.workers.enable()
+
     def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
         self.look()
         return self.workers.add_to(self.directory.collect(names, pause), names)

@@ -85,6 +85,7 @@ def render(
     pause: Callable[[], None] = _do_not_pause,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
+    names = [names] if isinstance(names, str) else names
     format = _negotiate(accept)
     body = BytesIO()
     for metric in Catalog.collect(registry, names, pause):
