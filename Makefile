@@ -38,13 +38,18 @@ check: .venv/ready
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+# Most tests, within four minutes on two cores: without servers, browsers, and what takes long.
+quick: .venv/ready
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not browser and not servers' $(ARGS)
+
 # The oldest versions that pyproject.toml admits. What needs servers, browsers and terminals of
 # others takes long, and is tested with the newest; the model knows the newest Quart's errors.
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := multiprocess/test_servers.py tools/test_monitoring_prometheus.py project/test_fleet.py \
-	live/test_page.py tools/test_top.py tools/test_testing.py project/test_comparison.py stress/model
+	live/test_page.py tools/test_top.py tools/test_testing.py project/test_comparison.py stress/model \
+	stress/faults/test_greenlets.py
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends
 # on their versions; `make test` has the rest.
@@ -77,8 +82,9 @@ explore: .venv/ready
 soak: .venv/ready
 	$(BIN)/python -m tests.stress.soak $(if $(ONCE),--seconds=50)
 
-# Prints what promweb costs beside its peers, which are installed here and nowhere else.
-# `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.
+# Prints what promweb costs beside its peers, which are installed here and nowhere else, and whether
+# each bound held. `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails
+# for a missed bound.
 bench: .venv-bench/ready
 	$(BENCH)/python -m benchmarks $(ARGS)
 

@@ -30,7 +30,7 @@ from werkzeug.serving import make_server
 from . import shop_flask, shop_quart
 
 HOST = "127.0.0.1"
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that an answer, or the end of a request's bookkeeping, may take."""
 
 

@@ -23,6 +23,35 @@ settings.register_profile(
 settings.load_profile("fixed")
 
 
+MARKERS = {
+    "browser": ["live/test_page.py"],
+    "servers": [
+        "multiprocess/test_servers.py",
+        "project/test_fleet.py",
+        "project/test_prometheus.py",
+        "tools/test_monitoring_prometheus.py",
+        "tools/test_top.py",
+    ],
+    "slow": [
+        "project/test_benchmarks.py",
+        "project/test_comparison.py",
+        "stress/",
+        "tools/test_testing.py::test_the_sample_project",
+        "tools/test_testing.py::test_a_program_may_import",
+    ],
+}
+"""Which tests have which markers, by how their names begin; pyproject.toml says what they mean."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name = item.nodeid.removeprefix("tests/")
+        for marker, names in MARKERS.items():
+            if name.startswith(tuple(names)):
+                item.add_marker(marker)
+
+
 @pytest.fixture(params=LEGS)
 def leg(request: pytest.FixtureRequest) -> Leg:
     """Run the test once per framework and kind of view."""

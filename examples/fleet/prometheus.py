@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds that Prometheus may take to start, to scrape or to end."""
 
 _LISTENING = re.compile(r'msg="Listening on" address=(\S+)')

@@ -23,9 +23,9 @@ from ..core.requests.connection import Connection
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .protocols import wsgi_bridge
-from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
+from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
 from .protocols.worker_threads import SharedWork, pause
-from .shared import WebMetrics, find_exchange
+from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
 
@@ -84,6 +84,17 @@ class AsyncPrometheusMetrics(WebMetrics):
                 "call this inside `async with app.app_context():`"
             )
         return app._get_current_object()
+
+    def middleware(self, asgi_app: ASGIApp, app: Any = None) -> ASGIApp:
+        """Return an ASGI application that records what middleware in `asgi_app` answers, too.
+
+        Middleware that is around the measured application answers requests that it never sees. Use
+        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
+        request counts once, with the status that is sent. The group of requests that middleware
+        answers is `<middleware>`. `app` is the application that `asgi_app` has inside, unless it is
+        this object's.
+        """
+        return instrument(self._site(self._app(app)), asgi_app, _Exchange, has_middleware=True)
 
     def _attach(self, site: Site) -> None:
         _attach(site)
@@ -148,9 +159,13 @@ def _attach(site: Site) -> None:
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
+        request = args[0].request if args else get_request()
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            return await wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.dispatch(args[0].request if args else get_request())
+            with by_hand(site, request) as exchange:
+                response = await wrapped_full_dispatch_request(*args)
+                await exchange.respond_async(response.status_code, response)
+                return response
+        exchange.dispatch(request)
         try:
             response = await wrapped_full_dispatch_request(*args)
             await exchange.respond_async(response.status_code, response)
@@ -193,7 +208,8 @@ def _attach(site: Site) -> None:
             await connection.dispatch(get_websocket())
         return await wrapped_full_dispatch_websocket(*args)
 
-    app.asgi_app = instrument(site, app.asgi_app, _Exchange)
+    has_middleware = getattr(app.asgi_app, "__self__", None) is not app
+    app.asgi_app = instrument(site, app.asgi_app, _Exchange, has_middleware=has_middleware)
     app.handle_request = handle_request
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from . import forking, mistakes, options
 from .defaults.naming import naming_of
 from .defaults.recording import RequestRecorder
+from .defaults.websockets import WebsocketMetrics
 from .exposition import scrape
 from .factories import InstrumentFactories, LabelValue
 from .families.catalog import Catalog
@@ -198,6 +199,8 @@ class MetricsBase(InstrumentFactories):
         if odd:
             self._catalog.problems.warn(odd)
         naming_of(checked)
+        if self._coroutines and checked.websockets:
+            WebsocketMetrics.check(checked.default_labels)
 
     def _record_defaults(self, checked: Options, app: Any) -> None:
         site = self._site(self._app(app))

@@ -23,6 +23,7 @@ from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.requests.site import Site
 from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
+from tests.support.needs import module
 from tests.support.recorded import labels, samples
 from tests.support.waiting import DEADLINE
 
@@ -297,8 +298,8 @@ def test_thousands_of_streams_to_quart_at_once() -> None:
 
 def test_threads_asyncio_and_trio_share_one_registry() -> None:
     """Flask in two threads, Quart on asyncio and on trio in one each, and a scrape in another."""
-    quart_trio = pytest.importorskip("quart_trio")
-    trio = pytest.importorskip("trio")
+    quart_trio = module("quart_trio")
+    trio = module("trio")
     registry = CollectorRegistry()
     rounds, done = 150, list[int]()
     flask_app = flask.Flask("flask")

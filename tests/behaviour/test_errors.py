@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import NO_PREFIX, PrometheusMetrics, __version__
 from tests.support.legs import Leg
+from tests.support.needs import module
 
 KINDS = ("counter", "gauge", "histogram", "summary")
 
@@ -691,14 +692,14 @@ def test_a_proxy_of_the_application_is_the_application(leg: Leg) -> None:
 
 
 def test_quart_application_for_flask() -> None:
-    quart = pytest.importorskip("quart")
+    quart = module("quart")
     app = quart.Quart("shop")
     text = message(TypeError, lambda: PrometheusMetrics(app, registry=CollectorRegistry()))
     assert_mentions(text, "Flask application", "Quart", "AsyncPrometheusMetrics")
 
 
 def test_flask_application_for_quart() -> None:
-    pytest.importorskip("quart")
+    module("quart")
     from promweb import AsyncPrometheusMetrics
 
     app = flask.Flask("shop")

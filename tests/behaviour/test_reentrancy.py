@@ -102,14 +102,18 @@ def test_recording_within_a_recording_does_not_deadlock(handler: str, known: boo
 def test_recording_from_a_signal_handler_during_a_scrape() -> None:
     script = textwrap.dedent(SET_UP) + textwrap.dedent(
         """
-        signal.signal(signal.SIGALRM, lambda *_: job())
-        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        def handle(*_):
+            job()
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)  # so that a slow machine gets on, too
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
         calls = 0
         for _ in range(300):
             job()
             calls += 1
             metrics.generate_metrics()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
         found = values()
         same = {found[name + "['a']"] for name in ("jobs_total", "time_count", "size_count")}
         print(json.dumps([found["busy['a']"], len(same), same.pop() >= calls]))
@@ -273,7 +277,7 @@ def test_fork_while_another_thread_records_leaves_no_locked_family() -> None:
             held.wait()
 
             def child():
-                signal.alarm(20)  # a deadlock ends here
+                signal.alarm(120)  # a deadlock ends here
                 global who
                 job()
                 who = "b"

@@ -28,6 +28,7 @@ from tests.support.connexion3 import (
     connexion,
 )
 from tests.support.legs import Clock
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -398,7 +399,7 @@ def test_a_stream_that_raises_half_way_is_an_exception() -> None:
     def stream(item_id: int) -> flask.Response:
         def body() -> Iterator[bytes]:
             yield b"one"
-            assert sent.wait(10)
+            assert sent.wait(DEADLINE)
             raise ValueError("half-way")
 
         return flask.Response(body())
@@ -499,7 +500,7 @@ def test_a_request_that_is_cancelled_before_the_response_has_failed() -> None:
 
     def item(item_id: int) -> str:
         started.set()
-        assert release.wait(10)
+        assert release.wait(DEADLINE)
         raise ValueError("late")  # a2wsgi would wait for ever to send a response
 
     async def run() -> None:
@@ -806,7 +807,7 @@ def _served(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(DEADLINE)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

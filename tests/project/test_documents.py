@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import quart
 import trustme
+from prometheus_client.metrics_core import Metric
 
 import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
-from promweb.core.defaults.otel import LABELS
+from tests.support.asgi import Browser, Socket
 from tests.support.documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
+from tests.support.legs import LEGS
 from tests.support.programs.differences import DIFFERENCES
 
 README = (ROOT / "README.md").read_text()
@@ -100,26 +105,47 @@ def test_the_reference_has_every_public_name() -> None:
     assert {f"promweb.{name}" for name in names} <= listed
 
 
-CONVENTIONS = [ROOT / f"promweb/core/{name}.py" for name in ("conventions", "vocabulary")]
-"""The modules that have OpenTelemetry's names."""
+def default_families(**options: Any) -> dict[str, Metric]:
+    """Return all default families by name, after a request and a websocket."""
+    leg = LEGS["quart-async"]()
+    app = leg.make_app()
+    sizes = {"in_progress": True, "request_size": True, "response_size": True}
+    leg.make_metrics(app, **sizes, **options)
+
+    @app.websocket("/")
+    async def greet() -> None:
+        await quart.websocket.send("hello")
+
+    async def visit() -> None:
+        await Browser(app, "/nowhere").start().over()
+        socket = Socket(app).start()
+        await socket.accepted()
+        assert await socket.heard() == "hello"
+        await socket.over()
+
+    asyncio.run(visit())
+    return {
+        metric.name + ("_total" if metric.type == "counter" else ""): metric
+        for metric in leg.registry.collect()
+    }
 
 
 def test_readme_names_every_default_family() -> None:
-    names = set(re.findall(r"^\| `(flask_\w+)`", README, re.MULTILINE))
-    prefixes = {name.removeprefix("flask_") for name in names}
-    core = "".join(
-        path.read_text() for path in (ROOT / "promweb/core").glob("*.py") if path not in CONVENTIONS
-    )
-    defined = set(re.findall(r'f"\{(?:self\._)?prefix\}(\w+)"', core))
-    defined |= set(re.findall(r'"(http_\w+)"', core))
-    assert prefixes == defined
+    named = dict(re.findall(r"^\| `(flask_\w+)`[^|]*\| (\w+)", README, re.MULTILINE))
+    found = default_families(response_start=True)
+    assert named == {name: metric.type for name, metric in found.items()}
 
 
 def test_readme_names_every_family_and_label_of_the_conventions() -> None:
     section = README.partition("### OpenTelemetry's names")[2].partition("\n## ")[0]
-    source = "".join(path.read_text() for path in CONVENTIONS)
-    defined = {*re.findall(r'"(http_server_\w+)"', source), *LABELS}
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == defined
+    named = dict(re.findall(r"^\| `(http_server_\w+)` \| (\w+)", section, re.MULTILINE))
+    found = default_families(naming="otel")
+    assert named == {
+        name: metric.type for name, metric in found.items() if name.startswith("http_")
+    }
+    labels = re.findall(r"^\| `(\w+)` \| [^|]*\|$", section, re.MULTILINE)
+    recorded = found["http_server_request_duration_seconds"].samples[0].labels
+    assert set(labels) == recorded.keys() - {"le"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import promweb
+from tests.support.needs import module
 from tests.support.running import answer
 
 PACKAGE = Path(promweb.__file__).parent
@@ -121,7 +122,7 @@ def test_running_flask_application_loads_neither_quart_nor_anyio() -> None:
 
 
 def test_running_quart_application_loads_no_flask_adapter() -> None:
-    pytest.importorskip("quart")
+    module("quart")
     loaded = answer(
         """
         import asyncio, json, sys

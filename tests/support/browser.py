@@ -29,6 +29,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 def start_browser() -> Iterator[Browser]:
     """Start Chromium; while it runs, no other event loop can run in this thread."""
     path = program("chromium", "chromium-browser", "google-chrome")
+    expect.set_options(timeout=DEADLINE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
@@ -57,9 +58,7 @@ class LivePage:
 
     def shown(self) -> None:
         """Wait until the page shows a scrape of this moment."""
-        expect(self.page.locator("#time")).to_have_text(
-            f"{self.now:%H:%M:%S}", timeout=DEADLINE * 1000
-        )
+        expect(self.page.locator("#time")).to_have_text(f"{self.now:%H:%M:%S}")
 
     def numbers(self, figure: str) -> list[str]:
         """Return the numbers of a figure as they are read."""
@@ -85,6 +84,7 @@ class LivePage:
 def open_live(browser: Browser, url: str, **context: Any) -> Iterator[LivePage]:
     """Open the page at `START`, and wait until it shows its first scrape."""
     with browser.new_context(timezone_id="UTC", **context) as opened:
+        opened.set_default_timeout(DEADLINE * 1000)
         page = opened.new_page()
         live = LivePage(page)
         page.on("pageerror", lambda error: live.complaints.append(str(error)))

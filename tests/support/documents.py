@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from .needs import PATH, missing
 from .paths import ROOT
+from .servers import free_port
 from .waiting import DEADLINE, PROGRAM, eventually
 
 DOCUMENTS = sorted(
@@ -181,9 +182,7 @@ class Reader:
 
     def _free_port(self, name: str) -> int:
         if name not in self._ports:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self._ports[name] = probe.getsockname()[1]
+            self._ports[name] = free_port()
         return self._ports[name]
 
 

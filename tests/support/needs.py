@@ -15,11 +15,13 @@ PATH = os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])
 """Where programs are: those of this virtual environment first."""
 
 WHERE = {
-    "prometheus": "Debian's package prometheus",
-    "promtool": "Debian's package prometheus",
-    "tmux": "Debian's package tmux",
-    "chromium": "Debian's package chromium",
+    "chromium": " (Debian's package chromium)",
+    "prometheus": " (Debian's package prometheus)",
+    "promtool": " (Debian's package prometheus)",
+    "tmux": " (Debian's package tmux)",
+    "uwsgi": " (make uwsgi)",
 }
+"""Where programs are that no group of pyproject.toml has."""
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 
@@ -31,15 +33,12 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def program(*names: str, package: str = "") -> str:
-    """Return the path of the first of these programs that is installed; see `missing`.
-
-    `package` has them, where no package of Debian does.
-    """
+def program(*names: str) -> str:
+    """Return the path of the first of these programs that is installed; see `missing`."""
     for name in names:
         if path := shutil.which(name, path=PATH):
             return path
-    missing(f"{names[0]} is not installed ({WHERE.get(names[0]) or f'the package {package}'})")
+    missing(f"{names[0]} is not installed{WHERE.get(names[0], '')}")
 
 
 def module(name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .needs import program
+from .servers import free_port
 from .waiting import DEADLINE
 
 
@@ -53,8 +53,7 @@ def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheu
     """Run Prometheus with a configuration."""
     path = program("prometheus")
     (directory / "prometheus.yml").write_text(json.dumps(config))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     log = directory / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(

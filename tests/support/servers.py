@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import socket
 import struct
 import threading
@@ -57,6 +59,20 @@ leaving = pytest.mark.parametrize(
     "leave", [lambda client: client.close(), reset], ids=["close", "reset"]
 )
 """How a client goes away."""
+
+
+_ports = itertools.cycle(range(10_000 + os.getpid() % 200 * 100, 10_100 + os.getpid() % 200 * 100))
+
+
+def free_port() -> int:
+    """Return a port that nobody has, and that no client gets: those of clients are above 32767.
+
+    Each process of the tests takes its ports from a range of its own.
+    """
+    for port in itertools.islice(_ports, 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager

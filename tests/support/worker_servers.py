@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from .needs import PATH
 from .paths import ROOT
+from .servers import free_port
 from .waiting import DEADLINE, eventually
 
 WORKERS = 4
@@ -145,7 +145,7 @@ class Scrape:
 @contextmanager
 def serving(kind: Kind, directory: Path) -> Iterator[Server]:
     """Run a server; the workers share what they write in the directory."""
-    ports = _free_port(), _free_port()
+    ports = free_port(), free_port()
     log = directory / "log"
     # Without coverage, which would write a file for each of thousands of processes.
     inherited = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
@@ -178,12 +178,6 @@ def serving(kind: Kind, directory: Path) -> Iterator[Server]:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Load:

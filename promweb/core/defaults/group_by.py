@@ -9,6 +9,7 @@ from typing import Any
 from ..labels.plan import is_coroutine_function, takes_argument
 from ..options import GroupBy, check_label_name
 from ..requests.scope import current
+from ..requests.unseen import MIDDLEWARE
 
 __all__ = ["UNMATCHED", "Grouping"]
 
@@ -32,12 +33,13 @@ class Grouping:
     not for `group_by` to choose, and `unmatched` the group of what no route matched.
     """
 
-    __slots__ = ("attribute", "call", "name", "unmatched")
+    __slots__ = ("attribute", "call", "middleware", "name", "unmatched")
 
     def __init__(
         self, group_by: GroupBy, label: str | None = None, unmatched: str = UNMATCHED
     ) -> None:
         self.unmatched = unmatched
+        self.middleware = MIDDLEWARE if unmatched else ""
         name = group_by if isinstance(group_by, str) else getattr(group_by, "__name__", None)
         where = f"group_by={group_by!r}"
         if not isinstance(group_by, str) and not callable(group_by):
@@ -71,20 +73,13 @@ def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:
     if is_coroutine_function(function):
 
         async def group_async() -> object:
-            request = _matched_request()
-            return UNMATCHED if request is None else await function(request)
+            return await function(_request())
 
         return group_async
-
-    def group() -> object:
-        request = _matched_request()
-        return UNMATCHED if request is None else function(request)
-
-    return group
+    return lambda: function(_request())
 
 
-def _matched_request() -> Any:
+def _request() -> Any:
     scope = current.get()
     assert scope is not None, "labels are resolved within their scope"
-    request = scope.request
-    return None if request.url_rule is None else request
+    return scope.request

@@ -14,7 +14,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from ..families.catalog import Catalog
-from ..families.family import created_series_enabled
 from .text import TextFormat
 
 __all__ = ["Format", "Scrape", "answer", "render"]
@@ -86,8 +85,7 @@ def render(
     pause: Callable[[], None] = _do_not_pause,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
-    with_created = not Catalog.is_shared(registry) and created_series_enabled()
-    format = _negotiate(accept, with_created)
+    format = _negotiate(accept)
     body = BytesIO()
     for metric in Catalog.collect(registry, names, pause):
         for piece in format.write(metric):
@@ -97,13 +95,13 @@ def render(
     return body.getvalue(), format.content_type
 
 
-def _negotiate(accept: str | None, with_created: bool) -> Format:
+def _negotiate(accept: str | None) -> Format:
     """Choose the format; prometheus_client raises for some versions that are no numbers."""
     accept = accept or ""
     if len(accept) > _LONGEST_HEADER:
         accept = ""
     wellformed = ",".join(part for part in accept.split(",") if _has_plain_version(part))
-    return TextFormat(*choose_encoder(wellformed), with_created=with_created)
+    return TextFormat(*choose_encoder(wellformed))
 
 
 def _has_plain_version(media_range: str) -> bool:

@@ -12,6 +12,7 @@ import quart
 
 from tests.support.asgi import Browser, Socket
 from tests.support.legs import LEGS, Leg
+from tests.support.needs import module
 from tests.support.recorded import Samples, labels, samples
 
 from .stepping import Main, drop, run
@@ -166,7 +167,7 @@ def test_request_interrupted_at_every_step(how: str, ends: str, default_labels: 
 @pytest.mark.parametrize("ends", ["returns", "handled", "raises", "streams"])
 @pytest.mark.parametrize("default_labels", [{}, {"late": late}], ids=["", "late"])
 def test_request_cancelled_at_every_step_on_trio(ends: str, default_labels: Any) -> None:
-    quart_trio, trio = pytest.importorskip("quart_trio"), pytest.importorskip("trio")
+    quart_trio, trio = module("quart_trio"), module("trio")
 
     class Cancelling(trio.abc.Instrument):  # type: ignore[name-defined,misc]
         """Cancels a scope before one step of a task."""

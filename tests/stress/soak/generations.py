@@ -22,7 +22,7 @@ __all__ = ["IN_PROGRESS", "Scraper", "Service", "Usage"]
 IN_PROGRESS = "in progress"
 """The key of the gauge among what a service counted."""
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds until what clients left behind must be gone."""
 
 
@@ -66,7 +66,7 @@ class Service:
     def stop(self) -> None:
         """Stop gracefully, and add up what was counted."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=PATIENCE)
         counted = json.loads(self._counts.read_text())
         self.counted.update({key: abs(number) for key, number in counted.items()})
 
@@ -134,7 +134,7 @@ class Scraper:
 
 
 def _scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
         text = answer.read().decode()
     sums: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
