@@ -39,10 +39,8 @@ def _answer(right: list[bool]) -> str:
     """Say in which orders something is right."""
     if all(right):
         return "yes"
-    wrong = [
-        f"attached {order}" for order, is_right in zip(ORDERS, right, strict=True) if not is_right
-    ]
-    return f"no: {' and '.join(wrong)}"
+    wrong = [order for order, is_right in zip(ORDERS, right, strict=True) if not is_right]
+    return f"not where promweb is attached {' or '.join(wrong)}"
 
 
 if __name__ == "__main__":

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
 from typing import Any
 
 import anyio
 import flask
-import simple_websocket
 from quart_trio import QuartTrio
+from websockets.sync.client import connect
 from werkzeug.serving import make_server
 from werkzeug.test import Client, EnvironBuilder
 
 from tests.support.asgi import Browser, Socket
+from tests.support.waiting import DEADLINE
 
 from .programs import HEAR, Answer, Extension, Visit
 
@@ -156,14 +156,11 @@ def _ask_server(port: int, visit: Visit, answers: Sequence[Answer]) -> Answer:
 
 
 def _talk_to_server(port: int, visit: Visit, answers: Sequence[Answer]) -> Answer:
-    path = visit.path
-    socket = simple_websocket.Client.connect(f"ws://127.0.0.1:{port}{path}")
     heard = []
-    for text in visit.talk:
-        if text == HEAR:
-            heard.append(socket.receive(timeout=60))
-        else:
-            socket.send(text)
-    with suppress(simple_websocket.ConnectionClosed):
-        socket.close()
+    with connect(f"ws://127.0.0.1:{port}{visit.path}", proxy=None) as socket:
+        for text in visit.talk:
+            if text == HEAR:
+                heard.append(socket.recv(DEADLINE))
+            else:
+                socket.send(text)
     return Answer(visit.status, (), str(heard))

@@ -15,7 +15,7 @@ from flask import Flask, abort
 from flask.views import MethodView
 from flask_marshmallow import Marshmallow
 
-from .programs import ORDERS, Extensions, Visit
+from .programs import Extensions, Visit
 
 EXTENSIONS = Extensions(Flask)
 
@@ -36,9 +36,7 @@ def broken_stream() -> Iterator[str]:
     raise ValueError
 
 
-@EXTENSIONS.add(
-    "Flask-RESTful", wrong=dict.fromkeys(ORDERS, "an exception that `errors` answers counts as one")
-)
+@EXTENSIONS.add("Flask-RESTful")
 def restful(app: Flask, count: Count) -> list[Visit]:
     """Resources, `abort()`, `errors`, exceptions, 404 and 405"""
     api = flask_restful.Api(app, errors={"UserExists": {"message": "exists", "status": 409}})

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from .flask_answers import add_views, visits
 from .flask_apis import Count
-from .programs import HEAR, NOT_SEEN, Extensions, Visit
+from .programs import HEAR, Extensions, Visit
 
 EXTENSIONS = Extensions(Flask)
 
@@ -78,7 +78,12 @@ def sock(app: Flask, count: Count) -> list[Visit]:
     ]
 
 
-@EXTENSIONS.add("Flask-SocketIO", is_served=True, wrong=NOT_SEEN, hides=r'(?<="sid":")[^"]*')
+@EXTENSIONS.add(
+    "Flask-SocketIO",
+    is_served=True,
+    wrong={"after": "a websocket that Werkzeug handed over is a failure"},
+    hides=r'(?<="sid":")[^"]*',
+)
 def socket_io(app: Flask, count: Count) -> list[Visit]:
     """Events over long polling and a websocket, other views"""
     sockets = flask_socketio.SocketIO(app, async_mode="threading", ping_interval=3600)

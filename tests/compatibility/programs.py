@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
 
-__all__ = ["HEAR", "NOT_SEEN", "ORDERS", "Answer", "Extension", "Extensions", "Order", "Visit"]
+__all__ = ["HEAR", "ORDERS", "Answer", "Extension", "Extensions", "Order", "Visit"]
 
 Order = Literal["before", "after"]
 """When promweb is attached: before the extension, or after it."""
 
 ORDERS: tuple[Order, ...] = ("before", "after")
-
-NOT_SEEN: dict[Order, str] = {"after": "what middleware inside the measurement answers is not seen"}
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def auth(app: Quart, count: Count) -> list[Visit]:
 
 @EXTENSIONS.add("quart-cors")
 def cors(app: Quart, count: Count) -> list[Visit]:
-    """Answers, `abort()`, exceptions, streams and websockets, preflight requests, origins refused"""
+    """Answers, `abort()`, exceptions, streams, websockets, preflight requests, no origin"""
     quart_cors.cors(app, allow_origin="https://example.com", allow_methods=["GET"])
     add_views(app, count)
 

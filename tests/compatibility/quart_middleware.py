@@ -13,13 +13,13 @@ from quart import Quart
 
 from .flask_answers import GZIP_TIME
 from .flask_apis import Count
-from .programs import HEAR, NOT_SEEN, Extensions, Visit
+from .programs import HEAR, Extensions, Visit
 from .quart_apis import add_views, visits
 
 EXTENSIONS = Extensions(Quart)
 
 
-@EXTENSIONS.add("Hypercorn", wrong=NOT_SEEN)
+@EXTENSIONS.add("Hypercorn")
 def hypercorn_middleware(app: Any, count: Count) -> list[Visit]:
     """`ProxyFixMiddleware`, and `HTTPToHTTPSRedirectMiddleware`, which redirects"""
     redirecting = hypercorn.middleware.HTTPToHTTPSRedirectMiddleware(app.asgi_app, "example.com")
@@ -49,7 +49,7 @@ def correlation_id(app: Any, count: Count) -> list[Visit]:
     return visits(**{"X-Request-ID": "6b1d1f50f2ab4f0f8b6a3f6f7a3f9e2b"})
 
 
-@EXTENSIONS.add("python-socketio", wrong=NOT_SEEN, hides=r'(?<="sid":")[^"]*')
+@EXTENSIONS.add("python-socketio", hides=r'(?<="sid":")[^"]*')
 def socket_io(app: Any, count: Count) -> list[Visit]:
     """Events over long polling and a websocket, other views"""
     server = socketio.AsyncServer(async_mode="asgi", ping_interval=3600)
