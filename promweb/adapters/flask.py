@@ -19,6 +19,7 @@ from ..core.mistakes import explain_app
 from ..core.requests.exchange import Exchange
 from ..core.requests.scope import current
 from ..core.requests.site import Site
+from .exemptions import exempt_on_flask
 from .protocols.wsgi import Environ, StartResponse, WSGIApp, instrument
 from .shared import WebMetrics, by_hand, find_exchange
 
@@ -38,6 +39,9 @@ class PrometheusMetrics(WebMetrics):
         app = flask.Flask("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
         return app
+
+    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        return super()._protected(exempt_on_flask(view))
 
     def _check_app(self, app: Any) -> None:
         if not isinstance(app, flask.Flask):

@@ -20,6 +20,7 @@ from ..core.mistakes import explain_app
 from ..core.requests.connection import Connection
 from ..core.requests.scope import current
 from ..core.requests.site import Site
+from .exemptions import exempt_on_quart
 from .protocols import wsgi_bridge
 from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
 from .protocols.worker_threads import SharedWork, in_pieces, pause, run
@@ -57,11 +58,12 @@ class AsyncPrometheusMetrics(WebMetrics):
         return partial(wsgi_bridge.answer, app)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        decorated = super()._protected(view)
+        decorated = super()._protected(exempt_on_quart(view))
         if inspect.iscoroutinefunction(decorated):
             return decorated
 
-        @wraps(view)
+        @wraps(view, updated=())
+        @wraps(decorated, assigned=())
         async def prometheus_metrics(**view_args: Any) -> Any:
             """Call a plain function, which Quart does in a thread, and await what it returns."""
             result: Any = await quart.current_app.ensure_async(decorated)(**view_args)
