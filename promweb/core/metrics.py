@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -153,7 +154,7 @@ class MetricsBase(InstrumentFactories):
         self._catalog = Catalog.of(self.registry, self._storage())
         if self.process_metrics and self._catalog.storage is not None:
             self._catalog.storage.show_processes()
-        self._unchecked: list[Site] = []
+        self._unchecked: list[weakref.ref[Site]] = []
         self._exemplar_reader()
         self._check_defaults(checked)  # reported here, not when an app factory runs
         if app is not None:
@@ -175,7 +176,7 @@ class MetricsBase(InstrumentFactories):
             if self._export_defaults:
                 self._record_defaults(self._options, app)
             site.owners.append(self)
-            self._unchecked.append(site)
+            self._unchecked.append(weakref.ref(site))
 
     @mistakes.explained
     def export_defaults(
@@ -243,7 +244,7 @@ class MetricsBase(InstrumentFactories):
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
         while self._unchecked:  # all routes should be there by the first scrape
-            mistakes.warn_of_routes(self._unchecked.pop(), self.path, self._catalog.problems)
+            mistakes.warn_of_routes(self._unchecked.pop()(), self.path, self._catalog.problems)
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:

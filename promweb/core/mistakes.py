@@ -150,6 +150,8 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
 
 def warn_of_routes(site: Any, path: str | None, problems: Problems) -> None:
     """Log which decorators no route has, and which route is where the metrics are, each once."""
+    if site is None:  # the application is gone
+        return
     try:
         for message in misplaced(site.app.view_functions):
             problems.warn(f"{message} {BELOW}")

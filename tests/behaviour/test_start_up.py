@@ -138,8 +138,7 @@ def started(start: Start, directory: Path) -> str:
         eventually(
             lambda: (
                 process.poll() is not None or log.read_text().count("has loaded\n") == start.workers
-            ),
-            DEADLINE,
+            )
         )
     finally:
         process.terminate()

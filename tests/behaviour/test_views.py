@@ -179,10 +179,9 @@ def test_do_not_track_leaves_only_the_decorators(leg: Leg, add: Any) -> None:
     calls = metrics.counter("calls", "Calls.")
     add(leg, app, lambda view: metrics.do_not_track()(calls(view)))
     assert leg.get(app, "/kind").text == "tea"
-    assert samples(leg.registry) == {
-        "calls_total": {labels(): 1.0},
-        "flask_http_requests_in_progress": {labels(method="GET"): 0.0},
-    }
+    found = samples(leg.registry)
+    assert set(found.pop("flask_http_requests_in_progress", {}).values()) <= {0.0}
+    assert found == {"calls_total": {labels(): 1.0}}
 
 
 @pytest.mark.parametrize("outermost", [True, False])

@@ -290,7 +290,7 @@ def test_session_that_cannot_be_saved(leg: Leg, app: Any) -> None:
     check(leg, Done("GET", "/", 500, failed=True))
 
 
-def test_request_that_a_middleware_answers_is_not_recorded(
+def test_request_that_a_middleware_answers_has_a_group_of_its_own(
     leg: Leg, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = leg.make_app()
@@ -308,7 +308,7 @@ def test_request_that_a_middleware_answers_is_not_recorded(
     assert leg.get(app, "/mine").text == "mine"
     assert leg.get(app, "/").text == "ok"
     assert caplog.records == []
-    check(leg, Done("GET", "/", 200))
+    check(leg, Done("GET", "/", 200), Done("GET", "<middleware>", 200))
 
 
 def test_middleware_whose_functions_are_measured(leg: Leg) -> None:

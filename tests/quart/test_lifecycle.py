@@ -199,12 +199,9 @@ async def test_excluded_request_whose_client_vanishes(leg: Leg, app: Any) -> Non
     app.get("/")(metrics.exclude_all_metrics()(counted))
     browser = Browser(app).start()
     await hang.wait()
-    assert in_progress(leg) == 0
+    assert not in_progress(leg)
     await browser.vanish()
-    assert samples(leg.registry) == {
-        "views_total": {labels(): 0.0},
-        "flask_http_requests_in_progress": {labels(method="GET"): 0.0},
-    }
+    assert samples(leg.registry) == {"views_total": {labels(): 0.0}}
 
 
 @pytest.mark.asyncio
@@ -400,7 +397,7 @@ async def test_labels_of_a_request_that_never_reached_the_application(leg: Leg) 
     browser = Browser(app).start()
     await hang.wait()
     await browser.cancel()
-    assert samples(leg.registry) == {}
+    assert leg.value("flask_http_request_total", method="GET", status="500", late="") == 1.0
 
 
 @pytest.mark.asyncio

@@ -23,7 +23,7 @@ from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
 from tests.support.servers import hypercorn, uvicorn
 
-from .test_quart_trio import TrioLeg
+from .test_trio import TrioLeg
 
 LONG = 3_000_000
 """Bytes that are sent in several pieces."""

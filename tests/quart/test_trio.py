@@ -538,7 +538,9 @@ async def test_client_closes(leg: Leg, code: int | None) -> None:
         assert [await socket.heard(), await socket.heard()] == ["one", "two"]
         assert leg.value("flask_websocket_connections_in_progress", path="/") == 1.0
         await socket.close(**({} if code is None else {"code": code}))
-    assert recorded(leg) == connections(("/", str(code or 1005)), received=2.0, sent=2.0)
+    assert recorded(leg) == connections(
+        ("/", "<other>" if code == 4001 else str(code or 1005)), received=2.0, sent=2.0
+    )
 
 
 @on_trio
@@ -590,7 +592,7 @@ async def test_websocket_handler_is_cancelled(leg: Leg, accept: bool) -> None:
 
     await vanish(hang, Socket(app), shutdown=True)
     found = recorded(leg)
-    code = "1006" if accept else "499"
+    code = "1011" if accept else "500"
     assert found.pop("flask_websocket_connection_duration_seconds_count") == {
         labels(path="/", close_code=code): 1.0
     }

@@ -404,7 +404,7 @@ async def test_app_under_another_measured_app(leg: Leg, shared: bool) -> None:
 
 
 @pytest.mark.asyncio
-async def test_asgi_middleware_that_answers_is_not_the_application(leg: Leg) -> None:
+async def test_asgi_middleware_that_answers_has_a_group_of_its_own(leg: Leg) -> None:
     app = leg.make_app()
     app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
     asgi_app = app.asgi_app
@@ -420,7 +420,7 @@ async def test_asgi_middleware_that_answers_is_not_the_application(leg: Leg) -> 
     leg.make_metrics(app, in_progress=True)
     assert (await get(app)).status == 200
     assert (await get(app, "/other")).status == 503
-    check(leg, Done("GET", "/", 200))
+    check(leg, Done("GET", "/", 200), Done("GET", "<middleware>", 503))
 
 
 @pytest.mark.asyncio

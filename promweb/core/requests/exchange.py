@@ -21,7 +21,6 @@ from ..labels.plan import LabelPlan
 from .recorder import Recorder
 from .scope import Measurement, Scope
 from .site import Site
-from .unseen import UnseenRequest
 
 __all__ = ["CLIENT_CLOSED_REQUEST", "Exchange", "Outcome", "Sizes"]
 
@@ -65,8 +64,6 @@ class Exchange(Scope):
     """Whether an exception stayed unhandled."""
     signalled = False
     """Whether an extension is answering an exception that is no answer by itself."""
-    unseen: UnseenRequest | None = None
-    """What to record where middleware answers; None if there is no middleware."""
     sizes: Sizes | None = None
     _deferred: list[Measurement] | tuple[()] = ()
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})

@@ -11,6 +11,7 @@ from ..families.children import NumberChild
 from ..families.limits import LabelValues
 from ..labels.plan import LabelPlan
 from .site import Site
+from .unseen import UnseenRequest
 
 __all__ = ["Measurement", "Scope", "current", "is_begun"]
 
@@ -19,9 +20,17 @@ current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
 
 
 def is_begun(site: Site) -> bool:
-    """Return whether an outer layer has begun a request of `site` that it did not reach yet."""
-    scope = current.get()
-    return scope is not None and scope.site is site and scope.request is None and not scope.finished
+    """Return whether an outer layer has begun the request that reaches `site` now.
+
+    What another application has begun and not dispatched is this application's request from now on.
+    """
+    outer = current.get()
+    if outer is None or outer.request is not None or outer.finished:
+        return False
+    if outer.site is site:
+        return True
+    outer.unseen = None
+    return False
 
 
 class Measurement(Protocol):
@@ -53,6 +62,8 @@ class Scope:
 
     The exception itself would keep the frames that it went through.
     """
+    unseen: UnseenRequest | None = None
+    """What to record where middleware answers; None if there is no middleware."""
     context: Context | None = None
     """The request context, for labels that are resolved when the code that was in it is gone."""
 

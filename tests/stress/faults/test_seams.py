@@ -282,7 +282,7 @@ def test_views_that_cannot_be_looked_at(
     check(leg, route(leg, app, metrics.counter("views", "Views.")))
     assert leg.get(app, "/metrics").status == 200
     assert len(log.messages) == 2
-    assert any("look at the views" in message for message in log.messages)
+    assert any("look at the routes" in message for message in log.messages)
 
 
 @pytest.mark.parametrize("label", ["default", "awaited"])
