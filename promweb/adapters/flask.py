@@ -33,6 +33,7 @@ class PrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = False
+    _request_class = flask.Request
 
     def _server_app(self, endpoint: str) -> WSGIApp:
         app = flask.Flask("promweb", static_folder=None)

@@ -6,14 +6,11 @@ The application's methods are replaced on the object, as Quart's documentation d
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import quart
 import quart.wrappers
 
@@ -26,7 +23,7 @@ from ..core.requests.site import Site
 from .exemptions import exempt_on_quart
 from .protocols import wsgi_bridge
 from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
-from .protocols.worker_threads import SharedWork, pause
+from .protocols.worker_threads import SharedWork, in_pieces, pause, run
 from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
@@ -44,15 +41,16 @@ class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
+    _request_class = quart.Request
     _shield = staticmethod(shield)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
     ) -> tuple[str, str]:
         """Do what `generate_metrics` does in a worker thread, without holding the event loop."""
-        names = None if names is None else list(names)
+        names = names if names is None or isinstance(names, str) else list(names)
         render = partial(self.generate_metrics, accept_header, names)
-        return await anyio.to_thread.run_sync(render)
+        return await run(render)
 
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         app = quart.Quart("promweb", static_folder=None)
@@ -64,7 +62,8 @@ class AsyncPrometheusMetrics(WebMetrics):
         if inspect.iscoroutinefunction(decorated):
             return decorated
 
-        @functools.wraps(decorated, assigned=())
+        @wraps(view, updated=())
+        @wraps(decorated, assigned=())
         async def prometheus_metrics(**view_args: Any) -> Any:
             """Call a plain function, which Quart does in a thread, and await what it returns."""
             result: Any = await quart.current_app.ensure_async(decorated)(**view_args)
@@ -117,7 +116,8 @@ class AsyncPrometheusMetrics(WebMetrics):
             names = tuple(request.args.getlist("name[]"))
             work = partial(self._scrape, accept, encoding, names, pause)
             scrape = await scrapes.run((accept, encoding, names), work)
-            return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
+            body = in_pieces(scrape.body)
+            return quart.Response(body, scrape.status, dict(scrape.headers))
 
         return prometheus_metrics
 

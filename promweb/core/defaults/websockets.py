@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from .. import forking
@@ -21,8 +21,6 @@ __all__ = ["WebsocketMetrics"]
 DURATION_BUCKETS = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 """Upper bounds for the duration of connections, in seconds: a tenth of one to a day."""
 
-_RESERVED = ("direction", "close_code")
-
 
 class WebsocketMetrics:
     """The websocket families of one prefix, made when the first connection is dispatched."""
@@ -39,16 +37,6 @@ class WebsocketMetrics:
         self._duration_name = f"{prefix}websocket_connection_duration_seconds"
         self.unknown: LabelValues = (ERROR,)
         self._made = False
-
-    @staticmethod
-    def check(default_labels: Mapping[str, object]) -> None:
-        """Raise ValueError for default labels that websockets have already."""
-        for label in _RESERVED:
-            if label in default_labels:
-                raise ValueError(
-                    f"default_labels: the metrics of websockets have a label {label!r} already; "
-                    "give the default label another name, or pass websockets=False"
-                )
 
     async def labels(self, websocket: Any) -> LabelValues:
         """Return group and default labels of a connection, within its websocket context."""
