@@ -103,14 +103,11 @@ comparison: .venv-comparison/ready
 	cp build/comparison.md tests/project/comparison/printed.md
 	cat tests/project/comparison/printed.md
 
-# Flask's and Quart's extensions beside promweb, in an environment of their own. Where the tables are
-# not what docs/compatibility.md says, the test suite fails: copy them there.
+# Extensions of Flask and Quart beside promweb, in an environment of their own. It prints the tables of
+# docs/compatibility.md, and fails where they are not what that page says: copy them there.
 compatibility: .venv-compatibility/ready
+	$(COMPATIBILITY)/python -W ignore -m tests.compatibility
 	$(COMPATIBILITY)/python -m pytest -W default --confcutdir tests/compatibility tests/compatibility $(ARGS)
-	mkdir -p build
-	$(COMPATIBILITY)/python -W ignore -m tests.compatibility > build/compatibility.md
-	cp build/compatibility.md tests/compatibility/printed.md
-	cat tests/compatibility/printed.md
 
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready

@@ -9,22 +9,29 @@ from .comparing import bare, measured
 from .programs import ORDERS, Extension
 from .tables import TABLES
 
-HEAD = "| extension | version | what was driven | requests | answers equal | scrape right |\n"
+__all__ = ["row"]
+
+HEAD = "| extension | version | what was driven | requests | answers equal | scrape right |"
 
 
 def main() -> None:
     logging.disable()  # the exceptions are meant
-    for framework, extensions in TABLES.items():
-        print(f"## On {framework} {version(framework)}\n\n{HEAD}{'| --- ' * 6}|")
-        for extension in sorted(extensions, key=lambda extension: extension.name.lower()):
-            print(_row(extension))
-        print()
+    print("\n\n".join(map(_table, TABLES)))
 
 
-def _row(extension: Extension) -> str:
+def _table(framework: str) -> str:
+    extensions = sorted(TABLES[framework], key=lambda extension: extension.name.lower())
+    rows = ["| " + " | ".join(row(extension)) + " |" for extension in extensions]
+    return "\n".join(
+        [f"## On {framework} {version(framework)}", "", HEAD, "| --- " * 6 + "|", *rows]
+    )
+
+
+def row(extension: Extension) -> list[str]:
+    """Run a program; return the cells of its row."""
     reference = bare(extension)
     runs = [measured(extension, order) for order in ORDERS]
-    cells = [
+    return [
         extension.name,
         extension.version,
         extension.driven,
@@ -32,15 +39,12 @@ def _row(extension: Extension) -> str:
         _answer([run.answers == reference.answers for run in runs]),
         _answer([run.scraped == run.expected for run in runs]),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _answer(right: list[bool]) -> str:
-    """Say in which orders something is right."""
-    if all(right):
-        return "yes"
+    """Say in which order something is wrong."""
     wrong = [order for order, is_right in zip(ORDERS, right, strict=True) if not is_right]
-    return f"not where promweb is attached {' or '.join(wrong)}"
+    return f"not with promweb attached {' or '.join(wrong)}" if wrong else "yes"
 
 
 if __name__ == "__main__":

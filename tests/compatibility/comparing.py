@@ -119,7 +119,7 @@ def _expected(app: Any, visits: list[Visit], answers: list[Answer], order: Order
         if visit.outside and (is_websocket or order == "before"):
             continue
         status = str(answer.status)
-        group = "<middleware>" if visit.outside else visit.group or _rule(app, visit)
+        group = "<middleware>" if visit.outside else _rule(app, visit)
         if is_websocket:
             numbers["websockets"][group, "1000"] += 1
             continue

@@ -81,7 +81,7 @@ def talisman(app: Flask, count: Count) -> list[Visit]:
 
 @EXTENSIONS.add("Flask-Limiter", ignored_headers=frozenset({"retry-after", "x-ratelimit-reset"}))
 def limiter(app: Flask, count: Count) -> list[Visit]:
-    """Limits of all routes, of one route, exempt routes, its error handler"""
+    """Limits of all routes, of one route, exempt routes, an error handler"""
     limiter = flask_limiter.Limiter(
         lambda: "someone", app=app, default_limits=["8 per day"], headers_enabled=True
     )

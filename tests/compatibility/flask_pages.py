@@ -58,7 +58,7 @@ def with_dash(app: Flask, count: Count) -> list[Visit]:
 
 @EXTENSIONS.add("flask-sock", is_served=True)
 def sock(app: Flask, count: Count) -> list[Visit]:
-    """Websockets that echo, that end by themselves and that raise, other views"""
+    """Websockets that the client ends and that end by themselves, other views"""
     sock = flask_sock.Sock(app)
 
     @sock.route("/echo")
@@ -85,7 +85,7 @@ def sock(app: Flask, count: Count) -> list[Visit]:
     hides=r'(?<="sid":")[^"]*',
 )
 def socket_io(app: Flask, count: Count) -> list[Visit]:
-    """Events over long polling and a websocket, other views"""
+    """Long polling, events over a websocket, a transport that is unknown, other views"""
     sockets = flask_socketio.SocketIO(app, async_mode="threading", ping_interval=3600)
     sockets.on_event("echo", lambda text: flask_socketio.emit("echo", text))
     add_views(app, count)

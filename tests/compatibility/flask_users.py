@@ -26,7 +26,7 @@ TOKEN = r"eyJ[\w.-]+"
 
 @EXTENSIONS.add("Flask-Login", hides=COOKIE)
 def login(app: Flask, count: Count) -> list[Visit]:
-    """`login_user`, remembered too, `login_required`, redirects to the login, a fresh login"""
+    """`login_user` with a remembered user, `login_required`, redirects to the login, exceptions"""
     manager = flask_login.LoginManager(app)
     manager.login_view = "login"
 

@@ -23,9 +23,6 @@ class Answer:
     headers: tuple[tuple[str, str], ...]
     body: str
 
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name.lower()), "")
-
 
 Headers = Mapping[str, str] | Callable[[Sequence[Answer]], Mapping[str, str]]
 """Headers of a request, or a function that makes them from the answers so far."""
@@ -48,8 +45,6 @@ class Visit:
     """Whether middleware of the extension answers: promweb sees that if it is attached later."""
     counted: bool = False
     """Whether the view has the program's own counter."""
-    group: str = ""
-    """The rule, where the application's URL map does not know it."""
 
 
 HEAR = "<hear>"

@@ -99,7 +99,7 @@ class Item:
 
 @EXTENSIONS.add("quart-schema")
 def schema(app: Quart, count: Count) -> list[Visit]:
-    """Validated requests, queries, responses and websockets, its error handlers, `openapi.json`"""
+    """Validated requests, responses and websockets, `openapi.json`, other views"""
     quart_schema.QuartSchema(app)
     add_views(app, count)
 
@@ -130,7 +130,7 @@ def schema(app: Quart, count: Count) -> list[Visit]:
     hides=r"(?<=RateLimit-Reset: )\d+",
 )
 def rate_limiter(app: Quart, count: Count) -> list[Visit]:
-    """Limits of all routes, of one route, exempt routes, its error handler"""
+    """Limits of all routes, of one route, exempt routes, an error handler"""
     quart_rate_limiter.RateLimiter(
         app, default_limits=[quart_rate_limiter.RateLimit(3, timedelta(days=1))]
     )
@@ -163,7 +163,7 @@ def rate_limiter(app: Quart, count: Count) -> list[Visit]:
 
 @EXTENSIONS.add("quart-auth", hides=COOKIE + r"|(?<=QUART_AUTH=)[^;]*")
 def auth(app: Quart, count: Count) -> list[Visit]:
-    """Logins, `login_required`, its exception and its error handler, basic authentication"""
+    """Logins, `login_required` on views and a websocket, basic authentication, other views"""
     app.config |= {"QUART_AUTH_BASIC_USERNAME": "me", "QUART_AUTH_BASIC_PASSWORD": "right"}
     app.config["QUART_AUTH_COOKIE_SECURE"] = False
     quart_auth.QuartAuth(app)

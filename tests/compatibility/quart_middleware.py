@@ -51,7 +51,7 @@ def correlation_id(app: Any, count: Count) -> list[Visit]:
 
 @EXTENSIONS.add("python-socketio", hides=r'(?<="sid":")[^"]*')
 def socket_io(app: Any, count: Count) -> list[Visit]:
-    """Events over long polling and a websocket, other views"""
+    """Long polling, events over a websocket, a transport that is unknown, other views"""
     server = socketio.AsyncServer(async_mode="asgi", ping_interval=3600)
 
     @server.on("echo")
