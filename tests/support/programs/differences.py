@@ -260,12 +260,14 @@ DIFFERENCES = (
     ),
     Difference(
         "scrapes",
-        "Scrapes are compressed for clients that accept gzip, and a malformed `Accept` header "
-        "gets the text format; the exporter answered it with 500.",
+        "Scrapes are compressed for clients that accept gzip, a newer OpenMetrics than 1.0.0 is "
+        "answered with that, and a malformed `Accept` header gets the text format; the exporter "
+        "answered it with 500.",
     ),
     Difference(
         "host_matching",
-        "With `host_matching` the metrics are served on every host; the exporter served none.",
+        "With `host_matching` the metrics are served on every host, where the exporter served none, "
+        "and with `subdomain_matching`, too, where the exporter served them at `SERVER_NAME` only.",
     ),
     Difference(
         "reloader",
