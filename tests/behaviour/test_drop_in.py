@@ -649,6 +649,14 @@ def shared_gauges(bench: Bench, shared: Path) -> object:
     return [tuple(s.labels) for family in families for s in family.samples if s.name == "jobs"]
 
 
+@check(exporter={1.0}, ours={42.0})
+def shared_functions(bench: Bench, shared: Path) -> object:
+    metrics = make_shared(bench, "MultiprocessInternalPrometheusMetrics")
+    metrics.info("age", "Age.").set_function(lambda: 42)
+    families = text_string_to_metric_families(bench.get("/metrics")[1])
+    return {s.value for family in families for s in family.samples if s.name == "age"}
+
+
 @check(exporter=None, ours=ValueError)
 def shared_tls(bench: Bench, shared: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     module = "prometheus_flask_exporter.multiprocess"

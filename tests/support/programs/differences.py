@@ -266,8 +266,9 @@ DIFFERENCES = (
     ),
     Difference(
         "host_matching",
-        "With `host_matching` the metrics are served on every host, where the exporter served none, "
-        "and with `subdomain_matching`, too, where the exporter served them at `SERVER_NAME` only.",
+        "With `host_matching` the metrics are served on every host, where the exporter served "
+        "none, and with `subdomain_matching`, too, where the exporter served them at `SERVER_NAME` "
+        "only.",
     ),
     Difference(
         "reloader",
@@ -289,6 +290,11 @@ DIFFERENCES = (
         "With several workers a decorator's gauge is the sum over the workers that live, unless "
         "`multiprocess_mode` says otherwise; the exporter had a series for each process that there "
         "ever was.",
+    ),
+    Difference(
+        "shared_functions",
+        "With several workers `set_function` of what `info` returns works: the worker that answers "
+        "a scrape asks its own function; the exporter showed 1.",
     ),
     Difference(
         "shared_tls",
