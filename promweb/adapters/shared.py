@@ -6,9 +6,12 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from ssl import SSLContext
 from typing import Any
 
+from ..core.defaults.blueprint import BlueprintRecorder
+from ..core.defaults.naming import naming_of
 from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
@@ -44,13 +47,44 @@ class WebMetrics(MetricsBase):
         return storage_of(directory)
 
     def init_app(self, app: Any) -> None:
-        """Measure an application; doing so again for the same one changes nothing."""
+        """Measure an application; doing so again for the same one changes nothing.
+
+        Of a blueprint, its own requests are measured wherever it is registered, and it serves the
+        metrics at `path` below its prefix.
+        """
+        if hasattr(type(app), "record_once"):  # a blueprint of Flask or Quart
+            app.record(self._init_blueprint)
+            return
         super().init_app(app)
         for problem in problems(
             directory=shared_directory() if Catalog.is_shared(self.registry) else None,
             serves=self.path is not None,
         ):
             warn_once(problem)
+
+    def _init_blueprint(self, state: Any) -> None:
+        """Measure a blueprint in the application that it is being registered with."""
+        site, options = self._site(state.app), self._options
+        name = f"{state.name_prefix}.{state.name}".lstrip(".")
+        if self.path:
+            view = self._protected(self._metrics_view())
+            state.add_url_rule(self.path, "prometheus_metrics", view)
+            site.endpoints.add(f"{name}.prometheus_metrics")
+        if self._export_defaults:
+            own = replace(options, websockets=False)
+            exemplar = self._exemplar_reader()
+            site.add(
+                BlueprintRecorder(
+                    name, naming_of(own), own, coroutines=self._coroutines, exemplar=exemplar
+                )
+            )
+            self._catalog.problems.warn(
+                f"{type(self).__name__} was given the blueprint {name!r}, so requests for other "
+                "routes, for none (404, 405), and websockets are not measured. Pass the "
+                "application to measure all."
+            )
+        if self not in site.owners:
+            site.owners.append(self)
 
     def _see_environ(self, environ: Mapping[str, Any]) -> None:
         """Look at how the server says that it serves, when it asks for the metrics."""

@@ -158,7 +158,7 @@ def warn_of_routes(site: Any, path: str | None, problems: Problems) -> None:
         if path:
             warn_of_route(site, path, problems)
     except Exception:
-        problems.failed("look at the routes")
+        problems.failed("look at the views")
 
 
 def warn_of_route(site: Any, path: str, problems: Problems) -> None:

@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -570,19 +571,38 @@ def metrics_endpoint(bench: Bench) -> object:
     return bench.total(200, "OPTIONS"), bench.total(401), adapter.match("/metrics")[0]
 
 
-@check(exporter=(None, 500 if COMPARES_VERSIONS else 200), ours=("gzip", 200))
+@check(
+    exporter=(None, 500 if COMPARES_VERSIONS else 200, COMPARES_VERSIONS),
+    ours=("gzip", 200, False),
+)
 def scrapes(bench: Bench) -> object:
     bench.measure()
     compressed = bench.app.test_client().get("/metrics", headers={"Accept-Encoding": "gzip"})
     malformed = {"Accept": "application/openmetrics-text; version=one"}
-    return compressed.headers.get("Content-Encoding"), bench.get("/metrics", headers=malformed)[0]
+    newer = {"Accept": "application/openmetrics-text; version=2.0.0"}
+    answered = bench.app.test_client().get("/metrics", headers=newer).content_type
+    return (
+        compressed.headers.get("Content-Encoding"),
+        bench.get("/metrics", headers=malformed)[0],
+        "version=2.0.0" in answered,
+    )
 
 
-@check(exporter=404, ours=200)
+@check(exporter=(404, 404), ours=(200, 200))
 def host_matching(bench: Bench) -> object:
-    bench.app = flask.Flask("bench", host_matching=True, static_host="localhost")
-    bench.measure()
-    return bench.get("/metrics")[0]
+    found = []
+    for options in (
+        {"host_matching": True, "static_host": "localhost"},
+        {"subdomain_matching": True},
+    ):
+        bench = Bench(bench.library)
+        bench.app = flask.Flask("bench", **options)  # type: ignore[arg-type]
+        bench.app.config["SERVER_NAME"] = "example.com"
+        bench.measure()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(bench.get("/metrics", headers={"Host": "10.0.0.5"})[0])
+    return tuple(found)
 
 
 @check(exporter=404, ours=200)
@@ -627,6 +647,14 @@ def shared_gauges(bench: Bench, shared: Path) -> object:
     bench.get()
     families = text_string_to_metric_families(bench.get("/metrics")[1])
     return [tuple(s.labels) for family in families for s in family.samples if s.name == "jobs"]
+
+
+@check(exporter={1.0}, ours={42.0})
+def shared_functions(bench: Bench, shared: Path) -> object:
+    metrics = make_shared(bench, "MultiprocessInternalPrometheusMetrics")
+    metrics.info("age", "Age.").set_function(lambda: 42)
+    families = text_string_to_metric_families(bench.get("/metrics")[1])
+    return {s.value for family in families for s in family.samples if s.name == "age"}
 
 
 @check(exporter=None, ours=ValueError)

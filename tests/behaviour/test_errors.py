@@ -655,7 +655,6 @@ MISTAKEN_APPS = [
     (make_shop, ["the function 'make_shop'", "call it"]),
     (make_shop().wsgi_app, ["the method 'wsgi_app'", "the application itself"]),
     ("shop:app", ["the text 'shop:app'", "the object itself"]),
-    (flask.Blueprint("b", __name__), ["Blueprint", "the application that it is registered with"]),
     (of("fastapi.applications", "FastAPI"), ["FastAPI of fastapi", "measures Flask and Quart"]),
     (of("starlette.applications", "Starlette"), ["Starlette of starlette"]),
     (of("django.core.handlers.wsgi", "WSGIHandler"), ["WSGIHandler of django"]),

@@ -697,3 +697,17 @@ def test_generate_metrics_needs_no_application() -> None:
     metrics.info("build", "Build.", revision="1")
     text, _ = metrics.generate_metrics()
     assert text == '# HELP build Build.\n# TYPE build gauge\nbuild{revision="1"} 1.0\n'
+
+
+@pytest.mark.parametrize("version", ["1", "1.0.0", "1.1", "2.0.0", " 2.0.0 ", "10.0.0"])
+@pytest.mark.parametrize("before", ["", "application/json,", "text/html;version=2.0.0,"])
+def test_a_newer_openmetrics_is_answered_with_the_one_that_is_written(
+    leg: Leg, version: str, before: str
+) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    accept = f"{before}application/openmetrics-text;version={version};q=0.9,text/plain;q=0.5"
+    reply = leg.get(app, "/metrics", headers={"Accept": accept})
+    written = metrics.generate_metrics("application/openmetrics-text;version=1.0.0")
+    assert (reply.text, reply.headers["Content-Type"]) == written
+    assert written[1].startswith("application/openmetrics-text; version=")

@@ -58,16 +58,22 @@ def test_metrics_endpoint_is_not_tracked_when_before_request_rejects(leg: Leg) -
     assert samples(leg.registry) == {}
 
 
-@pytest.mark.parametrize(("host_matching", "subdomain_matching"), [(True, False), (False, True)])
-def test_metrics_endpoint_answers_where_hosts_are_matched(
-    leg: Leg, host_matching: bool, subdomain_matching: bool
+@pytest.mark.filterwarnings("ignore:Current server name")
+@pytest.mark.parametrize(
+    ("matching", "default_subdomain"),
+    [("host_matching", ""), ("subdomain_matching", ""), ("subdomain_matching", "www")],
+)
+def test_metrics_endpoint_answers_at_every_host(
+    leg: Leg, matching: str, default_subdomain: str
 ) -> None:
-    app = leg.make_app(
-        static_folder=None, host_matching=host_matching, subdomain_matching=subdomain_matching
-    )
-    app.config["SERVER_NAME"] = "localhost"
-    leg.make_metrics(app)
-    assert leg.get(app, "/metrics").status == 200
+    app = leg.make_app(static_folder=None, **{matching: True})
+    app.config["SERVER_NAME"] = "example.com"
+    app.url_map.default_subdomain = default_subdomain
+    metrics = leg.make_metrics(app)
+    metrics.register_dashboard("/live")
+    for host in ("example.com", "10.0.0.5:5000", "a.example.com", "a.b.example.com", "other.org"):
+        for path in ("/metrics", "/live"):
+            assert leg.get(app, path, headers={"Host": host}).status == 200, (host, path)
     assert samples(leg.registry) == {}
 
 

@@ -179,6 +179,60 @@ def test_what_a_killed_worker_had_in_progress_is_over(leg: Leg, shared: Path) ->
     assert value(found, "flask_http_request_total", method="GET", status="200") == 1
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_what_info_returns_takes_a_function(
+    leg: Leg, request: pytest.FixtureRequest, is_shared: bool
+) -> None:
+    request.getfixturevalue("shared" if is_shared else "unshared")
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    age = [50.0]
+    metrics.info("age", "Age.").set_function(lambda: age[0])
+    metrics.info("size", "Size.", model="a", part=1).set_function(lambda: -age[0])
+    metrics.info("size", "Size.", model="b", part=2).set(3)
+    workers.run(lambda: None)
+    for now in (50.0, 7.0):
+        age[0] = now
+        for query in ("", "?name[]=size&name[]=age"):
+            found = scrape(leg, app, query)
+            assert value(found, "age") == now
+            assert value(found, "size", model="a", part="1") == -now
+            assert value(found, "size", model="b", part="2") == 3
+
+
+def test_a_process_without_the_function_sees_what_it_returned_at_first(
+    leg: Leg, shared: Path
+) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    other = leg.make_app()
+    leg.metrics_class(other, registry=CollectorRegistry())
+    metrics.info("age", "Age.").set_function(iter((42.0, 43.0)).__next__)
+    assert value(scrape(leg, other), "age") == 42
+    assert value(scrape(leg, app), "age") == 43
+
+
+def test_a_function_that_is_not_ready_fails_scrapes_only(
+    leg: Leg, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    answers: list[float] = []
+    metrics.info("age", "Age.").set_function(lambda: answers[0])
+    assert "ask the function of 'age'" in caplog.text
+    assert leg.get(app, "/metrics").status == 500
+    answers.append(2)
+    assert value(scrape(leg, app), "age") == 2
+
+
+def test_what_info_returns_counts_up_and_down(leg: Leg, shared: Path) -> None:
+    app = leg.make_app()
+    gauge = leg.make_metrics(app).info("age", "Age.")
+    gauge.inc(5)
+    gauge.dec(2)
+    assert value(scrape(leg, app), "age") == 4
+
+
 def test_information_is_one_series_however_many_workers_there_were(leg: Leg, shared: Path) -> None:
     app = leg.make_app()
     metrics = leg.make_metrics(app)

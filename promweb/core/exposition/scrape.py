@@ -101,13 +101,28 @@ def _negotiate(accept: str | None) -> Format:
     accept = accept or ""
     if len(accept) > _LONGEST_HEADER:
         accept = ""
-    wellformed = ",".join(part for part in accept.split(",") if _has_plain_version(part))
-    return TextFormat(*choose_encoder(wellformed))
+    ranges = [_known(part) for part in accept.split(",") if _has_plain_version(part)]
+    return TextFormat(*choose_encoder(",".join(ranges)))
 
 
 def _has_plain_version(media_range: str) -> bool:
     versions = map(_VERSION.fullmatch, media_range.split(";"))
     return all(_NUMBERS.fullmatch(version[1]) for version in versions if version)
+
+
+def _known(media_range: str) -> str:
+    """Return a media range with OpenMetrics 1.0.0 in place of a newer version.
+
+    prometheus_client takes any version for one that it writes.
+    """
+    name, *parameters = media_range.split(";")
+    if name.strip() != "application/openmetrics-text":
+        return media_range
+    for position, parameter in enumerate(parameters):
+        version = _VERSION.fullmatch(parameter)
+        if version and int(version[1].partition(".")[0]) >= 1:
+            parameters[position] = "version=1.0.0"
+    return ";".join((name, *parameters))
 
 
 def _accepts_gzip(accept_encoding: str | None) -> bool:

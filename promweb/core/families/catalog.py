@@ -34,6 +34,8 @@ class Catalog:
         """Keeps and reads the numbers; None if they are in this process."""
         self._families: dict[str, Family[Any]] = {}
         self._infos: dict[str, tuple[Gauge, tuple[str, ...]]] = {}
+        self._functions: dict[str, dict[frozenset[tuple[str, str]], Callable[[], float]]] = {}
+        """What information gauges were given by `set_function`, by name and labels."""
 
     @staticmethod
     def of(registry: CollectorRegistry, storage: Storage | None = None) -> Catalog:
@@ -64,7 +66,7 @@ class Catalog:
         """Return what a scrape of a registry shows, restricted to the sample names in `names`."""
         catalog = _catalogs.get(registry)
         if catalog is not None and catalog.storage is not None:
-            return catalog.storage.collect(names, pause)
+            return catalog._with_functions(catalog.storage.collect(names, pause))
         source: Any = registry.restricted_registry(names) if names else registry
         return source.collect()  # type: ignore[no-any-return]
 
@@ -122,9 +124,44 @@ class Catalog:
                     raise _taken(wanted, known and f"info with labels {known[1]}", error) from None
                 gauge = known[0]
             self._infos[name] = gauge, labelnames
-        child = gauge.labels(*labelvalues) if labelnames else gauge
+        texts = [str(value) for value in labelvalues]
+        child = gauge.labels(*texts) if labelnames else gauge
         child.set(1)
+        if self.storage is not None:
+            self._keep_function(child, name, frozenset(zip(labelnames, texts, strict=True)))
         return child
+
+    def _keep_function(self, child: Any, name: str, labels: frozenset[tuple[str, str]]) -> None:
+        """Have `set_function` work where scrapes read files, which have no functions.
+
+        The process that answers a scrape asks its own function. Others may have none, as a process
+        that only serves scrapes does: they see what the function returned when it was set.
+        """
+        set_function: Callable[[Any], None] = child.set_function
+
+        def keep(function: Callable[[], float]) -> None:
+            set_function(function)
+            self._functions.setdefault(name, {})[labels] = function
+            try:
+                child.set(float(function()))
+            except Exception:
+                self.problems.failed(f"ask the function of {name!r} before the first scrape")
+
+        child.set_function = keep
+
+    def _with_functions(self, metrics: Iterable[Metric]) -> Iterable[Metric]:
+        """Yield metrics with what functions return in place of what they returned before."""
+        for metric in metrics:
+            functions = self._functions.get(metric.name)
+            if functions is None:
+                yield metric
+                continue
+            changed = Metric(metric.name, metric.documentation, metric.type)
+            for sample in metric.samples:
+                function = functions.get(frozenset(sample.labels.items()))
+                value = sample.value if function is None else float(function())
+                changed.add_sample(sample.name, sample.labels, value)
+            yield changed
 
 
 def _taken(wanted: str, known: object, error: ValueError) -> ValueError:

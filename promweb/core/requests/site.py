@@ -167,10 +167,9 @@ class Site:
         endpoint = f"prometheus_{what}"
         while endpoint in app.view_functions:
             endpoint += "_"
-        # Without a host, a rule matches nothing where the application matches hosts.
-        host = {"host": "<promweb_host>"} if app.url_map.host_matching else {}
         try:
-            app.add_url_rule(path, endpoint, made, **host)
+            for host in _hosts(app):
+                app.add_url_rule(path, endpoint, made, **host)
         except AssertionError as error:  # what Flask raises once it has served a request
             raise RuntimeError(
                 f"path={path!r}: the application has served a request and takes no more routes. "
@@ -210,3 +209,12 @@ def _exclude_all(scope: Any) -> None:
 
 def _keep_context(scope: Any) -> None:
     scope.keep_context()
+
+
+def _hosts(app: Any) -> list[dict[str, str]]:
+    """Return what rules need to match at every host: scrapers use addresses."""
+    if app.url_map.host_matching:
+        return [{"host": "<promweb_host>"}]
+    if app.subdomain_matching:  # a host that is no subdomain counts as one with an odd name
+        return [{"subdomain": ""}, {"subdomain": "<promweb_host>"}]
+    return [{}]

@@ -260,12 +260,15 @@ DIFFERENCES = (
     ),
     Difference(
         "scrapes",
-        "Scrapes are compressed for clients that accept gzip, and a malformed `Accept` header "
-        "gets the text format; the exporter answered it with 500.",
+        "Scrapes are compressed for clients that accept gzip, a newer OpenMetrics than 1.0.0 is "
+        "answered with that, and a malformed `Accept` header gets the text format; the exporter "
+        "answered it with 500.",
     ),
     Difference(
         "host_matching",
-        "With `host_matching` the metrics are served on every host; the exporter served none.",
+        "With `host_matching` the metrics are served on every host, where the exporter served "
+        "none, and with `subdomain_matching`, too, where the exporter served them at `SERVER_NAME` "
+        "only.",
     ),
     Difference(
         "reloader",
@@ -287,6 +290,11 @@ DIFFERENCES = (
         "With several workers a decorator's gauge is the sum over the workers that live, unless "
         "`multiprocess_mode` says otherwise; the exporter had a series for each process that there "
         "ever was.",
+    ),
+    Difference(
+        "shared_functions",
+        "With several workers `set_function` of what `info` returns works: the worker that answers "
+        "a scrape asks its own function; the exporter showed 1.",
     ),
     Difference(
         "shared_tls",

@@ -1,0 +1,39 @@
+"""The recorder for a metrics object that was given a blueprint: it measures no other requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..families.children import NumberChild
+from ..requests.exchange import Exchange
+from .recording import RequestRecorder
+
+__all__ = ["BlueprintRecorder"]
+
+
+class BlueprintRecorder(RequestRecorder):
+    """Records the requests that the routes of some blueprints have, those nested included."""
+
+    def __init__(self, blueprint: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._blueprints: frozenset[str] | None = frozenset((blueprint,))
+        """None for all requests, because the application is measured as well."""
+        record = self.record
+
+        def record_own(exchange: Exchange, seconds: float) -> None:
+            if self._measures(exchange.request):
+                record(exchange, seconds)
+
+        self.record = record_own
+
+    def in_progress(self, request: Any) -> NumberChild | None:
+        return super().in_progress(request) if self._measures(request) else None
+
+    def merge(self, other: RequestRecorder) -> None:
+        super().merge(other)
+        theirs = other._blueprints if isinstance(other, BlueprintRecorder) else None
+        mine = self._blueprints
+        self._blueprints = None if mine is None or theirs is None else mine | theirs
+
+    def _measures(self, request: Any) -> bool:
+        return self._blueprints is None or not self._blueprints.isdisjoint(request.blueprints)
