@@ -31,7 +31,17 @@ def licence(distribution: Distribution) -> str:
         if classifier.startswith("License :: ") and classifier.count("::") > 1
     ]
     stated = (metadata.get("License") or "").strip().partition("\n")[0]
-    return metadata.get("License-Expression") or "; ".join(classifiers) or stated or "unknown"
+    told = metadata.get("License-Expression") or "; ".join(classifiers) or stated
+    return told or _title(distribution) or "unknown"
+
+
+def _title(distribution: Distribution) -> str:
+    """Return the first line of the licence's text, for what says nothing else of it."""
+    for name in distribution.metadata.get_all("License-File") or []:
+        text = distribution.read_text(f"licenses/{name}") or distribution.read_text(name) or ""
+        if text.strip():
+            return text.strip().partition("\n")[0]
+    return ""
 
 
 def list_licences(found: Iterable[Distribution]) -> int:

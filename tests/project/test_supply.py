@@ -51,10 +51,14 @@ def test_every_requirement_is_imported() -> None:
 # --- make audit ---------------------------------------------------------------------------------
 
 
-def distribution(name: str, metadata: str) -> Distribution:
+def distribution(name: str, metadata: str, text: str = "") -> Distribution:
     class Made(Distribution):
         def read_text(self, filename: str) -> str | None:
-            return f"Name: {name}\nVersion: 1.0\n{metadata}" if filename == "METADATA" else None
+            files = {
+                "METADATA": f"Name: {name}\nVersion: 1.0\n{metadata}",
+                "licenses/COPYING": text,
+            }
+            return files.get(filename)
 
         def locate_file(self, path: Any) -> Any:
             raise AssertionError
@@ -84,6 +88,14 @@ def test_licences_are_listed(
     assert second.startswith("zebra")
     assert licence in second
     assert ("not permitted" in second) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [("\nThe MIT License\n\nCopyright", "The MIT License"), ("", "unknown")],
+)
+def test_the_text_of_a_licence_tells_what_the_metadata_does_not(text: str, licence: str) -> None:
+    assert audit.licence(distribution("zebra", "License-File: COPYING\n", text)) == licence
 
 
 FINE = {"name": "flask", "version": "3.0", "vulns": []}

@@ -22,6 +22,9 @@ Json = dict[str, Any]
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
+_HEIGHT = 9
+"""Of a panel of lines: room for three of them in the legend, in units of Grafana's grid."""
+
 RATE = "[$__rate_interval]"
 """The range that a rate needs for a point of a graph, whatever the time range is."""
 
@@ -87,7 +90,15 @@ def timeseries(
         for index, (name, expr) in enumerate(lines.items())
     ]
     return _panel(
-        "timeseries", title, description, targets, options, defaults, overrides, width=width
+        "timeseries",
+        title,
+        description,
+        targets,
+        options,
+        defaults,
+        overrides,
+        width=width,
+        height=_HEIGHT,
     )
 
 
@@ -137,7 +148,7 @@ def heatmap(title: str, description: str, unit: str, expr: str, *, width: int = 
         "exemplars": {"color": "rgba(255,0,255,0.7)"},
     }
     target = _target(expr, 0, range=True, format="heatmap", legendFormat="{{le}}", exemplar=True)
-    return _panel("heatmap", title, description, [target], options, {}, width=width)
+    return _panel("heatmap", title, description, [target], options, {}, width=width, height=_HEIGHT)
 
 
 def table(
