@@ -16,7 +16,7 @@ from typing import Any
 PATIENCE = 120.0
 """Seconds that Prometheus may take to start, to scrape or to end."""
 
-_LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
+_LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')  # Prometheus 3 says more between
 
 
 class Prometheus:
