@@ -9,9 +9,10 @@ AUDIT := .venv-audit/bin
 DOCS := .venv-docs/bin
 RELEASE := .venv-release/bin
 COMPARISON := .venv-comparison/bin
+COMPATIBILITY := .venv-compatibility/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test quick lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack explore soak docs comparison uwsgi release-check
+.PHONY: demo test quick lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility uwsgi release-check
 
 demo: .venv-demo/ready
 	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
@@ -81,8 +82,9 @@ explore: .venv/ready
 soak: .venv/ready
 	$(BIN)/python -m tests.stress.soak $(if $(ONCE),--seconds=50)
 
-# Prints what promweb costs beside its peers, which are installed here and nowhere else.
-# `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails for a missed goal.
+# Prints what promweb costs beside its peers, which are installed here and nowhere else, and whether
+# each bound held. `make bench ARGS="flask quart"` prints some of the tables, ARGS=--strict fails
+# for a missed bound.
 bench: .venv-bench/ready
 	$(BENCH)/python -m benchmarks $(ARGS)
 
@@ -100,6 +102,15 @@ comparison: .venv-comparison/ready
 	$(COMPARISON)/python -m tests.project.comparison > build/comparison.md
 	cp build/comparison.md tests/project/comparison/printed.md
 	cat tests/project/comparison/printed.md
+
+# Flask's and Quart's extensions beside promweb, in an environment of their own. Where the tables are
+# not what docs/compatibility.md says, the test suite fails: copy them there.
+compatibility: .venv-compatibility/ready
+	$(COMPATIBILITY)/python -m pytest -W default --confcutdir tests/compatibility tests/compatibility $(ARGS)
+	mkdir -p build
+	$(COMPATIBILITY)/python -W ignore -m tests.compatibility > build/compatibility.md
+	cp build/compatibility.md tests/compatibility/printed.md
+	cat tests/compatibility/printed.md
 
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready
@@ -171,6 +182,11 @@ build/runtime/ready: pyproject.toml
 	$(COMPARISON)/pip install -q -e '.[flask,quart]' -r tests/project/comparison/peers.txt
 	@touch $@
 
+.venv-compatibility/ready: pyproject.toml
+	$(call bootstrap,.venv-compatibility,promweb and extensions of Flask and Quart)
+	$(COMPATIBILITY)/pip install -q -e '.[flask,quart]' --group compatibility
+	@touch $@
+
 .venv-docs/ready: pyproject.toml
 	$(call bootstrap,.venv-docs,what makes the documentation site)
 	$(DOCS)/pip install -q --group docs
@@ -190,4 +206,4 @@ define bootstrap
 endef
 
 clean:
-	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .venv-release .coverage* dist build
+	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .venv-compatibility .venv-release .coverage* dist build

@@ -99,7 +99,7 @@ def _compare_requests(effort: Effort, wrap: Callable[[Prepare], Prepare], path: 
         lambda: flask_variant(OURS, wrap(programs.flask_promweb), path=path),
         lambda: flask_variant(EXPORTER, wrap(programs.flask_exporter_of_workers), path=path),
     )
-    return compare(variants, batch=BATCH, seconds=effort.seconds(15))
+    return compare(variants, batch=BATCH, seconds=effort.seconds(20))
 
 
 class _Worker(Promweb):

@@ -47,19 +47,44 @@ _LAZY = {
 # extra: what it installs and an adapter imports
 _EXTRAS = {"flask": ("flask",), "quart": ("quart", "anyio"), "": ()}
 
+# name: (module, framework) of what prometheus_flask_exporter's module has as well, for programs
+# that import it from there
+_THEIRS = {
+    **dict.fromkeys(
+        ("CollectorRegistry", "Counter", "Gauge", "Histogram", "Summary"), ("prometheus_client", "")
+    ),
+    "choose_encoder": ("prometheus_client.exposition", ""),
+    **dict.fromkeys(
+        ("Flask", "Response", "current_app", "make_response", "request"), ("flask", "flask")
+    ),
+    "MethodView": ("flask.views", "flask"),
+    "is_running_from_reloader": ("werkzeug.serving", "flask"),
+    "HTTPStatus": ("http", ""),
+    "default_timer": ("timeit", ""),
+    "wraps": ("functools", ""),
+}
+
 
 def __getattr__(name: str) -> Any:
+    if name in _THEIRS:  # not kept, so that `dir()` shows promweb's own names
+        return _load(name, *_THEIRS[name])
+    if name == "pc_multiprocess":
+        return import_module("prometheus_client.multiprocess")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, framework = _LAZY[name]
+    value = globals()[name] = _load(name, f"{__name__}.{module}", framework)
+    return value
+
+
+def _load(name: str, module: str, framework: str) -> Any:
     try:
-        value = getattr(import_module(f".{module}", __name__), name)
+        return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS[framework]:
             raise
+        missing = error.name.capitalize() if error.name == framework else error.name
         raise ImportError(
-            f"promweb.{name} needs {framework.capitalize()}, which is not installed. "
+            f"promweb.{name} needs {missing}, which is not installed. "
             f"Install it with: pip install 'promweb[{framework}]'"
         ) from error
-    globals()[name] = value
-    return value

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from prometheus_client import values
+from prometheus_client.mmap_dict import MmapedDict
 
 from tests.support.legs import LEGS, Leg
 
@@ -75,6 +76,7 @@ def unshared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(variable, "")  # so that what a test sets is gone after it
         monkeypatch.delenv(variable)
     monkeypatch.setattr(values, "ValueClass", values.MutexValue)
+    monkeypatch.setattr(values, "MmapedDict", MmapedDict)
     yield
     _kept.append(values.ValueClass)
 

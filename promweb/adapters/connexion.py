@@ -182,7 +182,7 @@ class _Exchange(ASGIExchange):
 
 def _outside(app: ASGIApp, site: Site) -> ASGIApp:
     """Begin and end exchanges outside of everything that makes responses."""
-    return instrument(site, app, _Exchange)
+    return instrument(site, app, _Exchange, has_middleware=False)
 
 
 class _Raising:

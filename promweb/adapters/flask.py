@@ -19,8 +19,9 @@ from ..core.mistakes import explain_app
 from ..core.requests.exchange import Exchange
 from ..core.requests.scope import current
 from ..core.requests.site import Site
+from .exemptions import exempt_on_flask
 from .protocols.wsgi import Environ, StartResponse, WSGIApp, instrument
-from .shared import WebMetrics, find_exchange
+from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["PrometheusMetrics"]
 
@@ -32,11 +33,15 @@ class PrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = False
+    _request_class = flask.Request
 
     def _server_app(self, endpoint: str) -> WSGIApp:
         app = flask.Flask("promweb", static_folder=None)
         self.register_endpoint(endpoint, app)
         return app
+
+    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        return super()._protected(exempt_on_flask(view))
 
     def _check_app(self, app: Any) -> None:
         if not isinstance(app, flask.Flask):
@@ -58,6 +63,17 @@ class PrometheusMetrics(WebMetrics):
                 "call this inside `with app.app_context():`"
             )
         return flask.current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def middleware(self, wsgi_app: WSGIApp, app: Any = None) -> WSGIApp:
+        """Return a WSGI application that records what middleware in `wsgi_app` answers, too.
+
+        Middleware that is around the measured application answers requests that it never sees. Use
+        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
+        request counts once, with the status that is sent. The group of requests that middleware
+        answers is `<middleware>`. `app` is the application that `wsgi_app` has inside, unless it is
+        this object's.
+        """
+        return instrument(self._site(self._app(app)), wsgi_app, has_middleware=True)
 
     def _attach(self, site: Site) -> None:
         _attach(site)
@@ -114,9 +130,11 @@ def _attach(site: Site) -> None:
     def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
+        request = (args[0] if args else get_context()).request
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            return wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.dispatch((args[0] if args else get_context()).request)
+            with by_hand(site, request) as exchange:
+                return _see(exchange, wrapped_full_dispatch_request(*args))
+        exchange.dispatch(request)
         try:
             response = wrapped_full_dispatch_request(*args)
         except Exception:
@@ -147,15 +165,18 @@ def _attach(site: Site) -> None:
         return _see(exchange, response)
 
     def see_exception(sender: object, exception: BaseException, **_: Any) -> None:
-        """See an exception that an extension answered itself, as Flask-RESTful does.
+        """See an exception that an extension answers itself, as Flask-RESTful does.
 
-        It sends the signal for `abort()` too, which is an answer and no failure.
+        Its answer decides: a 500 is a failure, the status that the program chose is not. It sends
+        the signal for `abort()` too.
         """
         exchange = find_exchange(site, get_request)
-        if exchange is not None and not isinstance(exception, HTTPException):
-            exchange.fail()
+        if exchange is not None:
+            exchange.raised = type(exception)
+            exchange.signalled = not isinstance(exception, HTTPException)
 
-    app.wsgi_app = instrument(site, app.wsgi_app)
+    has_middleware = getattr(app.wsgi_app, "__self__", None) is not app
+    app.wsgi_app = instrument(site, app.wsgi_app, has_middleware=has_middleware)
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
@@ -178,6 +199,8 @@ def _see(exchange: Exchange, response: Any) -> Any:
         status = response.status_code
     except AttributeError:  # an `after_request` function answers with another WSGI application
         return _seen(exchange, response)
+    if exchange.signalled and status == 500:
+        exchange.failed = True
     exchange.respond(status, response)
     return response
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from ..core import forking
 from ..core.families.problems import logger
+from ..core.families.storage import shared_directory
 from ..multiprocess.setup import mark_process_dead
 from ..server.http import MetricsServer
 from .flask import PrometheusMetrics
@@ -46,7 +47,7 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
 
     @classmethod
     def _check_mode(cls) -> None:
-        if cls._storage() is None:
+        if shared_directory() is None:
             raise ValueError(
                 f"{cls.__name__} needs multiprocess mode, which is off: set the environment "
                 "variable PROMETHEUS_MULTIPROC_DIR to a directory before the program starts"

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import quart
 import quart.wrappers
 
@@ -22,10 +20,11 @@ from ..core.mistakes import explain_app
 from ..core.requests.connection import Connection
 from ..core.requests.scope import current
 from ..core.requests.site import Site
+from .exemptions import exempt_on_quart
 from .protocols import wsgi_bridge
-from .protocols.asgi import ASGIExchange, DisconnectErrors, instrument, shield
-from .protocols.worker_threads import SharedWork, pause
-from .shared import WebMetrics, find_exchange
+from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
+from .protocols.worker_threads import SharedWork, in_pieces, pause, run
+from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
 
@@ -42,15 +41,16 @@ class AsyncPrometheusMetrics(WebMetrics):
     __doc__ = MetricsBase.__doc__
 
     _coroutines = True
+    _request_class = quart.Request
     _shield = staticmethod(shield)
 
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
     ) -> tuple[str, str]:
         """Do what `generate_metrics` does in a worker thread, without holding the event loop."""
-        names = None if names is None else list(names)
+        names = names if names is None or isinstance(names, str) else list(names)
         render = partial(self.generate_metrics, accept_header, names)
-        return await anyio.to_thread.run_sync(render)
+        return await run(render)
 
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         app = quart.Quart("promweb", static_folder=None)
@@ -58,10 +58,12 @@ class AsyncPrometheusMetrics(WebMetrics):
         return partial(wsgi_bridge.answer, app)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        decorated = super()._protected(view)
+        decorated = super()._protected(exempt_on_quart(view))
         if inspect.iscoroutinefunction(decorated):
             return decorated
 
+        @wraps(view, updated=())
+        @wraps(decorated, assigned=())
         async def prometheus_metrics(**view_args: Any) -> Any:
             """Call a plain function, which Quart does in a thread, and await what it returns."""
             result: Any = await quart.current_app.ensure_async(decorated)(**view_args)
@@ -85,6 +87,17 @@ class AsyncPrometheusMetrics(WebMetrics):
             )
         return app._get_current_object()
 
+    def middleware(self, asgi_app: ASGIApp, app: Any = None) -> ASGIApp:
+        """Return an ASGI application that records what middleware in `asgi_app` answers, too.
+
+        Middleware that is around the measured application answers requests that it never sees. Use
+        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
+        request counts once, with the status that is sent. The group of requests that middleware
+        answers is `<middleware>`. `app` is the application that `asgi_app` has inside, unless it is
+        this object's.
+        """
+        return instrument(self._site(self._app(app)), asgi_app, _Exchange, has_middleware=True)
+
     def _attach(self, site: Site) -> None:
         _attach(site)
 
@@ -103,7 +116,8 @@ class AsyncPrometheusMetrics(WebMetrics):
             names = tuple(request.args.getlist("name[]"))
             work = partial(self._scrape, accept, encoding, names, pause)
             scrape = await scrapes.run((accept, encoding, names), work)
-            return quart.Response(scrape.body, scrape.status, dict(scrape.headers))
+            body = in_pieces(scrape.body)
+            return quart.Response(body, scrape.status, dict(scrape.headers))
 
         return prometheus_metrics
 
@@ -148,9 +162,13 @@ def _attach(site: Site) -> None:
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
+        request = args[0].request if args else get_request()
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            return await wrapped_full_dispatch_request(*args)  # a request context made by hand
-        exchange.dispatch(args[0].request if args else get_request())
+            with by_hand(site, request) as exchange:
+                response = await wrapped_full_dispatch_request(*args)
+                await exchange.respond_async(response.status_code, response)
+                return response
+        exchange.dispatch(request)
         try:
             response = await wrapped_full_dispatch_request(*args)
             await exchange.respond_async(response.status_code, response)
@@ -193,7 +211,8 @@ def _attach(site: Site) -> None:
             await connection.dispatch(get_websocket())
         return await wrapped_full_dispatch_websocket(*args)
 
-    app.asgi_app = instrument(site, app.asgi_app, _Exchange)
+    has_middleware = getattr(app.asgi_app, "__self__", None) is not app
+    app.asgi_app = instrument(site, app.asgi_app, _Exchange, has_middleware=has_middleware)
     app.handle_request = handle_request
     app.full_dispatch_request = full_dispatch_request
     app.handle_user_exception = handle_user_exception

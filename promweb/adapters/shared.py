@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ssl import SSLContext
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
-from ..core.requests.exchange import Exchange
+from ..core.requests.exchange import Exchange, Outcome
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from ..deployment import (
@@ -27,7 +28,7 @@ from ..server.http import MetricsServer, serve
 from ..server.ports import holder
 from . import uwsgi as uwsgi  # loaded for what it does
 
-__all__ = ["WebMetrics", "find_exchange"]
+__all__ = ["WebMetrics", "by_hand", "find_exchange"]
 
 
 class WebMetrics(MetricsBase):
@@ -111,3 +112,19 @@ def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None
     if exchange.request is None:
         exchange.dispatch(request)  # opening the session or matching the route failed
     return exchange if exchange.request is request else None
+
+
+@contextmanager
+def by_hand(site: Site, request: Any) -> Iterator[Exchange]:
+    """Have decorators see a request context that was made by hand; nothing else records it."""
+    outer = current.get()
+    exchange = Exchange.apart(site, outer)
+    current.set(exchange)
+    outcome = Outcome.FAILED
+    try:
+        exchange.dispatch(request)
+        yield exchange
+        outcome = Outcome.ANSWERED
+    finally:
+        current.set(outer)
+        exchange.finish(outcome)

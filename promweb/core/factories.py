@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from . import mistakes, options
+from . import mistakes, names, options
 from .decorators.instruments import Exclusion, Instrument
 from .decorators.wrapping import Probe, wrap
 from .families.catalog import Catalog
@@ -28,6 +28,16 @@ LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
 what the argument of a lambda is."""
 
 
+_SHARED = ("labels", "initial_value_when_only_static_labels", "namespace", "subsystem", "unit")
+_ARGUMENTS = {
+    "counter": _SHARED,
+    "gauge": (*_SHARED, "multiprocess_mode"),
+    "histogram": (*_SHARED, "buckets"),
+    "summary": _SHARED,
+}
+"""What the methods take after name and description, some of it for prometheus_client."""
+
+
 class Decorator(Protocol):
     """Returns a callable of the same kind and type as the one it is given."""
 
@@ -43,6 +53,8 @@ class InstrumentFactories(ABC):
 
     _coroutines: ClassVar[bool]
     """Whether coroutine functions can be awaited by this framework's adapter."""
+    _request_class: ClassVar[type]
+    """What the framework's requests are."""
     _shield: Callable[[], AbstractContextManager[Any]] = nullcontext
     """Protects from a cancellation the labels that are awaited for what was cancelled."""
 
@@ -140,9 +152,13 @@ class InstrumentFactories(ABC):
         kwargs: dict[str, Any],
     ) -> Decorator:
         kind = family_class.client_class.__name__.lower()
-        odd = options.name_problem(name, kind)
-        if odd:
-            self._catalog.problems.warn(odd)
+        where = f"{kind} {name!r}"
+        odd = [names.name_problem(name, kind)]
+        for argument in kwargs:
+            if argument not in _ARGUMENTS[kind]:
+                raise TypeError(f"{where}: {mistakes.unknown(argument, _ARGUMENTS[kind])}")
+        if "buckets" in kwargs:
+            kwargs["buckets"] = options.read_buckets(kwargs["buckets"], f" of {where}")
         plan = LabelPlan(
             name,
             labels,
@@ -151,19 +167,24 @@ class InstrumentFactories(ABC):
             response=family_class is not GaugeFamily,
             coroutines=self._coroutines,
         )
+        names.label_problems(plan.names, where, names.RESERVED.get(kind))
+        odd += names.label_problems(labels or {}, where)
+        odd += names.none_problems(labels or {}, where)
+        for message in filter(None, odd):
+            self._catalog.problems.warn(message)
         try:
             family = family_class(
                 name, description, plan.names, max_series=self._options.max_series, **kwargs
             )
         except (TypeError, ValueError) as error:
             error_class = TypeError if isinstance(error, TypeError) else ValueError
-            raise error_class(f"{kind} {name!r}: {error}") from error
+            raise error_class(f"{where}: {error}") from error
         family = self._catalog.add(self._options.registry, family)
         if plan.constant and initial_value:
             family.child(plan.overflow)
         excludes = self._options.excludes if self._options.exclude_user_defaults else None
         return _decorator(
-            f"{kind} {name!r}",
+            where,
             Instrument(family, plan, self.clock, excludes, self._shield, self._exemplar_reader()),
         )
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Gauge
 
 from . import forking, mistakes, options
-from .defaults.naming import naming_of
+from .defaults.naming import check_defaults, naming_of
 from .defaults.recording import RequestRecorder
 from .exposition import scrape
 from .factories import InstrumentFactories, LabelValue
@@ -60,8 +60,8 @@ class MetricsBase(InstrumentFactories):
       `init_app` or a decorator is called, and False otherwise.
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
-    * `status_classes`: True has `2xx`, `4xx` and so on in the label `status` of the default
-      metrics.
+    * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
+    * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
 
     Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
@@ -88,8 +88,10 @@ class MetricsBase(InstrumentFactories):
     exemplar: bool | Callable[[], Mapping[str, str] | None] | None
     naming: Naming
     status_classes: bool
+    process_metrics: bool
     version: str
 
+    @mistakes.explained
     def __init__(
         self,
         app: Any,
@@ -115,6 +117,7 @@ class MetricsBase(InstrumentFactories):
         exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None,
         naming: Naming = "promweb",
         status_classes: bool = False,
+        process_metrics: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -123,7 +126,7 @@ class MetricsBase(InstrumentFactories):
             export_defaults=export_defaults,
             defaults_prefix=defaults_prefix or "flask",
             group_by=options.read_group_by(group_by, group_by_endpoint),
-            buckets=buckets,
+            buckets=options.read_buckets(buckets),
             default_latency_as_histogram=default_latency_as_histogram,
             default_labels=options.read_default_labels(default_labels, static_labels),
             excluded_paths=options.read_patterns(excluded_paths),
@@ -131,14 +134,15 @@ class MetricsBase(InstrumentFactories):
             metrics_decorator=options.read_decorator(metrics_decorator),
             registry=options.read_registry(registry),
             max_series=options.read_max_series(max_series),
-            in_progress=in_progress,
-            request_size=request_size,
-            response_size=response_size,
-            response_start=response_start,
-            websockets=websockets,
+            in_progress=options.read_flag("in_progress", in_progress),
+            request_size=options.read_flag("request_size", request_size),
+            response_size=options.read_flag("response_size", response_size),
+            response_start=options.read_flag("response_start", response_start),
+            websockets=options.read_flag("websockets", websockets),
             exemplar=exemplar,
             naming=options.read_naming(naming),
-            status_classes=status_classes,
+            status_classes=options.read_flag("status_classes", status_classes),
+            process_metrics=options.read_flag("process_metrics", process_metrics),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
@@ -147,6 +151,8 @@ class MetricsBase(InstrumentFactories):
         self.version = __version__
         self._options = checked
         self._catalog = Catalog.of(self.registry, self._storage())
+        if self.process_metrics and self._catalog.storage is not None:
+            self._catalog.storage.show_processes()
         self._unchecked: list[Site] = []
         self._exemplar_reader()
         self._check_defaults(checked)  # reported here, not when an app factory runs
@@ -171,6 +177,7 @@ class MetricsBase(InstrumentFactories):
             site.owners.append(self)
             self._unchecked.append(site)
 
+    @mistakes.explained
     def export_defaults(
         self,
         buckets: Sequence[float | str] | None = None,
@@ -184,7 +191,7 @@ class MetricsBase(InstrumentFactories):
         """Record the default metrics for an application (this object's, or the current one)."""
         changed = replace(
             self._options,
-            buckets=buckets,
+            buckets=options.read_buckets(buckets),
             group_by=options.read_group_by(group_by, group_by_endpoint),
             default_latency_as_histogram=latency_as_histogram,
             defaults_prefix=prefix or self.defaults_prefix,
@@ -193,11 +200,9 @@ class MetricsBase(InstrumentFactories):
         self._record_defaults(changed, app)
 
     def _check_defaults(self, checked: Options) -> None:
-        """Raise for options that no default metrics can be made of; warn of an odd prefix."""
-        odd = options.prefix_problem(checked.defaults_prefix)
-        if odd:
-            self._catalog.problems.warn(odd)
-        naming_of(checked)
+        """Raise for options that no default metrics can be made of; warn of what is odd."""
+        problems = self._catalog.problems
+        check_defaults(checked, problems, self._request_class, coroutines=self._coroutines)
 
     def _record_defaults(self, checked: Options, app: Any) -> None:
         site = self._site(self._app(app))
@@ -221,9 +226,8 @@ class MetricsBase(InstrumentFactories):
     def register_dashboard(self, path: str, app: Any = None) -> None:
         """Serve a page for browsers that shows the metrics as they change, every two seconds.
 
-        The page requests nothing but `path`, with a query, so `metrics_decorator` protects all of
-        it. It needs no metrics endpoint, and no metric counts it. Serving it at the same path twice
-        changes nothing. Raises ValueError if promweb serves something else there.
+        The page requests nothing but `path`, with a query: `metrics_decorator` protects all of it.
+        No metric counts it. Raises ValueError if promweb serves something else there.
         """
         self._serve("dashboard", self._dashboard_view, path, app)
 
@@ -233,13 +237,13 @@ class MetricsBase(InstrumentFactories):
         """Add a protected route that no metric sees."""
         options.read_path(path)
         site = self._site(self._app(app))
+        mistakes.warn_of_route(site, path, self._catalog.problems)
         site.serve(path, what, self.registry, lambda: self._protected(make_view()))
 
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
         while self._unchecked:  # all routes should be there by the first scrape
-            views = self._unchecked.pop().app.view_functions
-            mistakes.warn_of_misplaced(views, self._catalog.problems)
+            mistakes.warn_of_routes(self._unchecked.pop(), self.path, self._catalog.problems)
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
@@ -284,6 +288,7 @@ class MetricsBase(InstrumentFactories):
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""
+        view.__module__ = "promweb"  # extensions exempt views by module and name
         if self.metrics_decorator is None:
             return view
         protected: Callable[..., Any] = self.metrics_decorator(view)

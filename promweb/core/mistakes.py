@@ -5,9 +5,11 @@ Frameworks are known by name only: an object says which module its class comes f
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -19,9 +21,12 @@ __all__ = [
     "called_first",
     "check_decorators",
     "explain_app",
+    "explained",
     "misplaced",
     "remember",
-    "warn_of_misplaced",
+    "unknown",
+    "warn_of_route",
+    "warn_of_routes",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,20 +76,47 @@ def called_first(example: str) -> Callable[[F], F]:
 
     def decorator(method: F) -> F:
         own = 1 if method.__code__.co_varnames[:1] == ("self",) else 0
+        checked = explained(method)
 
         @wraps(method)
-        def checked(*args: Any, **kwargs: Any) -> Any:
+        def called(*args: Any, **kwargs: Any) -> Any:
             if len(args) == own + 1 and callable(args[own]) and not kwargs:
                 name = getattr(args[own], "__name__", repr(args[own]))
                 raise TypeError(
                     f"{method.__name__} got the function {name!r} and no arguments: it returns a "
                     f"decorator, so write @metrics.{example} above the function"
                 )
-            return method(*args, **kwargs)
+            return checked(*args, **kwargs)
 
-        return cast(F, checked)
+        return cast(F, called)
 
     return decorator
+
+
+def explained(method: F) -> F:
+    """Have a method explain arguments that it does not take, in the words of who calls it."""
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            where = method.__name__
+            if where == "__init__":
+                where = type(args[0]).__name__
+            names = [name for name in signature.parameters if name != "self"]
+            wrong = next((name for name in kwargs if name not in names), "")
+            raise TypeError(f"{where}: {unknown(wrong, names) if wrong else error}") from None
+        return method(*args, **kwargs)
+
+    return cast(F, checked)
+
+
+def unknown(argument: str, names: Iterable[str]) -> str:
+    """Say that there is no such argument, and which one has a similar name."""
+    near = get_close_matches(argument, names, cutoff=0.5)
+    return f"there is no argument {argument!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def remember(decorated: object, what: str) -> None:
@@ -116,13 +148,37 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
             )
 
 
-def warn_of_misplaced(views: Mapping[str, object], problems: Problems) -> None:
-    """Log which decorators no route has, each once."""
+def warn_of_routes(site: Any, path: str | None, problems: Problems) -> None:
+    """Log which decorators no route has, and which route is where the metrics are, each once."""
     try:
-        for message in misplaced(views):
+        for message in misplaced(site.app.view_functions):
             problems.warn(f"{message} {BELOW}")
+        if path:
+            warn_of_route(site, path, problems)
     except Exception:
-        problems.failed("look at the views")
+        problems.failed("look at the routes")
+
+
+def warn_of_route(site: Any, path: str, problems: Problems) -> None:
+    """Log that the application has a route of its own where promweb serves something.
+
+    The first of two routes with one path answers.
+    """
+    app = site.app
+    if app.url_map.host_matching:  # one host may have what it wants there
+        return
+    rules = [
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.rule == path and not rule.subdomain and "GET" in (rule.methods or ("GET",))
+    ]
+    own = [endpoint for endpoint in rules if endpoint not in site.endpoints]
+    if own:
+        first = "which answers in place of" if rules[0] == own[0] else "which is hidden behind"
+        problems.warn(
+            f"path={path!r}: the application has a route of its own there, the endpoint "
+            f"{own[0]!r}, {first} promweb's. Give one of the two another path."
+        )
 
 
 def check_decorators(decorators: Iterable[object], owner: type) -> None:

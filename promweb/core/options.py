@@ -5,11 +5,13 @@ Imports no other part of promweb, so that every room may take the options.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import prometheus_client
@@ -20,11 +22,10 @@ __all__ = [
     "GroupBy",
     "Naming",
     "Options",
-    "check_label_name",
-    "name_problem",
-    "prefix_problem",
+    "read_buckets",
     "read_decorator",
     "read_default_labels",
+    "read_flag",
     "read_group_by",
     "read_max_series",
     "read_naming",
@@ -41,7 +42,7 @@ Naming = Literal["promweb", "otel"]
 
 GroupBy: TypeAlias = str | Callable[[Any], object]
 
-_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+_FLAGS = (True, False, None)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Options:
     exemplar: bool | Callable[[], Mapping[str, str] | None] | None = None
     naming: Naming = "promweb"
     status_classes: bool = False
+    process_metrics: bool = False
 
     @property
     def prefix(self) -> str:
@@ -101,20 +103,7 @@ def read_default_labels(
                 "default_labels must be a dictionary of label name to value or callable, "
                 f"not {type(labels).__name__}"
             )
-    merged = {**(static_labels or {}), **(default_labels or {})}
-    for label in merged:
-        check_label_name(label, "default_labels")
-    return merged
-
-
-def check_label_name(name: object, where: str) -> str:
-    """Return a valid label name. Raises ValueError otherwise (a rule of Prometheus' data model)."""
-    if not isinstance(name, str) or not _LABEL_NAME.fullmatch(name):
-        raise ValueError(
-            f"{where}: invalid label name {name!r}; a label name starts with a letter or an "
-            "underscore and contains only letters, digits and underscores"
-        )
-    return name
+    return {**(static_labels or {}), **(default_labels or {})}
 
 
 def _deprecated(argument: str, instead: str) -> None:
@@ -131,8 +120,39 @@ def read_max_series(max_series: int) -> int:
     return max_series
 
 
+def read_flag(argument: str, value: object) -> bool:
+    """Return True or False. Raises TypeError for anything else, such as the text "no"."""
+    if value not in _FLAGS:
+        raise TypeError(f"{argument}={value!r}: must be True or False")
+    return bool(value)
+
+
+def read_buckets(
+    buckets: Iterable[float | str] | None, of: str = ""
+) -> Sequence[float | str] | None:
+    """Return upper bounds; raise ValueError or TypeError for what cannot be those of buckets."""
+    if buckets is None:
+        return None
+    example = "as in buckets=(0.1, 0.5, 1)"
+    if isinstance(buckets, (str, bytes)) or not isinstance(buckets, Iterable):
+        raise TypeError(f"buckets={buckets!r}{of}: must be several numbers, {example}")
+    read = buckets if isinstance(buckets, Sequence) else tuple(buckets)
+    try:
+        bounds = [float(bound) for bound in read]
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"buckets={read!r}{of}: must be numbers, {example}; {error}") from error
+    if not bounds or bounds == [math.inf]:
+        raise ValueError(f"buckets={read!r}{of}: must have at least one number, {example}")
+    if math.isnan(bounds[0]) or any(not low < high for low, high in pairwise(bounds)):
+        raise ValueError(
+            f"buckets={read!r}{of}: each number must be greater than the one before, {example}"
+        )
+    return read
+
+
 def read_patterns(excluded_paths: str | Iterable[str] | None) -> tuple[re.Pattern[str], ...]:
-    if excluded_paths is None or isinstance(excluded_paths, (str, re.Pattern)):
+    if excluded_paths is None or isinstance(excluded_paths, (str, bytes, re.Pattern)):
         excluded_paths = [excluded_paths] if excluded_paths else []
     if not isinstance(excluded_paths, Iterable):
         raise TypeError(
@@ -141,12 +161,17 @@ def read_patterns(excluded_paths: str | Iterable[str] | None) -> tuple[re.Patter
     patterns = []
     for pattern in excluded_paths:
         try:
-            patterns.append(re.compile(pattern))
+            compiled = re.compile(pattern)
         except (re.error, TypeError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
                 f"excluded_paths: {pattern!r} is not a regular expression: {error}"
             ) from error
+        if not isinstance(compiled.pattern, str):
+            raise TypeError(
+                f"excluded_paths: {pattern!r} is for bytes, and paths are text; leave the b out"
+            )
+        patterns.append(compiled)
     return tuple(patterns)
 
 
@@ -166,6 +191,11 @@ def read_path(path: str | None, where: str = "path") -> str | None:
         raise TypeError(f"{where}={path!r}: must be text, as in '/metrics', or None for nowhere")
     if path and not path.startswith("/"):
         raise ValueError(f"{where}={path!r}: must begin with a slash; write '/{path}'")
+    if path and any(character in path for character in "<>?#"):
+        raise ValueError(
+            f"{where}={path!r}: must be one path, without a variable part or a query, as in "
+            "'/metrics'"
+        )
     return path
 
 
@@ -187,27 +217,3 @@ def read_naming(naming: Naming) -> Naming:
             "those of OpenTelemetry's semantic conventions"
         )
     return naming
-
-
-def prefix_problem(prefix: str) -> str:
-    """Return what is odd about a prefix, "" if nothing is. Raises TypeError if it is no text."""
-    if not isinstance(prefix, str):
-        raise TypeError(f"defaults_prefix={prefix!r}: must be text, or promweb.NO_PREFIX")
-    if not prefix.endswith("_"):
-        return ""
-    return (
-        f"defaults_prefix={prefix!r} ends with an underscore, and another one follows: the names "
-        f"begin with {prefix + '_'!r}. Write {prefix.rstrip('_')!r} if that is not wanted."
-    )
-
-
-def name_problem(name: str, kind: str) -> str:
-    """Return what is odd about the name of a metric, "" if nothing is.
-
-    Raises TypeError if it is no text.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"{kind} {name!r}: the name of a metric must be text")
-    if kind != "counter" or not name.endswith("_total_total"):
-        return ""
-    return f"counter {name!r} ends with _total twice; write {name.removesuffix('_total')!r}"

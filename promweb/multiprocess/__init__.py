@@ -33,7 +33,20 @@ __all__ = [
 ]
 
 
+# name: (module, name) of what prometheus_flask_exporter.multiprocess has as well
+_THEIRS = {
+    "CollectorRegistry": ("prometheus_client", "CollectorRegistry"),
+    "MultiProcessCollector": ("prometheus_client.multiprocess", "MultiProcessCollector"),
+    "PrometheusMetrics": ("promweb", "PrometheusMetrics"),
+    "pc_mark_process_dead": ("prometheus_client.multiprocess", "mark_process_dead"),
+    "pc_start_http_server": ("prometheus_client", "start_http_server"),
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _THEIRS:  # not kept, so that `dir()` shows promweb's own names
+        module, their_name = _THEIRS[name]
+        return getattr(import_module(module), their_name)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .. import PrometheusMetrics  # noqa: F401  # raises with the remedy if Flask is missing

@@ -14,17 +14,20 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 
 from .files import file_names, locks
 from .files.client_library import HAS_TIMESTAMPS
 from .files.entries import HEADER, entry, header
+from .files.file_names import Group
 from .files.keys import Key, Keys, Labels
 from .files.listing import File, listing
+from .files.max_series import declared
 from .files.reading import Corrupt, FileReader
-from .processes import Living, run_of
+from .files.writing import replace_file
+from .processes import Living
 
 __all__ = ["UNKNOWN_MAX_SERIES", "Compactor", "compacted_files"]
 
@@ -44,23 +47,19 @@ _ABANDONED = 60.0
 
 def compacted_files(reader: FileReader) -> frozenset[tuple[str, int]]:
     """Return names and inodes of the files whose numbers are in a compacted file."""
-    tail = reader.tail()
     try:
+        tail = reader.tail()
         (length,) = _LENGTH.unpack_from(tail)
         return frozenset((name, inode) for name, inode in json.loads(tail[8 : 8 + length] or "[]"))
-    except (struct.error, ValueError, TypeError):
+    except (Corrupt, FileNotFoundError, struct.error, ValueError, TypeError):
         return frozenset()
 
 
 class Compactor:
-    """Compacts the files of dead processes in one directory. Its methods raise only OSError.
+    """Compacts the files of dead processes in one directory. Its methods raise only OSError."""
 
-    `limits` has `max_series` of the metrics that promweb made.
-    """
-
-    def __init__(self, directory: str, limits: Mapping[str, int]) -> None:
+    def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._limits = limits
         self._living = Living(directory)
         self._unreadable: set[tuple[str, int]] = set()
         """Dead files that cannot be read. They stay where they are and are tried once."""
@@ -80,25 +79,27 @@ class Compactor:
                 self._finish(file)
             # Another process may have compacted some of them before this one got the lock.
             dead = self._dead(listing(self._directory)[0])
-            compacted = {file.name.kind: file for file in self._compacted()}
-            for kind, files in dead.items():
-                if kind in _COMPACTED_KINDS:
-                    self._merge(kind, compacted.get(kind), files)
+            compacted = {file.name.group: file for file in self._compacted()}
+            for group, files in dead.items():
+                if group.kind in _COMPACTED_KINDS:
+                    self._merge(group, compacted.get(group), files)
                 else:
                     self._remove(files)
 
-    def clean(self, run: str) -> bool:
-        """Remove the files of dead processes, unless a process of another run than `run` lives.
-
-        Returns whether it removed them. The caller holds the lock.
-        """
+    def living_runs(self) -> set[str]:
+        """Return the runs of which a process lives."""
         files, _ = listing(self._directory)
         self._living.look_again(file.identity for file in files)
-        living = [file for file in files if not file.name.is_compacted and self._lives(file)]
-        if any(run_of(file.name.owner) != run for file in living):
-            return False
-        self._remove(file for file in files if file not in living)
-        return True
+        return {f.name.run for f in files if not f.name.is_compacted and self._lives(f)}
+
+    def remove_dead_except(self, runs: Collection[str]) -> None:
+        """Remove the dead files that are not of these runs. The caller has the lock."""
+        files, _ = listing(self._directory)
+        self._remove(
+            file
+            for file in files
+            if file.name.run not in runs and (file.name.is_compacted or not self._lives(file))
+        )
 
     def remove_live_gauges(self, owner: str) -> None:
         """Remove the live gauges of a process that has ended, or of this one, which is about to.
@@ -115,14 +116,14 @@ class Compactor:
             and (own or not file.name.is_own)
         )
 
-    def _dead(self, files: Sequence[File]) -> dict[str, list[File]]:
-        """Return the files of dead processes by kind."""
+    def _dead(self, files: Sequence[File]) -> dict[Group, list[File]]:
+        """Return the files of dead processes by what can be one file."""
         self._living.look_again(file.identity for file in files)
-        dead: dict[str, list[File]] = {}
+        dead: dict[Group, list[File]] = {}
         for file in files:
             if file.name.is_compacted or file.identity in self._unreadable or self._lives(file):
                 continue
-            dead.setdefault(file.name.kind, []).append(file)
+            dead.setdefault(file.name.group, []).append(file)
         return dead
 
     def _compacted(self) -> list[File]:
@@ -138,10 +139,10 @@ class Compactor:
         """
         return not file.name.is_own and self._lives(file)
 
-    def _merge(self, kind: str, compacted: File | None, dead: Sequence[File]) -> None:
+    def _merge(self, group: Group, compacted: File | None, dead: Sequence[File]) -> None:
         """Replace a compacted file by one that has the numbers of the dead files, too."""
         keys = Keys()
-        sums = _Sums(kind, keys, self._limits)
+        sums = _Sums(group.kind, keys, declared(self._directory))
         if compacted is not None:
             reader = self._read(compacted, keys)
             if reader is None:  # broken from outside: keep it for inspection, and begin again
@@ -156,12 +157,9 @@ class Compactor:
                 done.append(file)
         if not done:
             return
-        path = os.path.join(self._directory, file_names.compacted_name(kind))
-        unfinished = path + file_names.UNFINISHED
+        path = os.path.join(self._directory, file_names.compacted_name(group))
         content, used = sums.content([file.identity for file in done])
-        with open(unfinished, "wb") as output:
-            output.write(content)
-        os.replace(unfinished, path)
+        replace_file(path, content)
         self._remove(done)
         _clear_names(path, used)
 
@@ -179,7 +177,7 @@ class Compactor:
         """Read the file of a dead process; return None if it cannot be read."""
         try:
             reader = FileReader(self._path(file), keys)
-            reader.update(file.size)
+            reader.update()
         except (FileNotFoundError, Corrupt):
             self._unreadable.add(file.identity)
             return None
@@ -246,7 +244,7 @@ class _Sums:
 
 def _clear_names(path: str, used: int) -> None:
     """Clear the names in a compacted file: a new process may use a name that is free now."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.pwrite(descriptor, _LENGTH.pack(0), used)
     finally:

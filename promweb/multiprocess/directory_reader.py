@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 
 from prometheus_client.metrics_core import Metric
 
@@ -32,22 +32,20 @@ _ATTEMPTS = 5
 _PATIENCE = 1.0
 """Seconds that it waits for the lock then."""
 
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+
 Families = list[tuple[MergedFamily, list[float]]]
 
 
 class DirectoryReader:
     """Reads one directory, and remembers from scrape to scrape what cannot change.
 
-    `on_skip` is called with the reason for each file that is left out; `limits` has `max_series`
-    of the metrics that promweb made.
+    `on_skip` is called with the reason for each file that is left out.
     """
 
-    def __init__(
-        self, path: str, on_skip: Callable[[str], None], limits: Mapping[str, int]
-    ) -> None:
+    def __init__(self, path: str, on_skip: Callable[[str], None]) -> None:
         self.path = path
         self._on_skip = on_skip
-        self._limits = limits
         self._logged: set[object] = set()
         self.forget()
 
@@ -55,7 +53,7 @@ class DirectoryReader:
         """Start afresh in a forked child, where another thread may have held the lock."""
         self._lock = threading.Lock()
         self._compacting = threading.Lock()
-        self._compactor = Compactor(self.path, self._limits)
+        self._compactor = Compactor(self.path)
         self._clear()
 
     def compact(self) -> None:
@@ -100,9 +98,9 @@ class DirectoryReader:
                     if attempt == _ATTEMPTS:
                         path = os.path.join(self.path, file_names.LOCK)
                         stack.enter_context(locks.exclusive(path, _PATIENCE))
-                    before = self._compacted()
-                    families = self._merge(before.values(), pause)
-                    if before.keys() == self._compacted().keys():
+                    before = self._hold(stack)
+                    families = self._merge(before, pause)
+                    if {file.identity for file in before} == self._compacted():
                         break
             except OSError as error:
                 self._skip((self.path, 0), "unreadable", str(error))
@@ -111,23 +109,28 @@ class DirectoryReader:
             self._clear()
         return families
 
-    def _compacted(self) -> dict[tuple[str, int], FileReader | None]:
-        """Return the compacted files and their readers.
+    def _hold(self, stack: ExitStack) -> list[File]:
+        """Return the compacted files, which stay open as long as `stack`.
 
-        The caller keeps the readers: as long as they are open, no new file gets the same inode, and
-        a directory that was compacted twice cannot look unchanged.
+        Meanwhile no new file gets the inode of one of them, so a directory that was compacted
+        twice cannot look unchanged.
         """
-        files, _ = listing(self.path)
-        return {file.identity: self._reader(file) for file in files if file.name.is_compacted}
+        held = []
+        for file in listing(self.path)[0]:
+            if file.name.is_compacted:
+                with suppress(OSError):
+                    descriptor = os.open(os.path.join(self.path, file.name.name), _FLAGS)
+                    stack.callback(os.close, descriptor)
+                    held.append(file._replace(inode=os.fstat(descriptor).st_ino))
+        return held
 
-    def _merge(
-        self,
-        compacted: Iterable[FileReader | None],
-        pause: Callable[[], None],
-    ) -> Families:
+    def _compacted(self) -> set[tuple[str, int]]:
+        return {file.identity for file in listing(self.path)[0] if file.name.is_compacted}
+
+    def _merge(self, compacted: Iterable[File], pause: Callable[[], None]) -> Families:
         # Before the files are listed: a file whose name is cleared after this is gone by then.
         done = frozenset[tuple[str, int]]().union(
-            *[compacted_files(file) for file in compacted if file]
+            *[compacted_files(reader) for reader in map(self._reader, compacted) if reader]
         )
         files, foreign = listing(self.path)
         for identity in foreign:
@@ -148,6 +151,8 @@ class DirectoryReader:
             plan = self._plan(kind, readers)
             pause()
             numbers = plan.numbers()
+            for reader, _ in readers:
+                reader.release()
             for family in plan.families:
                 if families.setdefault(family.name, (family, numbers))[0] is not family:
                     self._warn(
@@ -165,7 +170,7 @@ class DirectoryReader:
         try:
             if reader is None or reader.inode != file.inode:
                 reader = self._files[name] = FileReader(os.path.join(self.path, name), self._keys)
-            reader.update(file.size)
+            reader.update()
         except FileNotFoundError:
             self._files.pop(name, None)
             return None

@@ -17,7 +17,7 @@ from contextlib import suppress
 from .files import locks
 from .files.file_names import FileName
 
-__all__ = ["Living", "identify", "run_of"]
+__all__ = ["Living", "identify", "is_running", "is_worker", "place", "started"]
 
 _PROC = "/proc"
 
@@ -60,6 +60,10 @@ class Living:
         self._writers[name.name, inode] = identify(pid)
         return True
 
+    def is_mine(self, name: str) -> bool:
+        """Tell whether this process writes a file that has its pid. When in doubt, it does."""
+        return self._is_mapped_by(str(os.getpid()), name) is not False
+
     def look_again(self, there: Iterable[tuple[str, int]]) -> None:
         """Forget what may have changed; `there` has names and inodes of the existing files."""
         self._mapped = None
@@ -93,7 +97,7 @@ class Living:
             pass
         if self._is_mapped_by(owner, name) is False:
             return False
-        ticks = _ticks(owner)
+        ticks = started(owner)
         if ticks is None:
             return True
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
@@ -102,21 +106,53 @@ class Living:
 
 def identify(pid: int | str) -> str:
     """Return an identity of a process that no later process with the same pid has."""
-    return f"{pid}:{_ticks(pid)}"
+    return f"{pid}:{started(pid)}"
 
 
-def run_of(pid: int | str) -> str:
-    """Return what all workers of a server share: their parent and their process group.
+def place() -> tuple[str, str]:
+    """Return what tells this system from others, and from itself before: boot and pid namespace."""
+    boot = namespace = "-"
+    with suppress(OSError), open(f"{_PROC}/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    with suppress(OSError):
+        namespace = os.readlink(f"{_PROC}/self/ns/pid")
+    return boot, namespace
 
-    Returns `0-0` if that cannot be told.
+
+def is_worker() -> bool:
+    """Tell whether the parent is the server's process, rather than a shell or a supervisor.
+
+    A server and its workers run the same program in one process group. Supervisors give each
+    service a group of its own; a shell is another program.
     """
-    fields = _stat(pid)
-    if fields is not None:
-        return f"{fields[1]}-{_ticks(fields[1])}-{fields[2]}"
+    parent = os.getppid()
     try:
-        return f"0-{os.getpgid(int(pid))}"
-    except (OSError, ValueError):
-        return "0-0"
+        if parent == 0 or os.getpgid(parent) != os.getpgid(0):
+            return False
+        return os.readlink(f"{_PROC}/{parent}/exe") == os.readlink(f"{_PROC}/self/exe")
+    except PermissionError:
+        return True  # the server is root, and its workers have given that up
+    except OSError:
+        return not os.path.exists(_PROC)
+
+
+def is_running(pid: int, start: int | None) -> bool:
+    """Tell whether a process that started then is still there."""
+    if os.path.exists(f"{_PROC}/self"):
+        return started(pid) == start
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def started(pid: int | str) -> int | None:
+    """Return when a process started, in clock ticks since boot; None if there is none."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
 
 
 def _writes(pid: str) -> frozenset[str] | None:
@@ -133,12 +169,6 @@ def _pids() -> list[str]:
     with suppress(OSError):
         return [name for name in os.listdir(_PROC) if name.isdigit()]
     return []
-
-
-def _ticks(pid: int | str) -> int | None:
-    """Return when a process started, in clock ticks since boot."""
-    fields = _stat(pid)
-    return None if fields is None else int(fields[19])
 
 
 def _stat(pid: int | str) -> list[str] | None:

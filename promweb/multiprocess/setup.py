@@ -13,18 +13,16 @@ from ..core.families.problems import logger
 from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from .compaction import Compactor
 from .file_storage import FileStorage
-from .files import client_library, file_names, locks
-from .processes import run_of
+from .files import client_files, file_names, locks
+from .processes import Living
+from .runs import Run, begin, is_in_use, this_run
 
 __all__ = ["enable", "mark_process_dead", "storage_of"]
 
-_PATIENCE = 5.0
-"""Seconds to wait for other workers that start at the same time."""
-
-_REMEMBERED = 100
-"""How many runs are remembered."""
-
 _storages: dict[str, FileStorage] = {}
+
+_unusable: set[str] = set()
+"""Directories that could not be used: what a process decided at its start holds."""
 
 
 def enable(directory: str | os.PathLike[str] | None = None) -> str:
@@ -39,22 +37,43 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
         path = os.path.abspath(directory)
     else:
         path = os.path.abspath(shared_directory() or _temporary_directory())
-    storage_of(path)
+    _open(path)
     os.environ[DIRECTORY_VARIABLE] = path
     return path
 
 
-def storage_of(directory: str) -> FileStorage:
-    """Return this process's storage in a directory; the first call prepares the directory."""
+def storage_of(directory: str) -> FileStorage | None:
+    """Return this process's storage in a directory; the first call prepares the directory.
+
+    Returns None if the directory cannot be used, and logs that once.
+    """
     path = os.path.abspath(directory)
+    with forking.definitions:
+        if path in _unusable:
+            return None
+        try:
+            return _open(path)
+        except OSError as error:
+            _unusable.add(path)
+            client_files.use_own_files(path, file_names.NO_RUN)
+            logger.error(
+                "%s. The service starts without: each worker shows its own numbers.", error
+            )
+            return None
+
+
+def _open(path: str) -> FileStorage:
+    """Return this process's storage in a directory. Raises OSError if that cannot be used."""
     with forking.definitions:
         storage = _storages.get(path)
         if storage is None:
-            _prepare(path)
+            run = this_run()
+            _prepare(path, run)
             if not os.environ.get(DIRECTORY_VARIABLE):
                 os.environ[DIRECTORY_VARIABLE] = path
-            storage = _storages[path] = FileStorage(path)
-            late = client_library.share_new_metrics()
+            storage = _storages[path] = FileStorage(path, run)
+            client_files.take_over(path, run.token, Living(path).is_mine)
+            late = client_files.share_new_metrics(path, run.token)
             if late:
                 logger.warning(
                     "These metrics of prometheus_client were created before multiprocess mode was "
@@ -77,9 +96,8 @@ def mark_process_dead(pid: int, path: str | None = None) -> None:
     directory = path or shared_directory()
     if directory is None:
         return
-    storage = _storages.get(os.path.abspath(directory))
     try:
-        compactor = Compactor(directory, {} if storage is None else storage.limits)
+        compactor = Compactor(directory)
         compactor.remove_live_gauges(str(pid))
         compactor.compact()
     except OSError as error:
@@ -88,13 +106,11 @@ def mark_process_dead(pid: int, path: str | None = None) -> None:
         )
 
 
-def _prepare(path: str) -> None:
-    """Create the directory; empty it if its files are of former runs."""
+def _prepare(path: str, run: Run) -> None:
+    """Create the directory; remove what runs left there that are over."""
     try:
         os.makedirs(path, exist_ok=True)
-        with locks.exclusive(os.path.join(path, file_names.LOCK), _PATIENCE) as taken:
-            if taken:
-                _begin(path, run_of(os.getpid()))
+        begin(path, run)
     except OSError as error:
         raise OSError(
             f"the workers cannot share metrics in {path!r}: {error}; set {DIRECTORY_VARIABLE} "
@@ -102,31 +118,14 @@ def _prepare(path: str) -> None:
         ) from error
 
 
-def _begin(path: str, run: str) -> None:
-    """Remove the files of former runs. All workers of a server are one run, restarted ones too."""
-    record = os.path.join(path, file_names.RUNS)
-    runs: list[str] = []
-    with suppress(FileNotFoundError), open(record) as lines:
-        runs = lines.read().split()
-    if run in runs:
-        return
-    if Compactor(path, {}).clean(run):
-        runs = []
-    with open(record + file_names.UNFINISHED, "w") as lines:
-        lines.write("\n".join([*runs[-_REMEMBERED:], run]))
-    os.replace(record + file_names.UNFINISHED, record)
-
-
 def _temporary_directory() -> str:
     """Return a directory of this user that all workers of this run share."""
     prefix = f"promweb-{os.getuid()}-"
-    parent = tempfile.gettempdir()
-    with os.scandir(parent) as entries:
+    path = os.path.join(tempfile.gettempdir(), prefix + this_run().token)
+    with os.scandir(os.path.dirname(path)) as entries:
         for entry in entries:
-            group = entry.name.rpartition("-")[2]
-            if entry.name.startswith(prefix) and group.isdigit() and _is_over(int(group)):
+            if entry.name.startswith(prefix) and entry.path != path and _is_left(entry.path):
                 shutil.rmtree(entry.path, ignore_errors=True)
-    path = os.path.join(parent, prefix + run_of(os.getpid()))
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
@@ -135,12 +134,13 @@ def _temporary_directory() -> str:
     return path
 
 
-def _is_over(group: int) -> bool:
-    """Tell whether a process group has no process left."""
+def _is_left(path: str) -> bool:
+    """Tell whether no process uses a temporary directory any more.
+
+    Processes of other pid namespaces may have the same directory of temporary files, so locks
+    decide; a server of this one may have no worker just now.
+    """
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+        return not locks.is_shared(path) and not is_in_use(path)
+    except OSError:
+        return False

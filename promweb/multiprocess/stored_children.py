@@ -21,6 +21,11 @@ Places = tuple[Any, list[int]]
 class Files(Protocol):
     """What the children need of the storage."""
 
+    due: int
+
+    def look(self) -> None:
+        """See whether the files are still there, and make `due` positive again."""
+
     def places(
         self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
     ) -> Places:
@@ -51,10 +56,24 @@ class StoredNumber(NumberChild):
         return 0.0 if self._view is None else self._view[self._index]
 
     def record(self, amount: float) -> None:
+        self._storage.due -= 1
+        if self._storage.due < 0:
+            self._storage.look()
+        self.add(amount)
+
+    def add(self, amount: float) -> None:
+        """Record an amount, as part of another recording."""
         with self.owner.lock:
             if self._view is None:
                 self._find_place()
             self._view[self._index] += amount
+
+    def move(self) -> None:
+        """Take the number along to a new file; the caller holds the family's lock."""
+        if self._view is not None:
+            value = self._view[self._index]
+            self._find_place()
+            self._view[self._index] += value
 
     def _find_place(self) -> None:
         family: Any = self.owner
@@ -82,6 +101,9 @@ class StoredObservations(ObservedChild):
 
     def record(self, amount: float) -> None:
         amount = max(float(amount), 0.0)
+        self._storage.due -= 1
+        if self._storage.due < 0:
+            self._storage.look()
         with self.owner.lock:
             if self._view is None:
                 self._find_places()
@@ -89,7 +111,7 @@ class StoredObservations(ObservedChild):
             view[places[bisect_left(self.owner.bounds, amount)]] += 1.0
             view[places[-1]] += amount
             for total in self._totals:
-                total.inc()
+                total.add(1.0)
 
     def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
         """Do nothing: files have no place for exemplars."""
@@ -104,6 +126,14 @@ class StoredObservations(ObservedChild):
                 return [0] * len(self.owner.bounds), 0.0
             *buckets, total = [self._view[place] for place in self._places]
             return [int(count) for count in buckets], total
+
+    def move(self) -> None:
+        """Take the numbers along to a new file; the caller holds the family's lock."""
+        if self._view is not None:
+            numbers = [self._view[place] for place in self._places]
+            self._find_places()
+            for place, number in zip(self._places, numbers, strict=True):
+                self._view[place] += number
 
     def _find_places(self) -> None:
         family: Any = self.owner

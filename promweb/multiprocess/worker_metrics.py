@@ -29,9 +29,9 @@ from .processes import identify
 __all__ = ["SWITCH", "WorkerMetrics"]
 
 SWITCH = "PROMWEB_PROCESS_METRICS"
-"""The environment variable that turns all of this off."""
+"""The environment variable that turns all of this on, as `process_metrics=True` does."""
 
-_OFF = ("0", "false", "no", "off")
+_ON = ("1", "true", "yes", "on")
 
 _SUFFIX = ".worker"
 """Differs from that of files of numbers, so that prometheus_client does not read these."""
@@ -55,19 +55,29 @@ class WorkerMetrics:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._enabled = os.environ.get(SWITCH, "").strip().lower() not in _OFF
+        self._enabled = os.environ.get(SWITCH, "").strip().lower() in _ON
         self._garbage: Any = None
         """The numbers in the file of this process."""
         self._announced = False
+        self._is_due = False
+        """Whether this process writes numbers, and so is shown if any process is."""
         self._forget: Callable[[], object] = _nothing
 
-    def leave_to_parent(self) -> None:
-        """Start afresh in a forked child."""
+    def enable(self) -> None:
+        """Show processes from now on, this one once it writes numbers."""
+        self._enabled = True
+        if self._is_due:
+            self.announce()
+
+    def start_afresh(self) -> None:
+        """Forget the file: in a forked child, or after somebody removed it."""
         self._forget()
         self._garbage, self._announced, self._forget = None, False, _nothing
+        self._is_due = False
 
     def announce(self) -> None:
-        """Show this process in scrapes from now on."""
+        """Show this process in scrapes from now on, if any is shown."""
+        self._is_due = True
         if self._announced or not self._enabled:
             return
         self._announced = True
@@ -171,7 +181,7 @@ def _map(path: str) -> Any:
 
     The mapping has a descriptor of its own; otherwise a forked child would share the lock.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         mapping = mmap.mmap(descriptor, 0)
     finally:
@@ -181,7 +191,7 @@ def _map(path: str) -> Any:
 
 def _read(path: str) -> tuple[str, tuple[float, ...]]:
     """Return the writer and the numbers. Raises OSError, ValueError or struct.error."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         content = os.read(descriptor, _LONGEST)
     finally:

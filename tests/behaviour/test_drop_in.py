@@ -489,6 +489,36 @@ def unknown_arguments(bench: Bench) -> object:
     return outcome(lambda: bench.measure(export_default=False) and "constructed")
 
 
+@check(exporter={"north"}, ours="ValueError")
+def attributes_of_hooks(bench: Bench) -> object:
+    def set_tenant() -> None:
+        flask.request.tenant = "north"  # type: ignore[attr-defined]
+
+    bench.app.before_request(set_tenant)
+    bench.app.route("/")(lambda: "view")
+    found = outcome(bench.measure, group_by="tenant")
+    if found is ValueError:
+        return "ValueError"
+    bench.get()
+    return label_values(bench, "flask_http_request_duration_seconds_count", "tenant")
+
+
+@check(exporter=[200, 500, TypeError], ours=[ValueError, ValueError, TypeError])
+def impossible_values(bench: Bench) -> object:
+    found: list[object] = []
+    for path, options in (
+        ("/", {"buckets": (1, 1)}),
+        ("/metrics/x", {"path": "/metrics/<name>"}),
+        ("/", {"excluded_paths": [re.compile(b"/x")]}),
+    ):
+        bench = Bench(bench.library)
+        bench.app.route("/")(lambda: "view")
+        refused = outcome(bench.measure, **options)
+        answer = refused if isinstance(refused, type) else outcome(bench.get, path)
+        found.append(answer if isinstance(answer, type) else answer[0])
+    return found
+
+
 @check(exporter=[re.compile("/health")], ours="/health")
 def excluded_paths(bench: Bench) -> object:
     return bench.measure(excluded_paths="/health").excluded_paths

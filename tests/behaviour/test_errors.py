@@ -296,7 +296,7 @@ def test_decorators_show_their_arguments(metrics: PrometheusMetrics) -> None:
             "description",
             "labels",
         ]
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'description'"):
+    with pytest.raises(TypeError, match="counter: missing a required argument: 'description'"):
         metrics.counter("jobs")  # type: ignore[call-arg]
 
 
@@ -507,7 +507,7 @@ def test_default_label_collision_is_told_before_there_is_an_app(label: str) -> N
     assert_mentions(text, "default_labels", repr(label), "another name")
 
 
-@pytest.mark.parametrize("label", ["", "a-b", "0", "__x", "é", 3])
+@pytest.mark.parametrize("label", ["", "__x", "\udc80", 3], ids=ascii)
 def test_default_label_with_an_invalid_name(label: Any) -> None:
     text = message(ValueError, lambda: factory(default_labels={label: "x"}))
     assert_mentions(text, "default_labels", "invalid label name", repr(label), "letters, digits")
@@ -554,7 +554,7 @@ def test_default_buckets_that_cannot_work(
     app: flask.Flask, registry: CollectorRegistry, buckets: Any
 ) -> None:
     text = message(ValueError, lambda: PrometheusMetrics(app, registry=registry, buckets=buckets))
-    assert_mentions(text, "uckets", "flask_http_request_duration_seconds")
+    assert_mentions(text, f"buckets={buckets!r}", "as in buckets=(")
 
 
 @pytest.mark.parametrize("path", ["metrics", "metrics/live"])
@@ -628,7 +628,9 @@ def test_attaching_after_the_first_request(leg: Leg) -> None:
 @pytest.mark.parametrize("create", [lambda **kw: PrometheusMetrics(None, **kw), factory])
 def test_unknown_constructor_keyword(create: Callable[..., object]) -> None:
     text = message(TypeError, lambda: create(exclude_paths="/x"))
-    assert_mentions(text, "exclude_paths")
+    assert text == (
+        "PrometheusMetrics: there is no argument 'exclude_paths'; did you mean 'excluded_paths'?"
+    )
 
 
 def test_something_that_is_no_application() -> None:

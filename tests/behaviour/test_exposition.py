@@ -459,6 +459,22 @@ def test_each_failing_collector_is_logged(leg: Leg, caplog: pytest.LogCaptureFix
     assert len([record for record in caplog.records if record.name == "promweb"]) == 2
 
 
+def test_a_scrape_that_fails_without_a_collector_blames_none(
+    leg: Leg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = leg.make_app()
+    leg.make_metrics(app)
+
+    def fail(accept: str) -> Any:
+        raise TypeError("expected str")
+
+    monkeypatch.setattr("promweb.core.exposition.scrape.choose_encoder", fail)
+    reply = leg.get(app, "/metrics")
+    assert (reply.status, reply.text) == (500, "promweb failed: TypeError\n")
+    (record,) = (record for record in caplog.records if record.name == "promweb")
+    assert "could not answer a scrape (promweb failed);" in record.getMessage()
+
+
 def test_generate_metrics_raises_what_a_collector_raises() -> None:
     metrics = PrometheusMetrics.for_app_factory(registry=CollectorRegistry())
     metrics.registry.register(Failing())

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from websockets.sync.client import connect
 
@@ -99,14 +100,14 @@ def test_numbers_are_those_of_the_traffic(shop: Shop, live: LivePage) -> None:
     shop.get("/300", "/400", "/500", "/slow/2000?status=500")
     live.step()
     assert live.numbers("rate") == ["2.00"]
-    assert live.numbers("failed") == ["25.0 %"]
+    assert live.numbers("errors") == ["0 %", "25.0 %"]
     # Three in the bucket from 250 to 500 ms, one in that from 1 to 2.5 s, evenly spread.
     assert live.numbers("durations") == ["417 ms", "2.20 s", "2.44 s"]
     assert live.numbers("in-progress") == ["0"]
     slow, fast = "GET /slow/<int:milliseconds>", "GET /<int:milliseconds>"
     assert live.table("routes") == [
-        [slow, "0.50/s", "100 %", "1.75 s", "2.43 s", "2.49 s", "1"],
-        [fast, "1.50/s", "0 %", "375 ms", "488 ms", "498 ms", "3"],
+        [slow, "0.50/s", "0 %", "100 %", "1.75 s", "2.43 s", "2.49 s", "1"],
+        [fast, "1.50/s", "0 %", "0 %", "375 ms", "488 ms", "498 ms", "3"],
     ]
     assert not live.page.locator("#routes .empty").is_visible()
 
@@ -117,12 +118,12 @@ def test_numbers_are_those_of_the_traffic(shop: Shop, live: LivePage) -> None:
     assert live.numbers("rate") == ["6.00"]
     live.step(5)  # which have passed
     assert live.numbers("rate") == ["0.00"]
-    assert live.numbers("failed") == [UNKNOWN]
+    assert live.numbers("errors") == [UNKNOWN, UNKNOWN]
     assert live.numbers("durations") == [UNKNOWN, UNKNOWN, UNKNOWN]
     live.step(25)  # the minute of the tables has, too
     assert live.table("routes") == [
-        [fast, "0.00/s", UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, "35"],
-        [slow, "0.00/s", UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, "1"],
+        [fast, "0.00/s", *[UNKNOWN] * 5, "35"],
+        [slow, "0.00/s", *[UNKNOWN] * 5, "1"],
     ]
     rate = live.page.locator("#rate")
     assert rate.locator(".more").inner_text() == "highest 6.00"
@@ -158,7 +159,7 @@ def test_routes_are_sorted_by_whatever_is_asked(shop: Shop, live: LivePage) -> N
 
     # As it comes: none failed, so the slowest is first.
     assert routes() == ["<int:milliseconds>", "slow", "GET <unmatched>"]
-    expect(live.page.get_by_role("columnheader", name="Errors")).to_have_attribute(
+    expect(live.page.get_by_role("columnheader", name="5xx")).to_have_attribute(
         "aria-sort", "descending"
     )
     by["p50"].click()
@@ -335,7 +336,9 @@ def test_a_summary_has_a_mean_and_no_quantiles(leg: Leg, browser: Browser) -> No
         shop.get("/100", "/300")
         live.step()
         assert live.numbers("durations") == ["200 ms"]
-        assert live.table("routes") == [["GET /<int:milliseconds>", "1.00/s", "0 %", "200 ms", "2"]]
+        assert live.table("routes") == [
+            ["GET /<int:milliseconds>", "1.00/s", "0 %", "0 %", "200 ms", "2"]
+        ]
 
 
 def test_one_of_several_prefixes_is_chosen(leg: Leg, browser: Browser) -> None:
@@ -366,23 +369,33 @@ def test_both_namings_show_the_same(leg: Leg, browser: Browser) -> None:
             shop.get("/300", "/400", "/nowhere", "/slow/2000?status=503")
             live.step()
             shown.append(
-                [live.numbers(id) for id in ("rate", "failed", "durations", "in-progress")]
+                [live.numbers(id) for id in ("rate", "errors", "durations", "in-progress")]
             )
             shown.append(live.table("routes"))
         assert shown[:2] == [
-            [["2.00"], ["25.0 %"], ["375 ms", "2.20 s", "2.44 s"], ["0"]],
+            [["2.00"], ["25.0 %", "25.0 %"], ["375 ms", "2.20 s", "2.44 s"], ["0"]],
             [
                 [
                     "GET /slow/<int:milliseconds>",
                     "0.50/s",
+                    "0 %",
                     "100 %",
                     "1.75 s",
                     "2.43 s",
                     "2.49 s",
                     "1",
                 ],
-                ["GET /<int:milliseconds>", "1.00/s", "0 %", "375 ms", "488 ms", "498 ms", "2"],
-                ["GET <unmatched>", "0.50/s", "0 %", "2.5 ms", "4.8 ms", "5.0 ms", "1"],
+                [
+                    "GET /<int:milliseconds>",
+                    "1.00/s",
+                    "0 %",
+                    "0 %",
+                    "375 ms",
+                    "488 ms",
+                    "498 ms",
+                    "2",
+                ],
+                ["GET <unmatched>", "0.50/s", "100 %", "0 %", "2.5 ms", "4.8 ms", "5.0 ms", "1"],
             ],
         ]
         twice = [[*row[:-1], str(2 * int(row[-1]))] for row in shown[1]]
@@ -407,8 +420,76 @@ def test_the_policy_is_in_force(shop: Shop, browser: Browser) -> None:
         assert live.page.evaluate("violations") == ["script-src-elem"]
 
 
+def test_other_histograms_of_such_names_do_not_stop_it(leg: Leg, browser: Browser) -> None:
+    with ExitStack() as stack:
+        shop = Shop(leg, stack)
+        for name in ("backend", "Backend", "zzz"):  # before ours and after
+            Histogram(
+                f"{name}_http_request_duration_seconds",
+                "Of theirs.",
+                ["code"],
+                registry=leg.registry,
+            ).labels("200").observe(1)
+        live = stack.enter_context(open_live(browser, shop.url))
+        live.shown()
+        shop.get("/100", "/300")
+        live.step()
+        expect(live.page.locator("#source")).to_contain_text("flask_*")
+        expect(live.page.get_by_label("Prefix")).to_be_hidden()
+        assert live.numbers("rate") == ["1.00"]
+        assert live.complaints == []
+
+
+def test_label_values_of_any_characters_are_shown(leg: Leg, browser: Browser) -> None:
+    odd = ["a\rb", "a\u2028b", "a\u2029b", 'a\\b"', "a b\x85c", "constructor", "__proto__"]
+    with ExitStack() as stack:
+        shop = Shop(leg, stack)
+
+        def name(request: Any) -> str:
+            return str(request.args["name"])
+
+        leg.make_metrics(shop.app, path=None, defaults_prefix="odd", group_by=name)
+        for value in odd:
+            shop.get(f"/1?name={quote(value)}")
+        live = stack.enter_context(open_live(browser, f"{shop.url}#odd_"))
+        live.shown()
+        expect(live.page.locator("#source")).to_contain_text("odd_*")
+        shown = live.page.locator("#routes tbody code").evaluate_all(
+            "found => found.map(({ textContent }) => textContent)"
+        )
+        assert sorted(shown) == sorted(odd)
+        assert live.complaints == []
+
+
+def test_times_are_those_of_the_last_minute(shop: Shop, live: LivePage) -> None:
+    """Without a point, and with a single one, which could be anywhere."""
+
+    def times() -> list[str]:
+        return [text for text in live.axis("durations") if ":" in text]
+
+    becomes(times, ["11:59:15", "11:59:30", "11:59:45"])
+    shop.get("/1")
+    live.step()
+    becomes(times, ["11:59:15", "11:59:30", "11:59:45"])
+    live.step(8)
+    becomes(times, ["11:59:30", "11:59:45", "12:00:00"])
+
+
+def test_the_median_can_be_read_beside_the_slowest(shop: Shop, live: LivePage) -> None:
+    """Decades have the same height, whatever the slowest took."""
+    shop.get(*["/20"] * 98, "/slow/9000", "/slow/9000")
+    live.step()
+    assert live.numbers("durations") == ["18 ms", "25 ms", "8.75 s"]
+    becomes(
+        lambda: [text for text in live.axis("durations") if " " in text],
+        ["10 ms", "100 ms", "1 s", "10 s"],
+    )
+
+
 # --- the functions without a page -----------------------------------------------------------------
 
+ENDS = "\r\v\f\x00\x1c\x1d\x1e\x85\u2028\u2029\U0001f600 \xa0=,{}"
+"""Characters of a label value that end lines for some readers, and others that are odd."""
 TEXT = r"""
 # HELP shop_TIME Time
 # TYPE shop_TIME histogram
@@ -417,15 +498,20 @@ shop_TIME_bucket{method="GET",le="+Inf",service="a",status="200",where="/a} 1"} 
 shop_TIME_count{method="GET",service="a",status="200",where="/a} 1"} 3
 shop_TIME_sum{method="GET",service="a",status="200",where="/a} 1"} NaN
 shop_TIME_count{method="GET",service="a",status="503",where="\"b\\n\n"} 2.0
+shop_TIME_count{method="GET",service="a",status="404",where="ENDS"} 2.0
 # TYPE shop_http_request_total counter
 shop_http_request_total{method="GET",service="a",status="200"} 3.0
+# TYPE shop_exporter_info gauge
+# TYPE exporter_info gauge
+# TYPE backend_TIME histogram
+backend_TIME_count{code="200"} 3
 # TYPE TIME summary
 # TYPE own_TIME gauge
 odd +Inf
 even -Inf
 nothing
 {"a.b"} 1
-""".replace("TIME", "http_request_duration_seconds")
+""".replace("TIME", "http_request_duration_seconds").replace("ENDS", ENDS)
 
 
 @pytest.fixture
@@ -453,11 +539,15 @@ def test_the_text_format_is_read(module: LivePage) -> None:
         "prefixes": ["shop_", ""],
         "odd": "Infinity",
         "even": "-Infinity",
-        "names": 6,
+        "names": 7,
         "bounds": ["0.5", "Infinity"],
         "histogram": True,
         "inProgress": None,
-        "routes": [["GET /a} 1", [3, 0, 0, 1, 3]], ['GET "b\\n\n', [2, 2, 0, 0, 0]]],
+        "routes": [
+            ["GET /a} 1", [3, 0, 0, 0, 1, 3]],
+            ['GET "b\\n\n', [2, 0, 2, 0, 0, 0]],
+            [f"GET {ENDS}", [2, 2, 0, 0, 0, 0]],
+        ],
     }
 
 
@@ -486,6 +576,20 @@ def test_quantiles_are_those_of_prometheus(module: LivePage) -> None:
 
 def _as_array(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def test_ticks_are_exact(module: LivePage) -> None:
+    cases = {
+        "count": {0: "0", 0.25: "0.25", 0.1 + 0.2: "0.3", 112.5: "112.5", 20000: "20,000"},
+        "share": {0: "0 %", 0.0025: "0.25 %", 0.07: "7 %", 1: "100 %"},
+        "seconds": {0.00025: "0.25 ms", 0.002: "2 ms", 0.999: "999 ms", 12.25: "12.25 s"},
+    }
+    found = module.call(
+        "({ ticks }, cases) => cases.map(([kind, value]) => ticks[kind](value))",
+        [[kind, value] for kind, values in cases.items() for value in values],
+        "parts.js",
+    )
+    assert found == [text for values in cases.values() for text in values.values()]
 
 
 def test_increases_are_those_since_the_last_reading(module: LivePage) -> None:

@@ -35,6 +35,7 @@ from promweb.multiprocess.files import file_names, locks
 from promweb.multiprocess.files.client_library import HAS_TIMESTAMPS
 from promweb.multiprocess.files.keys import Keys
 from promweb.multiprocess.files.reading import FileReader
+from promweb.multiprocess.runs import begin, this_run
 from tests.support import workers
 from tests.support.workers import value
 
@@ -186,7 +187,7 @@ def test_label_sets_of_dead_workers_are_bounded(tmp_path: Path) -> None:
 def leave_dead(directory: Path) -> None:
     """Leave a compacted file, and files of two dead workers."""
     workers.run(lambda: Shop(directory).sell("tea", number=3))
-    Compactor(str(directory), {}).compact()
+    Compactor(str(directory)).compact()
     for items in ("tea", "milk"), ("tea", "bread"):
         workers.run(lambda items=items: Shop(directory).sell(*items))
 
@@ -205,7 +206,7 @@ def lines_of_compaction(directory: Path, stop_at: int = -1) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             return trace
 
-        compactor = Compactor(str(directory), {})
+        compactor = Compactor(str(directory))
         sys.settrace(trace)
         compactor.compact()
         sys.settrace(None)
@@ -241,7 +242,7 @@ def test_a_compaction_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) 
     master = tmp_path / "master"
     master.mkdir()
     workers.run(sell(master, "tea"))
-    Compactor(str(master), {}).compact()
+    Compactor(str(master)).compact()
     for items in ("tea", "milk"), ("tea", "bread"):
         workers.run(sell(master, *items))
     expected = sums(read(master))
@@ -301,7 +302,7 @@ def compact_until(where: Any, step: str, directory: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(where, step, die)
         with pytest.raises(Killed):
-            Compactor(str(directory), {}).compact()
+            Compactor(str(directory)).compact()
 
 
 def test_what_was_compacted_is_left_out_until_it_is_removed(
@@ -326,14 +327,14 @@ def test_what_was_compacted_is_removed_while_somebody_looks_at_it(
     with ExitStack() as stack:
         for file in tmp_path.glob("*.db"):
             fcntl.flock(stack.enter_context(file.open("r+")), fcntl.LOCK_EX)
-        Compactor(str(tmp_path), {}).compact(unfinished=True)
+        Compactor(str(tmp_path)).compact(unfinished=True)
     assert sums(read(tmp_path, compact=True)) == expected
     assert files(tmp_path) == COMPACTED
 
 
 def test_two_compactions_during_a_scrape_do_not_look_like_none(tmp_path: Path) -> None:
     """The file system gives the inode of a file that is gone to the next one."""
-    compactor = Compactor(str(tmp_path), {})
+    compactor = Compactor(str(tmp_path))
     directory = FileStorage(str(tmp_path)).directory
     merge = directory._merge
     merged = []
@@ -363,9 +364,9 @@ def test_a_name_that_was_compacted_may_be_used_again(
     """The process was killed after it removed the file and before it cleared the name."""
     workers.run(sell(shared, "tea"))
     compact_until(compaction, "_clear_names", shared, monkeypatch)
-    compacted = shared / file_names.compacted_name("counter")
+    (compacted,) = shared.glob("counter_compacted*")
     reader = FileReader(str(compacted), Keys())
-    reader.update(compacted.stat().st_size)
+    reader.update()
     assert len(compacted_files(reader)) == 1
 
     client_metrics()
@@ -384,11 +385,11 @@ def test_a_name_that_was_compacted_may_be_used_again(
 
 def test_a_compacted_file_whose_names_are_broken_names_nothing(tmp_path: Path) -> None:
     leave_dead(tmp_path)
-    Compactor(str(tmp_path), {}).compact()
+    Compactor(str(tmp_path)).compact()
     expected = sums(read(tmp_path))
-    compacted = tmp_path / file_names.compacted_name("counter")
+    (compacted,) = tmp_path.glob("counter_compacted*")
     reader = FileReader(str(compacted), Keys())
-    reader.update(compacted.stat().st_size)
+    reader.update()
     content = compacted.read_bytes()[: reader.used]
     for tail in b"", struct.pack("=q", 8) + b"nonsense", struct.pack("=q", 4) + b"[5] ....":
         compacted.write_bytes(content + tail)
@@ -445,7 +446,8 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     workers.run(lambda: Shop(tmp_path).sell("tea"))
     assert value(read(tmp_path, compact=True), "orders_total", item="tea") == 2
     assert "counter.own" in files(tmp_path)
-    assert not Compactor(str(tmp_path), {}).clean("another run")
+    begin(str(tmp_path), this_run())
+    assert value(read(tmp_path), "orders_total", item="tea") == 2
 
 
 def test_a_lock_that_fails_otherwise_is_an_error(
@@ -472,7 +474,7 @@ def test_scrapes_see_no_counter_go_down_during_compactions(tmp_path: Path) -> No
     directory.mkdir()
 
     def compact_on() -> None:
-        compactor = Compactor(str(directory), {})
+        compactor = Compactor(str(directory))
         while not over.exists():
             compactor.compact()
             time.sleep(0.0005)  # or the machine does nothing else
@@ -577,7 +579,7 @@ def test_a_living_process_of_prometheus_client_is_left_alone(shared: Path) -> No
 
 def test_a_living_process_whose_file_is_gone_is_forgotten(shared: Path) -> None:
     client_metrics()
-    compactor = Compactor(str(shared), {})
+    compactor = Compactor(str(shared))
     compactor.compact()
     assert len(compactor._living._writers) == 7
     for path in shared.glob("gauge*"):
@@ -597,7 +599,7 @@ def test_a_process_that_nobody_waited_for_is_dead(shared: Path) -> None:
     ready = os.pipe()
     pid = workers.start(work)
     os.read(ready[0], 1)
-    compactor = Compactor(str(shared), {})
+    compactor = Compactor(str(shared))
     compactor.compact()
     assert "counter.compacted" not in files(shared)
     os.kill(pid, signal.SIGKILL)
@@ -626,11 +628,11 @@ def test_a_pid_that_is_used_again_is_told_by_its_start_where_mappings_are_secret
     pid = workers.run(client_metrics)
     mine = shared / f"counter_{os.getpid()}.db"
     (shared / f"counter_{pid}.db").rename(mine)
-    compactor = Compactor(str(shared), {})
+    compactor = Compactor(str(shared))
     compactor.compact()
     assert mine.exists()
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    ticks = processes._ticks(os.getpid())
+    ticks = processes.started(os.getpid())
     assert ticks is not None
     started += ticks / os.sysconf("SC_CLK_TCK")
     os.utime(mine, (started - 10, started - 10))
@@ -667,11 +669,11 @@ def test_a_process_of_somebody_else_lives(shared: Path, monkeypatch: pytest.Monk
         raise PermissionError
 
     monkeypatch.setattr(processes, "_writes", lambda pid: None)
-    monkeypatch.setattr(processes, "_ticks", lambda pid: None)
+    monkeypatch.setattr(processes, "started", lambda pid: None)
     monkeypatch.setattr(os, "kill", kill)
     file = shared / "counter_1.db"
     file.write_bytes(bytes(64))
-    Compactor(str(shared), {}).compact()
+    Compactor(str(shared)).compact()
     assert file.exists()
 
 
@@ -719,7 +721,7 @@ def test_mark_process_dead_without_a_directory_does_nothing(
 
 def test_a_broken_compacted_file_is_put_aside(tmp_path: Path) -> None:
     leave_dead(tmp_path)
-    compacted = tmp_path / file_names.compacted_name("counter")
+    (compacted,) = tmp_path.glob("counter_compacted*")
     compacted.write_bytes(b"\x40\0\0\0nonsense" * 8)
     read(tmp_path, compact=True)
     found = read(tmp_path)
@@ -732,7 +734,7 @@ def test_a_dead_file_that_cannot_be_read_is_left_where_it_is(tmp_path: Path) -> 
     leave_dead(tmp_path)
     broken = tmp_path / "counter_4194305.db"
     broken.write_bytes(b"\xff\xff\0\0nonsense" * 8)
-    compactor = Compactor(str(tmp_path), {})
+    compactor = Compactor(str(tmp_path))
     for _ in range(2):
         compactor.compact()
         assert broken.exists()
@@ -745,7 +747,7 @@ def test_what_was_left_unfinished_is_removed_later(tmp_path: Path) -> None:
     old.touch()
     new.touch()
     os.utime(old, (1e9, 1e9))
-    Compactor(str(tmp_path), {}).compact()
+    Compactor(str(tmp_path)).compact()
     assert (old.exists(), new.exists()) == (False, True)
 
 

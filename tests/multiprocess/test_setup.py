@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, values
 
 from promweb import multiprocess
 from promweb.core.families.kinds import CounterFamily
-from promweb.multiprocess import enable, processes, setup
+from promweb.multiprocess import enable, runs, setup
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names, locks
+from promweb.multiprocess.runs import this_run
 from tests.support import workers
 from tests.support.running import python
 from tests.support.workers import value
@@ -79,12 +81,13 @@ def test_enable_without_a_directory_has_one_that_all_workers_of_a_server_find(
     assert value(read(directory), "sold_total", item="tea") == 2
 
 
-def test_temporary_directories_of_runs_that_are_over_are_removed(temporary: Path) -> None:
-    def another_run() -> None:
-        os.setpgid(0, 0)
-        enable()
+def another_server(function: Callable[[], object]) -> Callable[[], None]:
+    """Return what has a server of its own start a worker that runs a function."""
+    return lambda: workers.run(function) and None
 
-    workers.run(another_run)
+
+def test_temporary_directories_of_runs_that_are_over_are_removed(temporary: Path) -> None:
+    workers.run(another_server(enable))
     (old,) = temporary.iterdir()
     (temporary / "promweb-others").mkdir()
     new = Path(enable())
@@ -92,18 +95,59 @@ def test_temporary_directories_of_runs_that_are_over_are_removed(temporary: Path
     assert sorted(temporary.iterdir()) == sorted([new, temporary / "promweb-others"])
 
 
-def test_a_run_of_somebody_else_is_not_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def killpg(group: int, number: int) -> None:
-        raise PermissionError
+def test_a_temporary_directory_that_a_process_holds_stays(temporary: Path) -> None:
+    """It may be of another pid namespace, so nothing but its lock tells."""
+    prefix = f"promweb-{os.getuid()}-"
+    held, left = temporary / f"{prefix}1", temporary / f"{prefix}2"
+    for directory in held, left:
+        directory.mkdir()
+    descriptor = locks.share(str(held))
+    assert descriptor is not None
+    enable()
+    assert held.exists()
+    assert not left.exists()
+    locks.close(descriptor)
 
-    monkeypatch.setattr(os, "killpg", killpg)
-    assert not setup._is_over(1)
+
+def test_a_temporary_directory_without_a_worker_stays_as_long_as_its_server(
+    temporary: Path,
+) -> None:
+    ready, go_on = os.pipe(), os.pipe()
+
+    def server() -> None:
+        workers.run(lambda: sell(Path(enable()), item="tea"))
+        os.write(ready[1], b"x")
+        os.read(go_on[0], 1)
+
+    pid = workers.start(server)
+    os.read(ready[0], 1)
+    (directory,) = temporary.iterdir()
+    workers.run(enable)
+    assert directory.exists()
+    os.write(go_on[1], b"x")
+    assert workers.join(pid) == 0
+    setup._storages.clear()
+    enable()
+    assert not directory.exists()
+
+
+def test_who_has_a_file_holds_the_directory(tmp_path: Path) -> None:
+    """The system clears no temporary directory that is locked."""
+    sell(tmp_path, item="tea")
+    assert locks.is_shared(str(tmp_path))
+
+    def worker() -> None:
+        sell(tmp_path, item="tea")
+        setup._storages.clear()
+
+    setup._storages[str(tmp_path)].leave_to_parent()  # as a forked child does
+    workers.run(worker)
 
 
 def test_who_starts_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has the lock, stopped maybe: what a former run left stays then."""
     leave_something(tmp_path)
-    monkeypatch.setattr(setup, "_PATIENCE", 0.01)
+    monkeypatch.setattr(runs, "_PATIENCE", 0.01)
     with locks.exclusive(str(tmp_path / file_names.LOCK)):
         sell(tmp_path, item="tea")
     assert value(read(tmp_path), "sold_total", item="old") == 1
@@ -113,7 +157,7 @@ def test_who_starts_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.M
 def test_a_temporary_directory_that_somebody_else_made_is_refused(
     temporary: Path, how: str
 ) -> None:
-    name = f"promweb-{os.getuid()}-{processes.run_of(os.getpid())}"
+    name = f"promweb-{os.getuid()}-{this_run().token}"
     if how == "link":
         (temporary / "theirs").mkdir()
         (temporary / name).symlink_to(temporary / "theirs")
@@ -160,7 +204,7 @@ def test_what_a_former_run_left_is_removed(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert value(found, "sold_total", item="tea") == 1
     assert value(found, "sold_total", item="old") is None
-    assert len((tmp_path / file_names.RUNS).read_text().split()) == 1
+    assert len((tmp_path / file_names.RUNS).read_text().splitlines()) == 1
 
 
 def test_a_server_whose_workers_are_all_dead_goes_on(tmp_path: Path) -> None:
@@ -233,13 +277,6 @@ def test_a_worker_compacts_when_it_starts(tmp_path: Path) -> None:
         workers.run(lambda: sell(tmp_path, item="tea"))
     assert len(list(tmp_path.glob("counter*"))) == 2
     assert files(tmp_path) == {"counter.compacted", "counter.own"}
-
-
-def test_a_run_is_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_PROC", "/nowhere")
-    assert processes.run_of(os.getpid()) == f"0-{os.getpgid(0)}"
-    assert processes.run_of("compacted") == "0-0"
-    assert processes._pids() == []
 
 
 def test_public_names() -> None:

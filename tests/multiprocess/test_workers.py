@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flask
 import pytest
 from prometheus_client import (
     GC_COLLECTOR,
@@ -24,6 +25,10 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from promweb.multiprocess import (
+    GunicornInternalPrometheusMetrics,
+    MultiprocessInternalPrometheusMetrics,
+)
 from promweb.multiprocess.processes import identify
 from promweb.multiprocess.setup import storage_of
 from promweb.multiprocess.worker_metrics import SWITCH, WorkerMetrics
@@ -40,11 +45,12 @@ GC_KEYS = {
 }
 
 
-@pytest.fixture
-def shared(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Turn on what the other tests of multiprocess mode do without."""
-    monkeypatch.delenv(SWITCH)
-    return shared
+    if "shared" in request.fixturenames:
+        request.getfixturevalue("shared")
+    monkeypatch.setenv(SWITCH, "1")
 
 
 def make_app(leg: Leg) -> Any:
@@ -184,8 +190,13 @@ def test_some_names_alone(leg: Leg, shared: Path) -> None:
     assert {name for name, _ in found} <= {"flask_http_request_total"}
 
 
-def test_it_can_be_turned_off(leg: Leg, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SWITCH, "0")
+@pytest.mark.parametrize("said", [None, "0"])
+def test_it_is_off_unless_asked_for(
+    leg: Leg, shared: Path, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    monkeypatch.delenv(SWITCH)
+    if said is not None:
+        monkeypatch.setenv(SWITCH, said)
     callbacks = list(gc.callbacks)
     app = make_app(leg)
     serve(leg, app)()
@@ -194,8 +205,49 @@ def test_it_can_be_turned_off(leg: Leg, shared: Path, monkeypatch: pytest.Monkey
     assert not list(shared.glob("*.worker"))
 
 
+@pytest.mark.parametrize("when", ["first", "later"])
+def test_one_object_asks_for_it(
+    leg: Leg, shared: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.delenv(SWITCH)
+    app = leg.make_app()
+    if when == "later":
+        serve(leg, make_app(leg))()
+        assert not list(shared.glob("*.worker"))
+    metrics = leg.make_metrics(app, process_metrics=True)
+    assert metrics.process_metrics is True
+    if when == "first":
+        leg.get(app, "/")
+    assert list(shared.glob("*.worker"))  # without a scrape of this process
+    found = scrape(leg, app)
+    assert pids(found) == {str(os.getpid())}
+    assert pids(found, "python_gc_collections_total") == {str(os.getpid())}
+
+
+def test_the_exporters_classes_do_not_ask_for_it(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SWITCH)
+    for number, cls in enumerate(
+        (GunicornInternalPrometheusMetrics, MultiprocessInternalPrometheusMetrics)
+    ):
+        app = flask.Flask("shop")
+        cls(app, defaults_prefix=f"shop{number}")
+        app.test_client().get("/x")
+        text = app.test_client().get("/metrics").text
+        assert f"shop{number}_http_request_total" in text
+        assert "pid=" not in text
+
+
+def test_one_process_shows_what_prometheus_client_has(leg: Leg, unshared: None) -> None:
+    app = leg.make_app()
+    leg.make_metrics(app, process_metrics=True)
+    assert "pid=" not in leg.get(app, "/metrics").text
+
+
 @pytest.mark.parametrize(
-    ("said", "is_on"), [("False", False), ("off ", False), ("no", False), ("1", True), ("", True)]
+    ("said", "is_on"),
+    [("True", True), ("on ", True), ("yes", True), ("1", True), ("0", False), ("", False)],
 )
 def test_what_the_variable_may_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, is_on: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,6 @@ MISSING = """
         ("RESTfulPrometheusMetrics", "Flask", "flask"),
         ("ConnexionPrometheusMetrics", "Flask", "flask"),
         ("AsyncPrometheusMetrics", "Quart", "quart"),
-        ("AsyncPrometheusMetrics", "Quart", "anyio"),  # comes with the same extra
     ],
 )
 def test_missing_framework_is_named_with_the_remedy(
@@ -199,3 +199,35 @@ def test_unknown_attribute_is_an_attribute_error(name: str) -> None:
     with pytest.raises(AttributeError, match=f"module 'promweb' has no attribute '{name}'"):
         getattr(promweb, name)
     assert not hasattr(promweb, name)
+
+
+STDLIB_MODULES = {"functools", "inspect", "os", "re", "sys", "threading", "warnings"}
+
+
+@pytest.mark.parametrize("module", ["", ".multiprocess"])
+def test_what_else_the_exporters_modules_have(module: str) -> None:
+    theirs = import_module(f"prometheus_flask_exporter{module}")
+    ours = import_module(f"promweb{module}")
+    names = {
+        name
+        for name in vars(theirs)
+        if not name.startswith("_") and name not in {*STDLIB_MODULES, "ABCMeta", "abstractmethod"}
+    }
+    assert {"Counter", "current_app"} <= names or "MultiProcessCollector" in names
+    before = dir(ours)
+    for name in names:
+        found, original = getattr(ours, name), getattr(theirs, name)
+        if not (getattr(original, "__module__", "") or "").startswith("prometheus_flask_exporter"):
+            assert found == original, name
+    assert set(dir(ours)) - set(before) <= set(ours.__all__)
+    assert not {"Counter", "CollectorRegistry"} & set(dir(ours))
+
+
+def test_the_import_error_names_the_module_that_is_missing() -> None:
+    kind, text = answer(MISSING.format(blocked="anyio", name="AsyncPrometheusMetrics"))
+    assert kind == "ImportError"
+    assert text.startswith("promweb.AsyncPrometheusMetrics needs anyio, which is not installed.")
+    assert "pip install 'promweb[quart]'" in text
+    kind, text = answer(MISSING.format(blocked="flask", name="current_app"))
+    assert kind == "ImportError"
+    assert text.startswith("promweb.current_app needs Flask, which is not installed.")

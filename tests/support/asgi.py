@@ -150,7 +150,7 @@ class Browser(Peer):
 
     @property
     def body(self) -> bytes:
-        return b"".join(m["body"] for m in self.sent if m["type"] == "http.response.body")
+        return b"".join(m.get("body", b"") for m in self.sent if m["type"] == "http.response.body")
 
     async def chunk(self) -> bytes:
         """Wait for the next part of the body."""

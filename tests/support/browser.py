@@ -22,6 +22,16 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
   window.violations.push(event.violatedDirective);
 });
+window.drawn = new Map();  // what each canvas has of text since it was cleared
+const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.clearRect = function (...area) {
+  window.drawn.set(this.canvas, []);
+  return clearRect.apply(this, area);
+};
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  window.drawn.get(this.canvas)?.push(text);
+  return fillText.call(this, text, ...place);
+};
 """
 
 
@@ -69,11 +79,18 @@ class LivePage:
         rows = self.page.locator(f"#{section} tbody tr").all()
         return [row.locator("th, td").all_inner_texts() for row in rows]
 
-    def call(self, function: str, argument: Any) -> Any:
-        """Call a JavaScript function with the page's module of numbers, and with an argument."""
+    def axis(self, figure: str) -> list[str]:
+        """Return what the axes of a figure say."""
+        drawn: list[str] = self.page.evaluate(
+            "(id) => window.drawn.get(document.querySelector(`#${id} canvas`)) ?? []", figure
+        )
+        return drawn
+
+    def call(self, function: str, argument: Any, module: str = "scrape.js") -> Any:
+        """Call a JavaScript function with a module of the page, and with an argument."""
         return self.page.evaluate(
             f"""async (argument) => {{
-                const module = await import(new URL("?file=scrape.js", location).href);
+                const module = await import(new URL("?file={module}", location).href);
                 return ({function})(module, argument);
             }}""",
             argument,

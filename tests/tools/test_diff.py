@@ -78,7 +78,9 @@ def test_requests_are_sent_to_both_shops_and_what_they_count_is_compared(
     requests.write_text("\n".join(lines))
     methods = [part for name in ("GET", "POST", "DELETE", "BREW") for part in ("--method", name)]
     before = demo.send(_port(both.flask), "GET", "/metrics")[1]
-    assert diff(both.flask, both.quart, "--replay", requests, *methods) == (0, [])
+    used = ("--used", both.dashboard, "--used", both.rules)
+    arguments = (both.flask, both.quart, "--values", "--replay", requests, *methods, *used)
+    assert diff(*arguments) == (0, [])
     after = demo.send(_port(both.flask), "GET", "/metrics")[1]
     assert _requests(after) - _requests(before) == demo.TRACKED - 2
 
@@ -410,6 +412,7 @@ def test_standard_input(tmp_path: Path) -> None:
         (["missing.txt", "new"], "there is no such file"),
         (["ftp://host/x", "new"], "must be http or https"),
         (["old", "empty"], "it is empty"),
+        (["process", "new"], "OLD exposes no metrics of an application"),
         (["old", "nonsense"], "not an exposition of metrics"),
         (["old", "http://127.0.0.1:1"], "http://127.0.0.1:1: Connection refused"),
         (["old", "new", "--replay", "old"], "give URLs"),
@@ -423,7 +426,14 @@ def test_wrong_use(
     arguments: list[str], says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    texts = {"old": OLD, "new": NEW, "empty": "\n", "nonsense": "{ what\tis: [this"}
+    process = "# TYPE process_open_fds gauge\nprocess_open_fds 3\n"
+    texts = {
+        "process": process,
+        "old": OLD,
+        "new": NEW,
+        "empty": "\n",
+        "nonsense": "{ what\tis: [this",
+    }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     done = run("diff", *arguments)

@@ -195,9 +195,25 @@ def test_an_answer_without_an_end_is_left(forever: bool) -> None:
     assert sent < 4 * MAX_BODY
 
 
+class Counting(Exposing):
+    """Counts requests, but for scrapes, and those that it is told of."""
+
+    earlier = 0
+
+    @property
+    def text(self) -> str:
+        count = self.earlier + sum(path != "/metrics" for _, path, _, _ in self.asked)
+        return f"# TYPE jobs_total counter\njobs_total {count}\n"
+
+    @text.setter
+    def text(self, given: str) -> None:
+        pass
+
+
 def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "requests").write_text("/1\n/2\nPOST /3\n")
-    with Exposing(EXPOSED) as old, Exposing(EXPOSED.replace(" 1", " 9")) as new:
+    with Counting("") as old, Counting("") as new:
+        old.earlier = 7
         done = run("diff", old.url, new.url, "--replay", str(tmp_path / "requests"))
         assert (done.exit_code, done.stdout) == (0, "There is no difference.\n")
         assert done.stderr == "Note: 1 requests with POST are left out (--method).\n"
@@ -208,27 +224,20 @@ def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
 
 def test_numbers_that_only_one_counts_are_found(tmp_path: Path) -> None:
     (tmp_path / "requests").write_text("/1\n/2\n")
-
-    class Counting(Exposing):
-        """Counts requests, but for scrapes."""
-
-        @property
-        def text(self) -> str:
-            count = sum(path != "/metrics" for _, path, _, _ in self.asked)
-            return f"# TYPE jobs_total counter\njobs_total {count}\n"
-
-        @text.setter
-        def text(self, given: str) -> None:
-            pass
-
-    with Counting("") as old, Counting("") as new:
-        old.asked.append(("GET", "/earlier", {}, b""))
-        arguments = (old.url, new.url, "--timeout", "0.2", "--replay", tmp_path / "requests")
-        assert diff(*arguments) == (0, [])
+    options = ("--timeout", "0.3", "--replay", tmp_path / "requests")
     with Counting("") as old, Exposing(EXPOSED) as new:
-        code, [found] = diff(old.url, new.url, *arguments[2:])
-    assert (code, found["check"]) == (1, "number")
-    assert found["what"] == "jobs_total is 0 and was 2"
+        code, [found] = diff(old.url, new.url, *options)
+        assert (code, found["check"]) == (1, "number")
+        assert found["what"] == "jobs_total is 0 and was 2"
+        code, found_too = diff(new.url, old.url, *options)
+        assert (code, [one["check"] for one in found_too]) == (1, ["number", "uncounted"])
+
+
+def test_requests_that_nobody_counts_prove_nothing(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text("/1\n")
+    with Exposing(EXPOSED) as old, Exposing(EXPOSED) as new:
+        code, [found] = diff(old.url, new.url, "--replay", tmp_path / "requests")
+    assert (code, found["check"]) == (2, "uncounted")
 
 
 def test_requests_go_to_another_machine_only_where_that_is_said(tmp_path: Path) -> None:

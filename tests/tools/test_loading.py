@@ -273,8 +273,8 @@ def test_an_application_says_what_options_would(
     (project / "loaded_metrics.py").write_text(MEASURED)
     by_option = printed(command, "--no-websockets", *options)
     done = run(command, "--app", f"loaded_metrics:{name}")
-    assert (done.exit_code, done.stderr) == (0, "hello\n")
-    assert done.stdout == by_option
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == by_option  # without what the module prints
     # What is written besides has to be true.
     assert printed(command, "--app", f"loaded_metrics:{name}", *options) == by_option
 
@@ -301,7 +301,7 @@ def test_the_names_of_opentelemetry_are_read(project: Path) -> None:
         (("unmeasured",), "promweb does not measure this application"),
         (("make",), None),
         (("tenant",), "tenant(request) in"),
-        (("CollectorRegistry",), "that is no Flask or Quart application: type"),
+        (("CollectorRegistry",), "that is no Flask or Quart application: "),
     ],
 )
 def test_an_application_that_does_not_fit(

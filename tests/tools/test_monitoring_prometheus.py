@@ -312,7 +312,7 @@ def parts(rule: dict[str, Any]) -> Iterator[str]:
         if part.strip():
             bare = re.sub(r" (?:>|==) [\d.]+(?: \* [\d.]+)?$", "", part)
             # What was an hour ago cannot be there yet, and what is absent must not be absent.
-            yield re.sub(r" offset \w+|^absent\((.*)\)$", r"\1", bare)
+            yield re.sub(r" offset \w+|^absent_over_time\((.*)\[1d\]\)$", r"\1", bare)
 
 
 @pytest.mark.parametrize("arguments", [SHOP, OTEL, PLAIN])

@@ -16,8 +16,9 @@ import anyio
 
 from ...core.requests.connection import Connection
 from ...core.requests.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, Sizes
-from ...core.requests.scope import current
+from ...core.requests.scope import current, is_begun
 from ...core.requests.site import Site
+from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
 
 __all__ = [
@@ -107,9 +108,15 @@ class ASGIExchange(Exchange):
 
 
 def instrument(
-    site: Site, app: ASGIApp, new_exchange: Callable[[Site, Any], ASGIExchange]
+    site: Site,
+    app: ASGIApp,
+    new_exchange: Callable[[Site, Any], ASGIExchange],
+    *,
+    has_middleware: bool,
 ) -> ASGIApp:
     """Return an application whose requests are exchanges of `site`, and its websockets connections.
+
+    `has_middleware` tells whether something in `app` may answer in place of the framework.
 
     An exchange ends with the last byte, or when the application is done: Quart returns normally,
     having sent nothing, when the client disconnects, and swallows a response timeout. Only the
@@ -118,13 +125,22 @@ def instrument(
 
     async def instrumented_app(scope: Any, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
+        if scope["type"] not in ("http", "websocket") or is_begun(site):
+            await app(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             await _serve_websocket(site, app, scope, receive, send)
             return
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
         exchange = new_exchange(site, scope)
+        if has_middleware:
+            version = scope["http_version"]
+            exchange.unseen = UnseenRequest(
+                scope["method"],
+                scope["path"],
+                scope.get("scheme", "http"),
+                version,
+                {"SERVER_PROTOCOL": f"HTTP/{version}"},
+            )
         seen: ASGIExchange | None = exchange
         if exchange.sizes is not None:
             receive = _count_request(exchange.sizes, scope, receive)
@@ -178,17 +194,20 @@ async def _serve_websocket(
         if message["type"] == "websocket.receive":
             connection.message("received")
         elif message["type"] == "websocket.disconnect":
-            connection.finish(message.get("code") or 1005)  # RFC 6455: no code was given
+            connection.closed_by_client(message.get("code") or 1005)  # RFC 6455: no code was given
         return message
 
     async def send_and_see(message: Message) -> None:
         nonlocal is_accepted
+        kind = message["type"]
+        if kind == "websocket.close" and is_accepted:
+            connection.closing(message.get("code") or 1000)  # a client may be told at once
         try:
             await send(message)
-        except BaseException:  # that is the client, not the application
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+        except BaseException as error:
+            if not is_cancellation(error):  # that is the client, not the application
+                connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
             raise
-        kind = message["type"]
         if kind == "websocket.send":
             connection.message("sent")
         elif kind == "websocket.accept":
@@ -205,12 +224,9 @@ async def _serve_websocket(
     try:
         await app(scope, receive_and_see, send_and_see)
         connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
-    except BaseException as error:
-        if is_cancellation(error):
-            connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
-        else:
-            # What a server then sends: 1011, or 500 before the handshake is over.
-            connection.finish(1011 if is_accepted else 500)
+    except BaseException:
+        # What a server then sends, also for a cancellation: 1011, or 500 before the handshake.
+        connection.finish(1011 if is_accepted else 500)
         raise
     finally:
         current.set(before)

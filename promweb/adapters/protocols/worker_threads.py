@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -12,12 +14,18 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-__all__ = ["SharedWork", "pause"]
+from ...core import forking
+
+__all__ = ["SharedWork", "in_pieces", "pause", "run", "short_turns"]
 
 T = TypeVar("T")
 
 _MOST_THREADS = 4
 """Threads per event loop: each of them slows the loop down."""
+_TURN = 2e-4
+"""Seconds that a worker thread has the interpreter while the event loop waits for it."""
+_PIECE = 1 << 18
+"""Bytes that are sent at a time: TLS encrypts them in about a millisecond."""
 
 _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("promweb_scrapes")
 
@@ -25,6 +33,68 @@ _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("
 def pause() -> None:
     """Let the event loop's thread run, which would otherwise wait 5 ms for the interpreter."""
     time.sleep(5e-5)
+
+
+class _Turns:
+    """How long a thread has the interpreter while another one waits: Python's 5 ms, or `_TURN`.
+
+    It is a setting of the whole process. Nothing else interrupts collectors of other libraries,
+    which may compute for seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._usual = sys.getswitchinterval()
+        self._short = 0
+
+    @contextmanager
+    def short(self) -> Iterator[None]:
+        """Have turns be short as long as this is entered, by whatever number of threads."""
+        with self._lock:
+            if not self._short:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._usual, _TURN))
+            self._short += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._short -= 1
+                if not self._short:
+                    sys.setswitchinterval(self._usual)
+
+    def start_anew(self) -> None:
+        """Forget the threads of the parent, in a forked child."""
+        self._lock = threading.Lock()
+        if self._short:
+            self._short = 0
+            sys.setswitchinterval(self._usual)
+
+
+_turns = _Turns()
+short_turns = _turns.short
+forking.in_child(_turns.start_anew)
+
+
+async def run(work: Callable[[], T]) -> T:
+    """Return the result of `work`, which a thread does without holding the event loop."""
+    return await anyio.to_thread.run_sync(_with_short_turns, work)
+
+
+def _with_short_turns(work: Callable[[], T]) -> T:
+    with short_turns():
+        return work()
+
+
+def in_pieces(body: bytes) -> bytes | AsyncIterator[bytes]:
+    """Return a body as it is, or in pieces between which the event loop does something else."""
+    return body if len(body) <= _PIECE else _pieces(body)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for begin in range(0, len(body), _PIECE):
+        yield body[begin : begin + _PIECE]
+        await anyio.lowlevel.checkpoint()
 
 
 class SharedWork(Generic[T]):
@@ -66,7 +136,7 @@ class SharedWork(Generic[T]):
     ) -> None:
         running.is_started = True
         try:
-            running.result = work()
+            running.result = _with_short_turns(work)
         finally:
             self._forget(key, running)
             with suppress(RuntimeError):  # the event loop is gone

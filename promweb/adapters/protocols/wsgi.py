@@ -6,11 +6,13 @@ An exchange ends at the last byte of a streamed body, where the body raises, or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...core.requests.exchange import Exchange, Outcome, Sizes
-from ...core.requests.scope import current
+from ...core.requests.scope import current, is_begun
 from ...core.requests.site import Site
+from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
 
 __all__ = ["Environ", "StartResponse", "WSGIApp", "instrument"]
@@ -20,26 +22,52 @@ StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
-def instrument(site: Site, app: WSGIApp) -> WSGIApp:
-    """Return an application whose requests are exchanges of `site`."""
+class WSGIExchange(Exchange):
+    """One HTTP request over WSGI."""
+
+    announced: int | None = None
+    """The length of a body that is followed, if a header announced it.
+
+    A reader that has that many bytes need neither read on nor close (Flask's test client does
+    neither).
+    """
+
+
+def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
+    """Return an application whose requests are exchanges of `site`.
+
+    `has_middleware` tells whether something in `app` may answer in place of the framework, or
+    change what that answers.
+    """
+    if has_middleware:
+        app = _witnessed(app)
 
     def instrumented_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Begin an exchange; end it here unless the body is still to be produced."""
-        exchange = Exchange(site)
+        if is_begun(site):
+            return app(environ, start_response)
+        exchange = WSGIExchange(site)
         if exchange.sizes is not None:
             _count_request(exchange.sizes, environ)  # a session may read the body early
         token = current.set(exchange)
         try:
             body = app(environ, start_response)
+        except StopIteration:  # the socket was taken over, as Flask-Sock does under Gunicorn
+            exchange.finish()
+            raise
         except BaseException:
+            exchange.sent = 0  # a head that was only stored becomes a 500
             exchange.finish(Outcome.FAILED)
             raise
         finally:
             current.reset(token)
         response = exchange.response
-        if response is None or type(response.response) is list:  # and so not streamed
-            if exchange.sizes is not None and response is not None:
-                exchange.send(_size(environ, exchange.status, response.response))
+        if has_middleware and type(body) is not list:
+            return _MiddlewareBody(exchange, body)
+        whole = body if has_middleware or response is None else response.response
+        if response is None or type(whole) is list:  # and so not streamed
+            if exchange.sizes is not None and type(whole) is list:
+                exchange.send(_size(environ, exchange.sent or exchange.status, whole))
             exchange.finish()
             return body
         try:
@@ -52,19 +80,46 @@ def instrument(site: Site, app: WSGIApp) -> WSGIApp:
     return instrumented_app
 
 
-def _follow(exchange: Exchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
+def _witnessed(app: WSGIApp) -> WSGIApp:
+    """Have the exchange see the status that goes out, whoever answers."""
+
+    def witnessed_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        exchange: Any = current.get()
+        exchange.unseen = UnseenRequest(
+            environ["REQUEST_METHOD"],
+            environ.get("PATH_INFO", ""),
+            environ["wsgi.url_scheme"],
+            environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/"),
+            environ,
+        )
+
+        def start(status: str, headers: Any, *args: Any) -> Any:
+            write = start_response(status, headers, *args)
+            with suppress(ValueError):
+                exchange.sent = int(status[:3])
+            for name, value in headers:
+                if name.lower() == "content-length":
+                    exchange.announced = announced_size(value)
+            return write
+
+        return app(environ, start)
+
+    return witnessed_app
+
+
+def _follow(exchange: WSGIExchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
     """Have the exchange end when the body does."""
-    length: int | None = exchange.response.content_length
+    exchange.announced = exchange.response.content_length
     file_wrapper = environ.get("wsgi.file_wrapper")
     if not (isinstance(file_wrapper, type) and isinstance(body, file_wrapper)):
-        return _Body(exchange, body, length)
+        return _Body(exchange, body)
     # The server sends this file by itself, and only if it gets its own object back.
     try:
         body.close = _closing(exchange, getattr(body, "close", None))  # type: ignore[attr-defined]
     except AttributeError:
         exchange.finish()
     else:
-        exchange.send(length or 0)
+        exchange.send(exchange.announced or 0)
     return body
 
 
@@ -80,19 +135,15 @@ def _closing(exchange: Exchange, close: Callable[[], object] | None) -> Callable
 
 
 class _Body:
-    """A streamed body: the exchange ends at its last byte, where it raises, or when it is closed.
+    """A streamed body: it ends at its last byte, where it raises, or when it is closed."""
 
-    `length` marks the last byte where the response announced it: a reader that has that many need
-    neither read on nor close (Flask's test client does neither).
-    """
+    __slots__ = ("_body", "_exchange", "_next", "_sent")
 
-    __slots__ = ("_body", "_exchange", "_left", "_next")
-
-    def __init__(self, exchange: Exchange, body: Iterable[bytes], length: int | None) -> None:
+    def __init__(self, exchange: WSGIExchange, body: Iterable[bytes]) -> None:
         self._exchange = exchange
         self._body = body
         self._next = iter(body).__next__
-        self._left = float("inf") if length is None else length
+        self._sent = 0
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -105,12 +156,12 @@ class _Body:
             exchange.finish()
             raise
         except BaseException:
-            exchange.sent = exchange.status
+            exchange.sent = exchange.sent or exchange.status
             exchange.finish(Outcome.FAILED)
             raise
         exchange.send(len(chunk))
-        self._left -= len(chunk)
-        if self._left <= 0:
+        self._sent += len(chunk)
+        if exchange.announced is not None and self._sent >= exchange.announced:
             exchange.finish()
         return chunk
 
@@ -119,6 +170,20 @@ class _Body:
 
     def __del__(self) -> None:
         self._exchange.finish()
+
+
+class _MiddlewareBody(_Body):
+    """What middleware returned; a generator may call the application when it is read."""
+
+    __slots__ = ()
+
+    def __next__(self) -> bytes:
+        before = current.get()
+        current.set(self._exchange)
+        try:
+            return super().__next__()
+        finally:
+            current.set(before)
 
 
 def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:

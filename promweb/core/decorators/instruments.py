@@ -73,6 +73,8 @@ class Instrument:
         """Begin a call of `target`, the innermost function; None if it is not to be measured."""
         scope = current.get()
         try:
+            if scope is not None and scope.finished and not scope.is_answered_by(target):
+                scope = None  # what a request left behind belongs to no request
             if scope is not None and self._leaves_out(scope):
                 return None
             return self._call(self, scope, target)
@@ -176,12 +178,14 @@ class _Timing:
 class _InProgress:
     """One call that is in progress: up when it starts, down when it ends."""
 
-    __slots__ = ("_child", "_instrument", "_values", "awaits_start")
+    __slots__ = ("_child", "_instrument", "_scope", "_target", "_values", "awaits_start")
 
     awaits_end = False
 
     def __init__(self, instrument: Instrument, scope: Scope | None, target: object) -> None:
         self._instrument = instrument
+        self._scope = scope
+        self._target = target
         self._child: NumberChild | None = None
         # Called now: a generator starts when the request context is gone.
         self._values = instrument.plan.call(None)
@@ -203,10 +207,14 @@ class _InProgress:
             self._child = child
 
     def end(self, outcome: object) -> None:
-        if self._child is None:
+        child, scope = self._child, self._scope
+        if child is None:
             return
         try:
-            self._child.dec()
+            if outcome is RAISED or scope is None or not scope.is_answered_by(self._target):
+                child.dec()
+            else:
+                scope.hold(child)  # until the body is sent, whoever streams it
         except Exception:
             self._instrument.failed()
 
@@ -217,12 +225,12 @@ class _InProgress:
 class Exclusion:
     """`do_not_track` and `exclude_all_metrics`: nothing is measured, the scope is left out."""
 
-    __slots__ = ("_exclude",)
+    __slots__ = ("exclude",)
 
     def __init__(self, exclude: Callable[[Scope], None]) -> None:
-        self._exclude = exclude
+        self.exclude = exclude
 
     def begin(self, target: object) -> None:
         scope = current.get()
-        if scope is not None:
-            self._exclude(scope)
+        if scope is not None and not scope.finished:
+            self.exclude(scope)

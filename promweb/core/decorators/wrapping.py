@@ -9,7 +9,7 @@ from functools import partial, update_wrapper, wraps
 from typing import Any, Protocol, TypeVar, cast
 
 from ..labels.plan import RAISED
-from ..requests.views import innermost
+from ..requests.views import EXCLUSION, innermost
 from .instruments import Call
 
 __all__ = ["Probe", "wrap"]
@@ -43,14 +43,22 @@ def wrap(function: F, probe: Probe, what: str) -> F:
         return function
     if not callable(function):
         raise TypeError(f"{what} decorates functions, not {type(function).__name__} objects.")
+    wrapped = _wrap(function, probe)
+    exclude = getattr(probe, "exclude", None)
+    if exclude is not None:
+        setattr(wrapped, EXCLUSION, exclude)  # for requests that never reach the function
+    return cast(F, wrapped)
+
+
+def _wrap(function: Callable[..., Any], probe: Probe) -> Any:
     target = innermost(function)
     if _is_kind(inspect.isasyncgenfunction, function):
-        return cast(F, _GeneratorFunction(function, probe, target, _relay_async))
+        return _GeneratorFunction(function, probe, target, _relay_async)
     if _is_kind(inspect.isgeneratorfunction, function):
-        return cast(F, _GeneratorFunction(function, probe, target, _relay))
+        return _GeneratorFunction(function, probe, target, _relay)
     if _is_kind(inspect.iscoroutinefunction, function):
-        return cast(F, _wrap_coroutine_function(function, probe, target))
-    return cast(F, _wrap_function(function, probe, target))
+        return _wrap_coroutine_function(function, probe, target)
+    return _wrap_function(function, probe, target)
 
 
 def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
 
 from ..labels.plan import is_coroutine_function, takes_argument
-from ..options import GroupBy, check_label_name
+from ..names import check_label_name, label_problems
+from ..options import GroupBy
 from ..requests.scope import current
+from ..requests.unseen import MIDDLEWARE
 
-__all__ = ["UNMATCHED", "Grouping"]
+__all__ = ["UNMATCHED", "Grouping", "check_attribute"]
 
 UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
@@ -32,12 +36,13 @@ class Grouping:
     not for `group_by` to choose, and `unmatched` the group of what no route matched.
     """
 
-    __slots__ = ("attribute", "call", "name", "unmatched")
+    __slots__ = ("attribute", "call", "middleware", "name", "unmatched")
 
     def __init__(
         self, group_by: GroupBy, label: str | None = None, unmatched: str = UNMATCHED
     ) -> None:
         self.unmatched = unmatched
+        self.middleware = MIDDLEWARE if unmatched else ""
         name = group_by if isinstance(group_by, str) else getattr(group_by, "__name__", None)
         where = f"group_by={group_by!r}"
         if not isinstance(group_by, str) and not callable(group_by):
@@ -49,7 +54,10 @@ class Grouping:
                 f"{where}: invalid label {name!r}: the name of the function becomes the label's "
                 "name; define it with `def`, as in `def tenant(request): ...`"
             )
-        self.name = check_label_name(label or name, where)
+        self.name = label or name
+        if isinstance(group_by, str) and not group_by.isidentifier():
+            check_label_name(group_by, where)
+        label_problems([self.name], where)
         if self.name in ("method", "status"):
             raise ValueError(f"{where}: the default metrics have a label {name!r} already")
         self.attribute: Callable[[Any], str] | None = None
@@ -62,6 +70,45 @@ class Grouping:
             self.call = _of_current_request(group_by)
 
 
+def check_attribute(group_by: GroupBy, request_class: type) -> None:
+    """Raise ValueError for the name of an attribute that no request has.
+
+    A program may have a request class of its own, with more attributes.
+    """
+    if not isinstance(group_by, str):
+        return
+    names = set(_attributes(request_class))
+    if group_by in names:
+        if _is_call(getattr(request_class, group_by, None)):
+            raise ValueError(
+                f"group_by={group_by!r}: {group_by!r} of a {request_class.__name__} is not a value "
+                "but has to be called or awaited; pass a function of the request"
+            )
+        return
+    near = get_close_matches(group_by, [name for name in names if not name.startswith("_")])
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(
+        f"group_by={group_by!r}: {hint}{request_class.__name__} has no attribute {group_by!r}. For "
+        "what a hook sets, pass a function of the request, as in "
+        f"`def tenant(request): return request.{group_by}`"
+    )
+
+
+def _is_call(attribute: object) -> bool:
+    getter: Any = getattr(attribute, "fget", None)
+    return inspect.isfunction(attribute) or is_coroutine_function(getter)
+
+
+def _attributes(request_class: Any) -> Iterator[str]:
+    """Yield the attributes of a class and of those that derive from it, or that they set."""
+    yield from dir(request_class)
+    for cls in request_class.__mro__:
+        made = getattr(vars(cls).get("__init__"), "__code__", None)
+        yield from getattr(made, "co_names", ())
+    for derived in request_class.__subclasses__():
+        yield from _attributes(derived)
+
+
 def _read_as_text(name: str) -> Callable[[Any], str]:
     read = attrgetter(name)
     return lambda request: str(read(request))
@@ -71,20 +118,13 @@ def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:
     if is_coroutine_function(function):
 
         async def group_async() -> object:
-            request = _matched_request()
-            return UNMATCHED if request is None else await function(request)
+            return await function(_request())
 
         return group_async
-
-    def group() -> object:
-        request = _matched_request()
-        return UNMATCHED if request is None else function(request)
-
-    return group
+    return lambda: function(_request())
 
 
-def _matched_request() -> Any:
+def _request() -> Any:
     scope = current.get()
     assert scope is not None, "labels are resolved within their scope"
-    request = scope.request
-    return None if request.url_rule is None else request
+    return scope.request

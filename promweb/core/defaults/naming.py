@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from ..families.kinds import HistogramFamily
+from ..families.problems import Problems
+from ..labels.plan import LabelPlan
+from ..names import RESERVED, label_problems, none_problems, prefix_problem
 from ..options import NO_PREFIX, Options
+from .group_by import check_attribute
 from .http import promweb_naming
 from .otel import otel_naming
 from .recording import Naming
 
-__all__ = ["naming_of"]
+__all__ = ["check_defaults", "naming_of"]
+
+_WEBSOCKETS = {
+    "close_code": "the code with which a websocket was closed",
+    "direction": "the direction of a websocket's message",
+}
+"""What labels of the families of websockets stand for."""
 
 
 def naming_of(options: Options) -> Naming:
@@ -23,9 +30,28 @@ def naming_of(options: Options) -> Naming:
         naming = otel_naming(options)
     else:
         naming = promweb_naming(options)
-    _check_labels(options, naming.labels)
-    _check_buckets(options.buckets, naming.rows[0].name)
+    _check_labels(options, naming)
     return naming
+
+
+def check_defaults(
+    options: Options, problems: Problems, request_class: type, *, coroutines: bool
+) -> None:
+    """Raise for options that no default metrics can be made of; warn of what is odd."""
+    odd_prefix, default_labels = prefix_problem(options.defaults_prefix), options.default_labels
+    naming = naming_of(options)
+    if options.naming == "promweb":
+        check_attribute(options.group_by, request_class)
+    LabelPlan(naming.rows[0].name, {}, default_labels, problems, coroutines=coroutines)
+    websockets = _WEBSOCKETS if coroutines and options.websockets else {}
+    for message in (
+        odd_prefix,
+        *label_problems([naming.grouping.name], f"group_by={options.group_by!r}", websockets),
+        *label_problems(default_labels, "default_labels", websockets),
+        *none_problems(default_labels, "default_labels"),
+    ):
+        if message:
+            problems.warn(message)
 
 
 def _check_otel(options: Options) -> None:
@@ -64,25 +90,24 @@ def _check_otel(options: Options) -> None:
             )
 
 
-def _check_labels(options: Options, labels: tuple[str, ...]) -> None:
+def _check_labels(options: Options, naming: Naming) -> None:
     default_labels = options.default_labels
-    taken = [label for label in labels if label in default_labels]
+    taken = [label for label in naming.labels if label in default_labels]
     if taken:
         raise ValueError(
             f"default_labels: with naming={options.naming!r} the default metrics have a label "
             f"{taken[0]!r} already; give the default label another name"
         )
+    kinds = {row.kind for row in naming.rows if not row.option or getattr(options, row.option)}
+    reserved = {
+        name: text
+        for kind in kinds
+        for name, text in RESERVED.get(kind.client_class.__name__.lower(), {}).items()
+    }
+    label_problems(default_labels, "default_labels", reserved)
+    label_problems([naming.grouping.name], f"group_by={options.group_by!r}", reserved)
+    first = naming.rows[0]
     try:
-        HistogramFamily("duration", "", default_labels)
-    except ValueError as error:
-        raise ValueError(f"default_labels: {error}") from error
-
-
-def _check_buckets(buckets: Iterable[float | str] | None, name: str) -> None:
-    if buckets is None:
-        return
-    try:
-        HistogramFamily("duration", "", buckets=buckets)
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"buckets={buckets!r} of {name}: {error}") from error
+        first.kind(first.name, "", (*naming.labels, *default_labels))
+    except ValueError as error:  # an older prometheus_client accepts no odd prefix
+        raise ValueError(f"defaults_prefix={options.defaults_prefix!r}: {error}") from error

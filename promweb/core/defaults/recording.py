@@ -20,6 +20,7 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
 from ..version import __version__
+from .early import early_plan
 from .group_by import Grouping
 from .websockets import WebsocketMetrics
 
@@ -133,10 +134,15 @@ class RequestRecorder:
                     add(DerivedCounterFamily, *row.total, family, grouping.name)
         self.identity: Any = self._families[naming.rows[0].name][1]
         self._in_progress: GaugeFamily | None = None
+        self._early: LabelPlan | None = None
         if options.in_progress:
+            name, text, early = naming.in_progress
+            self._early = early_plan(name, {}, defaults, self.problems, coroutines=coroutines)
             self._in_progress = add(
                 GaugeFamily,
-                *naming.in_progress,
+                name,
+                text,
+                (*early, *self._early.names),
                 max_series=options.max_series,
                 multiprocess_mode="livesum",
             )
@@ -159,14 +165,18 @@ class RequestRecorder:
 
     def in_progress(self, request: Any) -> NumberChild | None:
         """Return the child that counts a request as in progress, if there is one."""
-        if self._in_progress is None or (self._excludes and self._excludes(request.path)):
+        gauge, plan = self._in_progress, self._early
+        if gauge is None or plan is None or (self._excludes and self._excludes(request.path)):
             return None
-        return self._in_progress.child(self._naming.in_progress_values(request))
+        values = self._naming.in_progress_values(request)
+        return gauge.child((*values, *plan.resolve(None)), (*values, *plan.overflow))
 
     def merge(self, other: RequestRecorder) -> None:
         """Also record what another recorder of the same duration family does."""
         self._families = {**other._families, **self._families}
         self._in_progress = self._in_progress or other._in_progress
+        self._early = self._early or other._early
+        self.websockets = self.websockets or other.websockets
         self._known = {}
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
@@ -212,11 +222,13 @@ class RequestRecorder:
     def _group_reader(self, grouping: Grouping) -> Callable[[Exchange], str]:
         """Return what reads the group of an exchange that has ended, and never raises."""
         read, unmatched = grouping.attribute, grouping.unmatched
-        if read is None:
-            return lambda exchange: exchange.labels(self)[0]
 
         def group(exchange: Exchange) -> str:
             request = exchange.request
+            if request is exchange.unseen:
+                return grouping.middleware
+            if read is None:
+                return exchange.labels(self)[0]
             if request.url_rule is None:
                 return unmatched
             try:

@@ -10,9 +10,10 @@ from ..families.catalog import Catalog
 from ..families.children import NumberChild
 from ..families.family import Family
 from ..families.kinds import CounterFamily, GaugeFamily, HistogramFamily
-from ..families.limits import OVERFLOW
+from ..families.limits import OVERFLOW, LabelValues
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options
+from .early import early_plan
 from .group_by import Grouping
 
 __all__ = ["WebsocketMetrics"]
@@ -31,59 +32,67 @@ class WebsocketMetrics:
         self._prefix = prefix
         self._grouping = grouping
         self._options = options
+        self._coroutines = coroutines
         self._problems = Catalog.of(options.registry).problems
-        self._made = False
-        calls = {} if grouping.call is None else {grouping.name: grouping.call}
         self._duration_name = f"{prefix}websocket_connection_duration_seconds"
-        self._plan = LabelPlan(
-            self._duration_name, calls, {}, self._problems, coroutines=coroutines
-        )
+        self.unknown: LabelValues = (ERROR,)
+        self._made = False
 
-    async def group(self, websocket: Any) -> str:
-        """Return the group of a connection, within its websocket context."""
+    async def labels(self, websocket: Any) -> LabelValues:
+        """Return group and default labels of a connection, within its websocket context."""
         self._make()
+        values = await self._plan.resolve_async(None)
+        return values if self._grouping.attribute is None else (self._group(websocket), *values)
+
+    def _group(self, websocket: Any) -> str:
         grouping = self._grouping
-        if grouping.attribute is None:
-            return (await self._plan.resolve_async(None))[0]
+        assert grouping.attribute is not None
+        if websocket.url_rule is None:
+            return grouping.unmatched
         try:
-            matched = websocket.url_rule is not None
-            return grouping.attribute(websocket) if matched else grouping.unmatched
+            return grouping.attribute(websocket)
         except Exception:
             self._problems.label_error(self._duration_name, grouping.name)
             return ERROR
 
-    def open(self, group: str) -> NumberChild:
+    def open(self, values: LabelValues) -> NumberChild:
         """Count a connection as in progress; return what to count down when it ends."""
-        child = self._in_progress.child((group,))
+        child = self._in_progress.child(values, self._overflow)
         child.inc()
         return child
 
-    def message(self, group: str, direction: str) -> None:
+    def message(self, values: LabelValues, direction: str) -> None:
         """Count a message, `received` or `sent`."""
-        self._messages.child((group, direction), (OVERFLOW, direction)).inc()
+        self._messages.child((*values, direction), (*self._overflow, direction)).inc()
 
-    def closed(self, group: str, close_code: str, seconds: float) -> None:
+    def closed(self, values: LabelValues, close_code: str, seconds: float) -> None:
         """Record a connection that has ended."""
-        self._duration.child((group, close_code), (OVERFLOW, close_code)).observe(seconds)
+        child = self._duration.child((*values, close_code), (*self._overflow, close_code))
+        child.observe(seconds)
 
     def _make(self) -> None:
         with forking.definitions:
             if self._made:
                 return
-            registry, group = self._options.registry, self._grouping.name
-            catalog = Catalog.of(registry)
+            options, group = self._options, self._grouping.name
+            call = self._grouping.call
+            plan = early_plan(
+                self._duration_name,
+                {} if call is None else {group: call},
+                options.default_labels,
+                self._problems,
+                coroutines=self._coroutines,
+            )
+            labels = plan.names if call is not None else (group, *plan.names)
+            overflow = plan.overflow if call is not None else (OVERFLOW, *plan.overflow)
+            catalog = Catalog.of(options.registry)
 
             def add(
-                kind: type[Family[Any]], name: str, text: str, *labels: str, **arguments: Any
+                kind: type[Family[Any]], name: str, text: str, *more: str, **arguments: Any
             ) -> Any:
-                family = kind(
-                    self._prefix + name,
-                    text,
-                    (group, *labels),
-                    max_series=self._options.max_series,
-                    **arguments,
-                )
-                return catalog.add(registry, family)
+                arguments["max_series"] = options.max_series
+                family = kind(self._prefix + name, text, (*labels, *more), **arguments)
+                return catalog.add(options.registry, family)
 
             self._in_progress: GaugeFamily = add(
                 GaugeFamily,
@@ -104,4 +113,7 @@ class WebsocketMetrics:
                 "Number of websocket messages",
                 "direction",
             )
+            self._plan: LabelPlan = plan
+            self._overflow: LabelValues = overflow
+            self.unknown = tuple(ERROR for _ in labels)
             self._made = True

@@ -14,7 +14,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from ..families.catalog import Catalog
-from ..families.family import created_series_enabled
 from .text import TextFormat
 
 __all__ = ["Format", "Scrape", "answer", "render"]
@@ -66,9 +65,9 @@ def answer(
     try:
         body, content_type = render(registry, accept, names, pause)
     except Exception as error:
-        collector = _failed_collector(error)
-        Catalog.of(registry).problems.failed(f"collect from {collector}")
-        text = f"The collector {collector} failed: {type(error).__name__}\n"
+        culprit = _culprit(error)
+        Catalog.of(registry).problems.failed(f"answer a scrape ({culprit} failed)")
+        text = f"{culprit} failed: {type(error).__name__}\n"
         return Scrape(500, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
     headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
     if _accepts_gzip(accept_encoding):
@@ -86,8 +85,8 @@ def render(
     pause: Callable[[], None] = _do_not_pause,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, negotiated by prometheus_client."""
-    with_created = not Catalog.is_shared(registry) and created_series_enabled()
-    format = _negotiate(accept, with_created)
+    names = [names] if isinstance(names, str) else names
+    format = _negotiate(accept)
     body = BytesIO()
     for metric in Catalog.collect(registry, names, pause):
         for piece in format.write(metric):
@@ -97,13 +96,13 @@ def render(
     return body.getvalue(), format.content_type
 
 
-def _negotiate(accept: str | None, with_created: bool) -> Format:
+def _negotiate(accept: str | None) -> Format:
     """Choose the format; prometheus_client raises for some versions that are no numbers."""
     accept = accept or ""
     if len(accept) > _LONGEST_HEADER:
         accept = ""
     wellformed = ",".join(part for part in accept.split(",") if _has_plain_version(part))
-    return TextFormat(*choose_encoder(wellformed), with_created=with_created)
+    return TextFormat(*choose_encoder(wellformed))
 
 
 def _has_plain_version(media_range: str) -> bool:
@@ -120,15 +119,15 @@ def _accepts_gzip(accept_encoding: str | None) -> bool:
     return False
 
 
-def _failed_collector(error: BaseException) -> str:
+def _culprit(error: BaseException) -> str:
     """Name the collector whose `collect` raised, or whose metric could not be encoded."""
     if error.args and isinstance(error.args[-1], Metric):  # prometheus_client appends it
-        return f"of the metric {error.args[-1].name}"
-    name = "of the registry"
+        return f"The collector of the metric {error.args[-1].name}"
+    name = "promweb"
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "collect":
             # A registry that asks a collector has it as `collector`; it may have returned None.
             found = frame.f_locals.get("collector", frame.f_locals.get("self"))
             if found is not None:
-                name = f"{type(found).__module__}.{type(found).__qualname__}"
+                name = f"The collector {type(found).__module__}.{type(found).__qualname__}"
     return name

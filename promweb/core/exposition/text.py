@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
-from ..families.family import Family, FamilyMetric
+from ..families.family import Family, FamilyMetric, created_series_enabled
 from .layout import Layout
 
 __all__ = ["TextFormat"]
@@ -25,39 +26,40 @@ _AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
 
 _Layouts = dict[tuple[object, ...], Layout | None]
 
-# No layout may refer to its family, which would never go then. Threads may scrape at the same
-# time: no dictionary of layouts changes once it is here, and a new one takes its place.
+# A layout must not refer to its family, or neither would ever be freed. Several threads may scrape
+# at a time, so no dictionary of layouts changes once it is in here: a new one takes its place.
 _layouts: weakref.WeakKeyDictionary[Family[Any], _Layouts] = weakref.WeakKeyDictionary()
 
 
 class TextFormat:
     """One of the formats that prometheus_client encodes as text."""
 
-    def __init__(
-        self, encode: Callable[[Any], bytes], content_type: str, *, with_created: bool
-    ) -> None:
+    def __init__(self, encode: Callable[[Any], bytes], content_type: str) -> None:
         self.content_type = content_type
         self._encode = encode
         self._openmetrics = content_type.startswith("application/openmetrics-text")
-        self._with_created = with_created
         self.end = b"# EOF\n" if self._openmetrics else b""
+
+    @cached_property
+    def _created_is_enabled(self) -> bool:
+        return created_series_enabled()
 
     def write(self, metric: Metric) -> Iterator[bytes]:
         """Yield a metric as bytes, some dozen label sets at a time if it has a layout."""
-        layout = self._layout(metric) if isinstance(metric, FamilyMetric) else None
-        if layout is None:
-            yield self._encoded(metric)
-            return
-        assert isinstance(metric, FamilyMetric)
-        for text in layout.write(metric.label_sets(), metric.texts):
-            yield text.encode("latin-1")  # and so in UTF-8: see `layout`
+        if isinstance(metric, FamilyMetric):
+            layout = self._layout(metric)
+            if layout is not None:
+                for text in layout.write(metric.label_sets(), metric.texts):
+                    yield text.encode("latin-1")  # and so in UTF-8: see `layout`
+                return
+        yield self._encoded(metric)
 
     def _encoded(self, metric: Metric) -> bytes:
         return self._encode(_Only(metric)).removesuffix(self.end)
 
     def _layout(self, metric: FamilyMetric) -> Layout | None:
         """Return how to write a family fast; None where that would not be byte-identical."""
-        with_created = self._with_created and metric.has_created
+        with_created = metric.has_created and self._created_is_enabled
         key = (self.content_type, with_created, metric.names)
         known = _layouts.get(metric.family, {})
         try:

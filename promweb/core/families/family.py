@@ -158,7 +158,7 @@ class Family(Generic[ChildT]):
                 if child is None:
                     child = self._make_child(candidate, room)
                 if child is not None:
-                    return child, candidate is not values
+                    return child, candidate != values
         raise AssertionError("there is always room for `everything`")
 
     def _make_child(self, values: LabelValues, room: float) -> ChildT | None:
@@ -246,14 +246,14 @@ class FamilyMetric(Metric):
     @property
     def samples(self) -> list[Sample]:  # type: ignore[override]
         """The samples of all label sets, as of now."""
-        return list(self.samples_of(self.label_sets(), created_series_enabled()))
+        with_created = self.has_created and created_series_enabled()
+        return list(self.samples_of(self.label_sets(), with_created))
 
     def samples_of(
         self, label_sets: Iterable[tuple[LabelValues, Any]], with_created: bool
     ) -> Iterator[Sample]:
         """Yield the samples of some label sets of the family."""
         family, names = self.family, self.names
-        with_created = with_created and self.has_created
         for values, child in label_sets:
             labels = dict(zip(family.labelnames, values, strict=True))
             numbers = [*zip(family.shape, family.numbers(child), strict=True)]
@@ -279,7 +279,8 @@ class FamilyMetric(Metric):
 def created_series_enabled() -> bool:
     """Tell whether prometheus_client exposes `_created` series; it has a switch but no getter.
 
-    Not for multiprocess mode, which has none: there a metric leaves its trace in a file.
+    Call it only for a metric that has times of creation: in multiprocess mode, where none has,
+    making a metric writes to a file.
     """
     probe = Counter("promweb_probe", "Never registered.", registry=None)
     return len(next(iter(probe.collect())).samples) > 1

@@ -59,6 +59,9 @@ class Storage(Protocol):
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
         """Return a child that keeps its numbers here; never raise."""
 
+    def show_processes(self) -> None:
+        """Have scrapes show metrics of each process by its pid."""
+
     def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
         """Yield everything that a scrape shows, restricted to the sample names in `names`.
 

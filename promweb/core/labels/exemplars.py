@@ -13,7 +13,7 @@ from typing import Any
 
 from ..families.limits import encodable
 from ..families.problems import Problems
-from ..options import check_label_name
+from ..names import check_label_name
 from .plan import is_coroutine_function, takes_argument
 
 __all__ = ["ExemplarLabels", "ExemplarReader", "exemplar_reader"]

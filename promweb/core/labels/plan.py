@@ -81,7 +81,7 @@ class LabelPlan:
     coroutine function where `coroutines` is False (Flask).
     """
 
-    __slots__ = ("_calls", "awaits", "constant", "metric", "names", "overflow", "problems")
+    __slots__ = ("_calls", "awaits", "blank", "constant", "metric", "names", "overflow", "problems")
 
     def __init__(
         self,
@@ -112,6 +112,10 @@ class LabelPlan:
             OVERFLOW if callable(value) else str(value) for value in merged.values()
         )
         """The values with everything that comes from a request replaced by `<overflow>`."""
+        self.blank: LabelValues = tuple(
+            "" if callable(value) else str(value) for value in merged.values()
+        )
+        """The values with everything that comes from a request left empty."""
         self._calls = [
             _inspect(index, label, value, metric, response=response, coroutines=coroutines)
             for index, (label, value) in enumerate(merged.items())

@@ -8,7 +8,8 @@ HTTP status of the rejection in place of a close code.
 
 from __future__ import annotations
 
-from ..labels.plan import ERROR
+from ..families.limits import LabelValues
+from .methods import OTHER
 from .recorder import ConnectionRecorder
 from .scope import Scope
 from .site import Site
@@ -17,25 +18,30 @@ __all__ = ["Connection"]
 
 _MEASURE = "measure a websocket connection"
 
+_DEFINED_CODES = frozenset((1000, 1001, 1002, 1003, *range(1005, 1012), 1015))
+"""The close codes that RFC 6455 defines (section 7.4.1)."""
+
 
 class Connection(Scope):
     """One websocket connection. Nothing here raises."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self._groups: list[tuple[ConnectionRecorder, str]] = []
+        self._labels: list[tuple[ConnectionRecorder, LabelValues]] = []
         self._dispatched = False
-        self._ended: tuple[int, float] | None = None
+        self._own_code: int | None = None
+        """The close code that the application sent."""
+        self._ended: tuple[int | str, float] | None = None
         """Close code and seconds, once it ended; maybe before the route was known."""
         self._early = 0
         """How many messages came in before the route was known."""
 
     async def dispatch(self, websocket: object) -> None:
-        """Take the websocket and compute its groups; the websocket context is there."""
+        """Take the websocket and compute its labels; the websocket context is there."""
         self.request = websocket
         try:
-            await self._find_groups(websocket)
-        finally:  # cancelled: the client left while a group was computed
+            await self._find_labels(websocket)
+        finally:  # cancelled: the client left while a label was computed
             self._dispatched = True
             for _ in range(self._early):
                 self.message("received")
@@ -43,24 +49,24 @@ class Connection(Scope):
                 self._record(*self._ended)
         self.site.decorate_view(self)
 
-    async def _find_groups(self, websocket: object) -> None:
+    async def _find_labels(self, websocket: object) -> None:
         for recorder in self.site.recorders:
             metrics = recorder.websockets
             if metrics is None or (metrics.excludes and metrics.excludes(self.request.path)):
                 continue
-            self._groups.append((metrics, ERROR))
+            self._labels.append((metrics, metrics.unknown))
             try:
-                self._groups[-1] = (metrics, await metrics.group(websocket))
+                self._labels[-1] = (metrics, await metrics.labels(websocket))
             except Exception:
-                self._groups.pop()
+                self._labels.pop()
                 recorder.problems.failed(_MEASURE)
 
     def accepted(self) -> None:
         """Be in progress from now on."""
         if self._counts and not self.in_progress and not self.finished:
-            for metrics, group in self._groups:
+            for metrics, values in self._labels:
                 try:
-                    self.in_progress = (*self.in_progress, metrics.open(group))
+                    self.in_progress = (*self.in_progress, metrics.open(values))
                 except Exception:
                     self.site.problems.failed(_MEASURE)
 
@@ -69,13 +75,27 @@ class Connection(Scope):
         if not self._dispatched:
             self._early += 1
         elif self._counts:
-            for metrics, group in self._groups:
+            for metrics, values in self._labels:
                 try:
-                    metrics.message(group, direction)
+                    metrics.message(values, direction)
                 except Exception:
                     self.site.problems.failed(_MEASURE)
 
-    def finish(self, close_code: int) -> None:
+    def closing(self, close_code: int) -> None:
+        """Note the close code that the application is about to send."""
+        self._own_code = self._own_code or close_code
+
+    def closed_by_client(self, close_code: int) -> None:
+        """End the connection with the client's close code, unless the application closed first.
+
+        Clients invent codes: those that RFC 6455 does not define are `<other>`.
+        """
+        if self._own_code is not None:
+            self.finish(self._own_code)
+        else:
+            self.finish(close_code if close_code in _DEFINED_CODES else OTHER)
+
+    def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""
         if self.finished:
             return
@@ -85,11 +105,11 @@ class Connection(Scope):
             self._record(*self._ended)
         self.leave()
 
-    def _record(self, close_code: int, seconds: float) -> None:
+    def _record(self, close_code: int | str, seconds: float) -> None:
         if self._counts:
-            for metrics, group in self._groups:
+            for metrics, values in self._labels:
                 try:
-                    metrics.closed(group, str(close_code), seconds)
+                    metrics.closed(values, str(close_code), seconds)
                 except Exception:
                     self.site.problems.failed(_MEASURE)
 

@@ -21,6 +21,7 @@ from ..labels.plan import LabelPlan
 from .recorder import Recorder
 from .scope import Measurement, Scope
 from .site import Site
+from .unseen import UnseenRequest
 
 __all__ = ["CLIENT_CLOSED_REQUEST", "Exchange", "Outcome", "Sizes"]
 
@@ -62,6 +63,10 @@ class Exchange(Scope):
     """The status that went out to the client; 0 while none did, or where nobody sees it."""
     failed = False
     """Whether an exception stayed unhandled."""
+    signalled = False
+    """Whether an extension is answering an exception that is no answer by itself."""
+    unseen: UnseenRequest | None = None
+    """What to record where middleware answers; None if there is no middleware."""
     sizes: Sizes | None = None
     _deferred: list[Measurement] | tuple[()] = ()
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
@@ -72,22 +77,38 @@ class Exchange(Scope):
         if site.needs_sizes:
             self.sizes = Sizes()
 
+    @classmethod
+    def apart(cls, site: Site, outer: Scope | None) -> Exchange:
+        """Return an exchange for a request context made by hand, which only decorators record."""
+        exchange = cls(site)
+        exchange.tracked = False
+        exchange.excluded = outer is not None and not outer.finished and outer.excluded
+        return exchange
+
     def dispatch(self, request: Any) -> None:
-        """Reach the application's own dispatch with a request; the view has not run."""
+        """Reach the application's own dispatch with a request; the view may never run."""
         self.request = request
-        site, rule = self.site, request.url_rule
-        if rule is not None and rule.endpoint in site.endpoints:
-            self.exclude_all()  # whoever answers for the metrics endpoint
-            return
+        site = self.site
         try:
+            exclude = site.exclusion(request)
+            if exclude is not None:
+                exclude(self)
             for prepare in site.preparations:
                 prepare(self)
         except Exception:
             site.problems.failed("prepare a request")
 
+    def is_answered_by(self, target: object) -> bool:
+        request, site = self.request, self.site
+        if request is None:
+            return False
+        rule = request.url_rule
+        if rule is not None and id(target) in site.targets(rule.endpoint):
+            return True
+        return self.raised is not None and site.handles_errors(target)
+
     def defer(self, measurement: Measurement, target: object) -> bool:
-        rule = None if self.request is None else self.request.url_rule
-        if rule is None or id(target) not in self.site.targets(rule.endpoint):
+        if not self.is_answered_by(target):
             return False
         if self.status:  # a view in a thread, whose client is gone
             measurement.values = measurement.plan.resolve(self._visible_response())
@@ -158,12 +179,14 @@ class Exchange(Scope):
         self.finished = True
         seconds = self.site.clock() - self.start
         try:
-            if self.request is None:
-                return  # middleware answered: the application never saw this request
+            if self.request is None and self.unseen is None:
+                return  # the server has no request for this
             if outcome is Outcome.FAILED:
                 self.fail()
             status = self.sent or int(outcome) or self.status or 500
-            if not self.status:
+            if self.request is None:
+                self.request = self.unseen
+            elif not self.status:
                 self.in_context(self.respond, status)
             self.status = status
             self.context = None  # it refers to this exchange
@@ -181,7 +204,12 @@ class Exchange(Scope):
         return function(*args) if self.context is None else self.context.run(function, *args)
 
     def labels(self, recorder: Recorder) -> LabelValues:
-        """Return the label values that `respond` resolved for a recorder."""
+        """Return the label values that `respond` resolved for a recorder.
+
+        Label callables have no request where middleware answered, and give an empty value.
+        """
+        if self.request is self.unseen:
+            return recorder.plan.blank
         values = self._labels.get(recorder)
         return recorder.plan.resolve(self.response) if values is None else values
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..families.children import NumberChild
+from ..families.limits import LabelValues
 from ..families.problems import Problems
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
@@ -18,16 +19,19 @@ class ConnectionRecorder(Protocol):
 
     excludes: Callable[[str], bool] | None
 
-    async def group(self, websocket: Any) -> str:
-        """Return the group of a connection, within its websocket context."""
+    unknown: LabelValues
+    """The labels of a connection whose labels could not be computed in time."""
 
-    def open(self, group: str) -> NumberChild:
+    async def labels(self, websocket: Any) -> LabelValues:
+        """Return group and default labels of a connection, within its websocket context."""
+
+    def open(self, values: LabelValues) -> NumberChild:
         """Count a connection as in progress; return what to count down when it ends."""
 
-    def message(self, group: str, direction: str) -> None:
+    def message(self, values: LabelValues, direction: str) -> None:
         """Count a message, `received` or `sent`."""
 
-    def closed(self, group: str, close_code: str, seconds: float) -> None:
+    def closed(self, values: LabelValues, close_code: str, seconds: float) -> None:
         """Record a connection that has ended."""
 
 

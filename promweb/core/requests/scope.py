@@ -12,10 +12,16 @@ from ..families.limits import LabelValues
 from ..labels.plan import LabelPlan
 from .site import Site
 
-__all__ = ["Measurement", "Scope", "current"]
+__all__ = ["Measurement", "Scope", "current", "is_begun"]
 
 current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
 """The request or connection that the running code belongs to."""
+
+
+def is_begun(site: Site) -> bool:
+    """Return whether an outer layer has begun a request of `site` that it did not reach yet."""
+    scope = current.get()
+    return scope is not None and scope.site is site and scope.request is None and not scope.finished
 
 
 class Measurement(Protocol):
@@ -54,12 +60,22 @@ class Scope:
         self.site = site
         self.start = site.clock()
 
+    def is_answered_by(self, target: object) -> bool:
+        """Return whether `target` answers this request: its view, or an error handler."""
+        return False
+
     def defer(self, measurement: Measurement, target: object) -> bool:
-        """Keep the measurement of `target` until the final response exists, if that is the view.
+        """Keep the measurement of `target` until the final response exists, if it answers.
 
         Return whether it was kept; then ending the scope records it.
         """
         return False
+
+    def hold(self, child: NumberChild) -> None:
+        """Have a gauge go down when this scope ends."""
+        self.in_progress = (*self.in_progress, child)
+        if self.finished:  # in another thread, meanwhile
+            self.leave()
 
     def do_not_track(self) -> None:
         """Leave this scope out of the default metrics, and of what is in progress."""

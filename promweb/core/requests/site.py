@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from .. import forking
 from ..families.problems import Problems
 from .recorder import Recorder
-from .views import targets
+from .views import Exclude, exclusion, targets
 
 __all__ = ["Site"]
 
@@ -55,6 +55,7 @@ class Site:
         """What `register_default` puts around every view."""
         self._decorated: dict[str, tuple[object, int]] = {}
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
+        self._exclusions: dict[tuple[str, str], tuple[object, Exclude | None]] = {}
 
     def add(self, recorder: Recorder) -> None:
         """Have a recorder see every request that begins from now on.
@@ -96,10 +97,34 @@ class Site:
             recorder.record(exchange, seconds)
 
     def _count_in_progress(self, scope: Any) -> None:
-        children = (recorder.in_progress(scope.request) for recorder in self.recorders)
-        for child in filter(None, children):
-            child.inc()
-            scope.in_progress = (*scope.in_progress, child)
+        if scope.tracked and not scope.excluded:
+            children = (recorder.in_progress(scope.request) for recorder in self.recorders)
+            for child in filter(None, children):
+                child.inc()
+                scope.hold(child)
+
+    def exclusion(self, request: Any) -> Exclude | None:
+        """Return what leaves a request out of metrics, whether or not its view runs."""
+        rule = request.url_rule
+        if rule is None:
+            return None
+        key = rule.endpoint, request.method
+        view = self.app.view_functions.get(rule.endpoint)
+        known = self._exclusions.get(key)
+        if known is None or known[0] is not view:
+            found = _exclude_all if rule.endpoint in self.endpoints else exclusion(view, key[1])
+            known = self._exclusions[key] = (view, found)
+        return known[1]
+
+    def handles_errors(self, target: object) -> bool:
+        """Return whether an error handler of the application finally calls a function."""
+        handlers = (
+            handler
+            for by_code in self.app.error_handler_spec.values()
+            for by_class in by_code.values()
+            for handler in by_class.values()
+        )
+        return any(found is target for handler in handlers for found in targets(handler))
 
     def decorate_view(self, scope: Any) -> None:
         """Put the decorators of `register_default` around the view of a request, each once.
@@ -113,7 +138,7 @@ class Site:
         with forking.definitions:
             view = views[endpoint]
             known, done = self._decorated.get(endpoint, (view, 0))
-            if known is not view:  # the application replaced it
+            if not any(found is known for found in targets(view)):  # it is another view now
                 done = 0
             for decorator in self._decorators[done:]:
                 try:
@@ -177,6 +202,10 @@ class Site:
             # The function keeps alive what the ids stand for.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return known[1]
+
+
+def _exclude_all(scope: Any) -> None:
+    scope.exclude_all()
 
 
 def _keep_context(scope: Any) -> None:

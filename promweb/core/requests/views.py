@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
-__all__ = ["innermost", "targets"]
+__all__ = ["EXCLUSION", "Exclude", "exclusion", "innermost", "targets"]
+
+Exclude = Callable[[Any], None]
+
+EXCLUSION = "promweb_exclusion"
+"""The attribute of a decorated function that has what leaves a scope out of metrics."""
 
 
 def innermost(function: object) -> object:
@@ -22,6 +28,18 @@ def targets(view: object) -> Iterator[object]:
             for member in vars(cls).values():
                 if callable(member) or isinstance(member, (staticmethod, classmethod)):
                     yield from _chain(member)
+
+
+def exclusion(view: object, method: str) -> Exclude | None:
+    """Return what leaves requests of a method to a view out of metrics, if anything does."""
+    for function in _chain(view):
+        found: Exclude | None = getattr(function, EXCLUSION, None)
+        view_class = getattr(function, "view_class", None)
+        for name in ("dispatch_request", "get" if method == "HEAD" else method.lower()):
+            found = found or getattr(getattr(view_class, name, None), EXCLUSION, None)
+        if found is not None:
+            return found
+    return None
 
 
 def _chain(function: object) -> Iterator[object]:

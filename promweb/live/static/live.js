@@ -10,6 +10,7 @@ const PATIENCE = 10000; // milliseconds for one
 const POINT = 10; // seconds that a point of a plot covers
 const TABLE = 60; // seconds that a table covers
 const LONG = 10; // seconds without a scrape that leave a gap in the plots
+const CLASSES = ["4xx", "5xx"]; // statuses whose share is shown
 
 const find = (id) => document.getElementById(id);
 let view = null; // what shows readings, once the first one said which there are
@@ -19,14 +20,17 @@ let changes = []; // what each of the last readings added
 /** Have each figure and each table, and return what shows a reading in them. */
 function makeView({ histogram, inProgress }) {
   const names = histogram ? QUANTILES.map((q) => `p${100 * q}`) : ["mean"];
+  const { makeFigure, ticks } = parts;
+  const scale = { scale: parts.LOGARITHMIC };
   const figures = {
-    rate: parts.makeFigure("rate", [""], parts.formatNumber),
-    failed: parts.makeFigure("failed", [""], formatShare),
-    durations: parts.makeFigure("durations", names, formatSeconds),
+    rate: makeFigure("rate", [""], parts.formatNumber, ticks.count),
+    errors: makeFigure("errors", CLASSES, formatShare, ticks.share),
+    durations: makeFigure("durations", names, formatSeconds, ticks.seconds, scale),
   };
   if (inProgress !== null) {
     const incrs = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
-    figures.inProgress = parts.makeFigure("in-progress", [""], formatCount, { incrs });
+    const axis = { axis: { incrs } };
+    figures.inProgress = makeFigure("in-progress", [""], formatCount, ticks.count, axis);
   }
 
   const number = (title, value, format, bad) => ({
@@ -38,14 +42,16 @@ function makeView({ histogram, inProgress }) {
     return [element("span", "method", method), " ", element("code", "", path.join(" "))];
   });
   const rate = number("Rate", (row) => row.rate, formatRate);
-  const failed = number("Errors", (row) => row.failed, formatShare, (row) => row.failed > 0);
+  const [refused, failed] = CLASSES.map((title, place) =>
+    number(title, (row) => row.errors[place], formatShare, (row) => place && row.errors[place] > 0),
+  );
   const durations = names.map((name, place) =>
     number(name, (row) => row.durations[place], formatSeconds),
   );
   const requests = number("Total", (row) => row.total, formatCount);
   const showRoutes = parts.makeTable(
     find("routes").querySelector("table"),
-    [route, rate, failed, ...durations, requests],
+    [route, rate, refused, failed, ...durations, requests],
     failed,
     [durations.at(-1), rate],
   );

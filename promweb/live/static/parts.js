@@ -22,6 +22,16 @@ export const formatSeconds = known((value) => {
   if (value < 1) return `${fixed[value < 0.01 ? 1 : 0].format(1000 * value)} ms`;
   return `${fixed[value < 10 ? 2 : 1].format(value)} s`;
 });
+
+const exact = new Intl.NumberFormat("en", { maximumSignificantDigits: 12 });
+
+/** Writes what an axis says at its lines, which must be true to the last digit. */
+export const ticks = {
+  count: (value) => exact.format(value),
+  share: (value) => `${exact.format(100 * value)} %`,
+  seconds: (value) => (value < 1 ? `${exact.format(1000 * value)} ms` : `${exact.format(value)} s`),
+};
+
 export const formatAge = known((seconds) => {
   const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const [size, unit] = units.find(([size]) => seconds >= size) ?? units[3];
@@ -35,16 +45,30 @@ export function element(tag, className, ...content) {
   return made;
 }
 
+/** The vertical axis of numbers that are compared with zero. */
+const LINEAR = { range: (_, lowest, highest) => uPlot.rangeNum(0, highest || 1, 0.1, true) };
+
+/** That of numbers which are a hundred times each other, and of interest all the same. */
+export const LOGARITHMIC = {
+  distr: 3,
+  range: (_, lowest, highest) => uPlot.rangeLog(lowest ?? 0.001, highest ?? 1, 10, true),
+};
+
 /**
- * Make a figure of some lines, with what uPlot is to know of the scale; return what adds a point
- * to each line. Without a number there is a gap.
+ * Make a figure of some lines; return what adds a point to each line. Without a number there is a
+ * gap. `format` writes a number, `tick` one of the axis, of which uPlot is told more by `axis`.
  */
-export function makeFigure(id, names, format, scale = {}) {
+export function makeFigure(id, names, format, tick, { scale = LINEAR, axis = {} } = {}) {
   const figure = document.getElementById(id);
   const style = (name) => getComputedStyle(figure).getPropertyValue(name);
   const [title, now, more] = ["h2", ".now", ".more"].map((part) => figure.querySelector(part));
   const plot = figure.querySelector(".plot");
   const data = [[], ...names.map(() => [])];
+  // What uPlot has found out itself is no time without a point, and far off with a single one.
+  const times = () => {
+    const [first, last] = [data[0].at(0), data[0].at(-1) ?? Date.now() / 1000];
+    return [Math.min(first ?? last, last - SHORTEST), last];
+  };
   const values = names.map((name, line) => {
     const value = element("span", "value");
     now.append(element("span", `line-${line}`, name && element("small", "", name), value));
@@ -60,8 +84,8 @@ export function makeFigure(id, names, format, scale = {}) {
       legend: { show: false },
       cursor: { y: false, drag: { x: false }, sync: { key: "live" }, points: { size: 6 } },
       scales: {
-        x: { range: (_, first, last) => [Math.min(first, last - SHORTEST), last] },
-        y: { range: (_, lowest, highest) => uPlot.rangeNum(0, highest || 1, 0.1, true) },
+        x: { range: times },
+        y: scale,
       },
       axes: [
         {
@@ -81,8 +105,8 @@ export function makeFigure(id, names, format, scale = {}) {
           gap: 6,
           space: 30,
           grid: { stroke: () => style("--line"), width: 1 },
-          values: (_, splits) => splits.map((value) => format(value).replace(/\.0+(?!\d)/, "")),
-          ...scale,
+          values: (_, splits) => splits.map((value) => (value === null ? null : tick(value))),
+          ...axis,
         },
       ],
       series: [

@@ -3,17 +3,20 @@
 const url = new URL("?file=vocabulary.js", import.meta.url).href;
 const [PROMWEB, OTEL] = (await import(url)).VOCABULARIES;
 
-const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?$/;
-const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/g;
+// Label values may have any character, those that end a line for JavaScript included.
+const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?$/s;
+const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/gs;
 
 export const QUANTILES = [0.5, 0.95, 0.99];
 
-// A route's numbers are an array: requests, those that failed, their seconds, and what the
-// histogram has of them up to each bound.
+// A route's numbers are an array: requests, those with status 4xx, those with 5xx, their seconds,
+// and what the histogram has of them up to each bound.
 const REQUESTS = 0;
-const FAILED = 1;
-const SECONDS = 2;
-const BUCKETS = 3;
+const REFUSED = 1;
+const FAILED = 2;
+const SECONDS = 3;
+const BUCKETS = 4;
+const CLASSES = { 4: REFUSED, 5: FAILED };
 
 /** Read the text format 0.0.4: the type of each family, and the samples of each name. */
 export function parse(text) {
@@ -38,7 +41,7 @@ function parseLabels(text) {
   const unescape = (_, character) => (character === "n" ? "\n" : character);
   const labels = {};
   for (const [, name, value] of text.matchAll(LABEL)) {
-    labels[name] = value.replace(/\\(.)/g, unescape);
+    labels[name] = value.replace(/\\(.)/gs, unescape);
   }
   return labels;
 }
@@ -50,7 +53,8 @@ function parseNumber(text) {
 
 /**
  * Return what the names of default metrics in a scrape begin with: their prefixes, `flask_` for
- * example, then the start of OpenTelemetry's names.
+ * example, then the start of OpenTelemetry's names. Other programs have histograms of such names,
+ * too, but only promweb has the version beside them.
  */
 export function prefixes({ types }) {
   const durations = [...types]
@@ -59,7 +63,8 @@ export function prefixes({ types }) {
   return [
     ...durations
       .filter((name) => name.endsWith(PROMWEB.duration))
-      .map((name) => name.slice(0, -PROMWEB.duration.length)),
+      .map((name) => name.slice(0, -PROMWEB.duration.length))
+      .filter((prefix) => types.has(prefix + PROMWEB.info)),
     ...(durations.includes(OTEL.duration) ? [OTEL.start] : []),
   ];
 }
@@ -95,7 +100,8 @@ function readRoutes(samples, prefix, words) {
   };
   for (const { labels, value } of samples(`${name}_count`)) {
     add(labels, REQUESTS, value);
-    if (labels[words.status].startsWith("5")) add(labels, FAILED, value);
+    const place = CLASSES[labels[words.status]?.[0]];
+    if (place) add(labels, place, value);
   }
   for (const { labels, value } of samples(`${name}_sum`)) add(labels, SECONDS, value);
   for (const { labels, value } of samples(`${name}_bucket`)) {
@@ -172,8 +178,8 @@ export function sum(parts) {
 }
 
 /**
- * Return what increases of routes, all together, say: requests per second, the share that failed,
- * and durations: the quantiles of a histogram, the mean of a summary. NaN is for "unknown".
+ * Return what increases of routes, all together, say: requests per second, the shares with status
+ * 4xx and 5xx, and durations: the quantiles of a histogram, the mean of a summary. NaN is for "unknown".
  */
 export function summarise(routes, seconds, { histogram, bounds }) {
   const empty = Array(BUCKETS + bounds.length).fill(0);
@@ -181,7 +187,7 @@ export function summarise(routes, seconds, { histogram, bounds }) {
   const requests = values[REQUESTS];
   return {
     rate: requests / seconds,
-    failed: values[FAILED] / requests,
+    errors: [values[REFUSED] / requests, values[FAILED] / requests],
     durations: histogram
       ? QUANTILES.map((q) => quantile(q, bounds, values.slice(BUCKETS)))
       : [values[SECONDS] / requests],

@@ -1,10 +1,9 @@
 """The names of the files in a directory.
 
-    counter_123.db                          of prometheus_client, by the process 123
+    counter_123.db                                       by prometheus_client, of the process 123
     gauge_livesum_123.db
-    counter_123.db_promweb-5f1c0a77.db      of promweb, by a living or dead process
-    gauge_livesum_123.db_promweb-5f1c0a77.db
-    counter_compacted.db_promweb.db         the numbers of dead processes, one file of each kind
+    counter_123.db_promweb-<run>-<registry>-<random>.db  by promweb, of a living or dead process
+    counter_compacted.db_promweb-<run>-<registry>.db     the numbers of dead processes
 
 prometheus_client's reader takes the type from before the first underscore, the mode of a gauge
 from before the second, and the pid from what follows, without its last three characters.
@@ -17,12 +16,18 @@ import secrets
 from typing import NamedTuple
 
 __all__ = [
+    "CLIENT",
     "COMPACTED",
+    "LIMITS",
     "LOCK",
+    "NO_RUN",
     "RUNS",
     "SUFFIX",
+    "TOKEN",
     "UNFINISHED",
     "FileName",
+    "Group",
+    "client_name",
     "compacted_name",
     "new_name",
     "parse",
@@ -40,27 +45,53 @@ LOCK = "promweb.lock"
 """The lock file. A process holds its lock while it compacts."""
 
 RUNS = "promweb.runs"
-"""The file that lists the runs that used the directory since it was empty."""
+"""The file that records the runs that use the directory."""
 
-_OWN = "_promweb"
+LIMITS = "promweb.limits"
+"""The file that says how many label sets each metric may have."""
+
+TOKEN = 12
+"""The length of what stands for a run, or for a registry, in hexadecimal digits."""
+
+NO_RUN = "0" * TOKEN
+"""The run of files that prometheus_client made."""
+
+CLIENT = "client"
+"""The registry of prometheus_client's metrics, whose files tell of none."""
 
 _NAME = re.compile(
     r"(?P<kind>counter|histogram|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
     r"_(?P<owner>.+?)\.db"
-    r"(?P<own>_promweb(-[0-9a-f]+)?\.db)?"
+    r"(?P<own>_promweb-(?P<run>[0-9a-f]{12})-(?P<registry>[0-9a-z]+)(-[0-9a-f]{16})?\.db)?"
 )
+
+
+class Group(NamedTuple):
+    """Files whose numbers can be in one file."""
+
+    kind: str
+    """`counter`, `histogram`, `summary`, or `gauge_` and the mode."""
+    run: str
+    registry: str
 
 
 class FileName(NamedTuple):
     """The name of a file of numbers, taken apart."""
 
     name: str
-    kind: str
-    """`counter`, `histogram`, `summary`, or `gauge_` and the mode."""
+    group: Group
     owner: str
     """The pid, or another identifier that the program chose."""
     is_own: bool
-    """Whether promweb wrote it."""
+    """Whether promweb made it."""
+
+    @property
+    def kind(self) -> str:
+        return self.group.kind
+
+    @property
+    def run(self) -> str:
+        return self.group.run
 
     @property
     def is_compacted(self) -> bool:
@@ -72,14 +103,24 @@ def parse(name: str) -> FileName | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return FileName(name, match["kind"], match["owner"], match["own"] is not None)
+    group = Group(match["kind"], match["run"] or NO_RUN, match["registry"] or CLIENT)
+    return FileName(name, group, match["owner"], match["own"] is not None)
 
 
-def new_name(kind: str, pid: int) -> str:
+def new_name(group: Group, pid: int) -> str:
     """Return a name for a new file of a process."""
-    return f"{kind}_{pid}.db{_OWN}-{secrets.token_hex(8)}{SUFFIX}"
+    return f"{_name(group, str(pid))}-{secrets.token_hex(8)}{SUFFIX}"
 
 
-def compacted_name(kind: str) -> str:
-    """Return the name of the compacted file of a kind."""
-    return f"{kind}_{COMPACTED}.db{_OWN}{SUFFIX}"
+def client_name(name: str, run: str) -> str:
+    """Return a name for what prometheus_client calls `name`, and a later process may, too."""
+    return f"{name}_promweb-{run}-{CLIENT}-{secrets.token_hex(8)}{SUFFIX}"
+
+
+def compacted_name(group: Group) -> str:
+    """Return the name of the compacted file of a group."""
+    return f"{_name(group, COMPACTED)}{SUFFIX}"
+
+
+def _name(group: Group, owner: str) -> str:
+    return f"{group.kind}_{owner}.db_promweb-{group.run}-{group.registry}"

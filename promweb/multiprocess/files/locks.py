@@ -17,9 +17,19 @@ from contextlib import contextmanager, suppress
 
 from ...core import forking
 
-__all__ = ["close", "exclusive", "is_locked", "is_unsupported", "open_locked"]
+__all__ = [
+    "close",
+    "exclusive",
+    "is_locked",
+    "is_shared",
+    "is_unsupported",
+    "lock_existing",
+    "open_locked",
+    "share",
+]
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+# A link that another user put into the directory is not followed.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PAUSE = 0.005
 
 _held: set[int] = set()
@@ -32,13 +42,40 @@ def open_locked(path: str) -> int:
     with _lock:
         descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o644)
         _held.add(descriptor)
+    return _keep(descriptor, fcntl.LOCK_EX)
+
+
+def lock_existing(path: str) -> int:
+    """Lock a file until this process ends; return a descriptor. Raises OSError."""
+    with _lock:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        _held.add(descriptor)
+    return _keep(descriptor, fcntl.LOCK_EX)
+
+
+def share(path: str) -> int | None:
+    """Hold a directory together with others until this process ends; return a descriptor.
+
+    Returns None where that is not possible.
+    """
+    with _lock:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        _held.add(descriptor)
+    with suppress(OSError):
+        return _keep(descriptor, fcntl.LOCK_SH)
+    return None
+
+
+def is_shared(path: str) -> bool:
+    """Tell whether a living process holds a directory. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        if not is_unsupported(error):
-            close(descriptor)
-            raise
-    return descriptor
+        return not _take(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
 
 
 def close(descriptor: int) -> None:
@@ -68,7 +105,7 @@ def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
 
 def is_locked(path: str) -> bool:
     """Tell whether a living process holds the lock of a file. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         return not _take(descriptor, fcntl.LOCK_SH)
     finally:
@@ -78,6 +115,17 @@ def is_locked(path: str) -> bool:
 def is_unsupported(error: OSError) -> bool:
     """Tell whether an error means that the file system has no locks."""
     return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def _keep(descriptor: int, operation: int) -> int:
+    """Wait for a lock and keep it; where the file system has no locks, do without."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if not is_unsupported(error):
+            close(descriptor)
+            raise
+    return descriptor
 
 
 def _take_exclusively(descriptor: int) -> bool:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from . import file_names, locks
 from .entries import HEADER, STRIDE, entry, header
+from .file_names import Group
 
-__all__ = ["OwnFile"]
+__all__ = ["OwnFile", "create", "replace_file", "reserve"]
 
 _FIRST_SIZE = 1 << 16
 
@@ -29,8 +31,9 @@ class OwnFile:
     that would live on in every forked child that still has a mapping.
     """
 
-    def __init__(self, directory: str, kind: str) -> None:
-        self.path, self._lock = _create(directory, file_names.new_name(kind, os.getpid()))
+    def __init__(self, directory: str, group: Group) -> None:
+        self.path, self._lock = create(directory, file_names.new_name(group, os.getpid()))
+        self._inode = os.fstat(self._lock).st_ino
         self._used = HEADER
         try:
             self._map(_FIRST_SIZE)
@@ -51,15 +54,27 @@ class OwnFile:
         while end > size:
             size *= 2
         if size != self._size:
-            _reserve(self._lock, self._size, size)
+            reserve(self._lock, self._size, size)
             self._map(size)
         self._mapping[self._used : end] = b"".join(entries)
         # Last: readers that read up to here must find complete entries.
         self._ints[0] = self._used = end
         return self._doubles, places
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the file still has its name; somebody may have removed it."""
+        try:
+            return os.stat(self.path, follow_symlinks=False).st_ino == self._inode
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Release the lock. The mapping stays as long as something has a view of it."""
+        locks.close(self._lock)
+
     def _map(self, size: int) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self._mapping = mmap.mmap(descriptor, size)
         finally:
@@ -69,13 +84,13 @@ class OwnFile:
         self._ints, self._doubles = view.cast("i"), view.cast("d")
 
 
-def _create(directory: str, name: str) -> tuple[str, int]:
+def create(directory: str, name: str) -> tuple[str, int]:
     """Make a file and lock it before it gets its name; return its path and the descriptor."""
     path = os.path.join(directory, name)
     unfinished = path + file_names.UNFINISHED
     descriptor = locks.open_locked(unfinished)
     try:
-        _reserve(descriptor, 0, _FIRST_SIZE)
+        reserve(descriptor, 0, _FIRST_SIZE)
         os.pwrite(descriptor, header(HEADER), 0)
         os.rename(unfinished, path)
     except BaseException:
@@ -86,7 +101,23 @@ def _create(directory: str, name: str) -> tuple[str, int]:
     return path, descriptor
 
 
-def _reserve(descriptor: int, start: int, end: int) -> None:
+def replace_file(path: str, content: bytes) -> None:
+    """Put a complete file in the place of another, at once. Raises OSError."""
+    unfinished = f"{path}.{secrets.token_hex(8)}{file_names.UNFINISHED}"
+    # A link that another user put there is not followed.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(unfinished, flags, 0o644)
+    try:
+        with open(descriptor, "wb") as output:
+            output.write(content)
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+
+
+def reserve(descriptor: int, start: int, end: int) -> None:
     """Reserve room on the disk: writing to a mapped page without room kills the process."""
     try:
         os.posix_fallocate(descriptor, start, end - start)

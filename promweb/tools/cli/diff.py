@@ -252,6 +252,7 @@ def _compare(
         return [Side(read_all(side, client)) for side in (old, new)]
 
     sides = read()
+    _refuse_nothing(sides[0])
     replayed: list[Difference] = []
     if plan is not None:
         answers = list(replay(plan.requests, plan.old, plan.new, rate=plan.rate))
@@ -274,8 +275,15 @@ def _compare_app(
     from ..loading.exposed import side_of
 
     side = Side(read_all(old, client))
+    _refuse_nothing(side)
     with loaded(app) as application:
         return compare(side, side_of(application), files, same_traffic=False)
+
+
+def _refuse_nothing(side: Side) -> None:
+    """Raise where comparing would find no difference because there is nothing to compare."""
+    if not side.compared:
+        raise ScrapeError("OLD exposes no metrics of an application")
 
 
 def _breaks(found: Sequence[Difference]) -> bool:

@@ -42,4 +42,8 @@ def compare_traffic(befores: Sequence[Side], afters: Sequence[Side]) -> list[Dif
         old, new = old.as_text(), new.as_text()
     is_other = is_other_program(old, new)
     old, known = translated(old, new)
-    return [*known, *compare_values(old, new, is_other_program=is_other)]
+    found = [*known, *compare_values(old, new, is_other_program=is_other)]
+    if not any(any(shape.numbers.values()) for shape in old.compared.values()):
+        what = "OLD counted nothing of the requests that it got"
+        found.append(Difference(Level.UNREAD, "uncounted", "", what))
+    return found

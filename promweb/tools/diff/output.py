@@ -75,7 +75,7 @@ def _escaped(text: str, escapes: dict[str, str] = _ESCAPES) -> str:
 
 def _said(one: Difference) -> str:
     users = f" (in {listed(one.users, '; ')})" if one.users else ""
-    known = f" Documented: {one.known}" if one.known else ""
+    known = f". Documented: {one.known}" if one.known else ""
     return f"{one.what}{users}{known}"
 
 

@@ -111,7 +111,7 @@ def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) ->
         who = tuple(dict.fromkeys(users))
         yield Difference(Level.BREAKS, "selector", file, what, users=who)
     for file, count in unjudged.items():
-        what = f"{count} selectors go by values of labels, which nothing has before a request"
+        what = f"values could not be compared in {count} selectors: before a request there are none"
         yield Difference(Level.NOTE, "values-unknown", file, what)
     if assumed := assumed - set(_TARGET):
         what = f"no series has the labels {listed(assumed)}: Prometheus is taken to add them"

@@ -12,7 +12,8 @@ from ...core.defaults.vocabulary import OTEL
 from ...core.families.catalog import Catalog
 from ...core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from ...core.mistakes import BELOW, misplaced
-from ...core.options import NO_PREFIX, prefix_problem
+from ...core.names import prefix_problem
+from ...core.options import NO_PREFIX
 from ..loading.isolation import sharing_nothing
 from .findings import Findings, error, ok, warning
 from .importing import explain, listening

@@ -41,7 +41,7 @@ def check_directory(path: str) -> Findings:
         yield error(
             "directory",
             f"{path} cannot be written to by this user.",
-            "Workers of this user would not start, or what they count would not be seen.",
+            "Workers of this user would show their own numbers only.",
             _CHOOSE,
         )
         return
@@ -93,7 +93,7 @@ def _check_missing(path: str) -> Findings:
         yield error(
             "directory",
             f"{path} is not there, and this user cannot make it in {parent}.",
-            "The workers will not start.",
+            "Each worker will show its own numbers only.",
             _CHOOSE,
         )
 
@@ -133,7 +133,7 @@ def _check_content(path: str, files: Sequence[File], foreign: Sequence[str]) -> 
     for file in files:
         try:
             reader = FileReader(os.path.join(path, file.name.name), keys)
-            reader.update(file.size)
+            reader.update()
         except FileNotFoundError:
             continue
         except Corrupt as fault:

@@ -187,7 +187,7 @@ _SELF_METRICS = (
         "label-errors",
         "The label {label!r} of {metric} could not be computed {n} times.",
         "Its value was recorded as <error>.",
-        "The logger promweb has the first traceback: mend the function that computes the label.",
+        "The logger promweb has the first traceback: correct the function that computes the label.",
     ),
     (
         "promweb_series_folded_total",

@@ -106,7 +106,7 @@ def health(queries: Queries) -> Row:
             "Full metrics",
             "Recordings summed up under `<overflow>`, since the processes began. Group by "
             "something with fewer values, or raise max_series. Empty where there was none.",
-            {"Times": ("short", queries.folded("metric"))},
+            {"Times": ("short", queries.overflows("metric"))},
             sort="Times",
             width=8,
         ),

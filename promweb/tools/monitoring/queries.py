@@ -149,7 +149,7 @@ class Queries:
     def label_errors(self, *by: str) -> str:
         return self._sum(self._foreign("promweb_label_errors_total"), by)
 
-    def folded(self, *by: str) -> str:
+    def overflows(self, *by: str) -> str:
         return self._sum(self._foreign("promweb_series_folded_total"), by)
 
     def happened(self, name: str, over: str, *by: str) -> str:

@@ -224,6 +224,17 @@ DIFFERENCES = (
         "Unknown keyword arguments are a `TypeError`; the exporter ignored them.",
     ),
     Difference(
+        "attributes_of_hooks",
+        "`group_by` names an attribute that the framework's request class, or a class of the "
+        "program's own, has; for one that a hook sets, pass a function.",
+    ),
+    Difference(
+        "impossible_values",
+        "Values that cannot work raise `ValueError` or `TypeError` when they are given: equal "
+        "buckets, which Prometheus refuses, a `path` with a variable part, patterns of bytes; the "
+        "exporter accepted them.",
+    ),
+    Difference(
         "excluded_paths",
         "`metrics.excluded_paths` is what was passed, not a list of compiled patterns.",
     ),

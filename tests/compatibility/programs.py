@@ -1,0 +1,98 @@
+"""What a program with an extension is, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Literal
+
+__all__ = ["HEAR", "ORDERS", "Answer", "Extension", "Extensions", "Order", "Visit"]
+
+Order = Literal["before", "after"]
+"""When promweb is attached: before the extension, or after it."""
+
+ORDERS: tuple[Order, ...] = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client gets to see."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key.lower() == name.lower()), "")
+
+
+Headers = Mapping[str, str] | Callable[[Sequence[Answer]], Mapping[str, str]]
+"""Headers of a request, or a function that makes them from the answers so far."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request, and what is right of it: the status, and whether it counts as an exception."""
+
+    path: str
+    status: int = 200
+    method: str = "GET"
+    raises: bool = False
+    headers: Headers = field(default_factory=dict)
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    talk: Sequence[str] = ()
+    """What is said on a websocket; `HEAR` stands for a message of the application."""
+    outside: bool = False
+    """Whether middleware of the extension answers: promweb sees that if it is attached later."""
+    counted: bool = False
+    """Whether the view has the program's own counter."""
+    group: str = ""
+    """The rule, where the application's URL map does not know it."""
+
+
+HEAR = "<hear>"
+
+Program = Callable[[Any, Callable[[Any], Any]], list[Visit]]
+"""Uses the extension on an application, and a decorator that counts calls of a view."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """An extension, the program that uses it, and what differs between any two runs of it."""
+
+    name: str
+    program: Program
+    app_class: Any
+    hides: str = ""
+    """A pattern of what is random or a time in bodies and headers."""
+    ignored_headers: frozenset[str] = frozenset()
+    is_served: bool = False
+    """Whether a server has to serve it, because it takes the server's socket."""
+    wrong: Mapping[Order, str] = field(default_factory=dict)
+    """What a scrape shows wrong, by order, until that is fixed."""
+
+    @property
+    def driven(self) -> str:
+        return " ".join(str(self.program.__doc__).split()).rstrip(".")
+
+    @property
+    def version(self) -> str:
+        return version(self.name)
+
+
+class Extensions(list[Extension]):
+    """The programs of one framework."""
+
+    def __init__(self, app_class: Any) -> None:
+        self._app_class = app_class
+
+    def add(self, name: str, **options: Any) -> Callable[[Program], Program]:
+        """Return a decorator that adds a program, whose docstring says what it uses."""
+
+        def decorator(program: Program) -> Program:
+            self.append(Extension(name, program, **{"app_class": self._app_class, **options}))
+            return program
+
+        return decorator
