@@ -47,9 +47,9 @@ quick: .venv/ready
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
-NEWEST_ONLY := multiprocess/test_servers.py tools/test_monitoring_prometheus.py project/test_fleet.py \
-	live/test_page.py tools/test_top.py tools/test_testing.py project/test_comparison.py stress/model \
-	stress/faults/test_greenlets.py
+NEWEST_ONLY := multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
+	live/test_page.py project/test_comparison.py project/test_fleet.py stress/model \
+	stress/faults/test_greenlets.py tools/test_monitoring_prometheus.py tools/test_testing.py tools/test_top.py
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends
 # on their versions; `make test` has the rest.

@@ -27,7 +27,9 @@ settings.load_profile("fixed")
 MARKERS = {
     "browser": ["live/test_page.py"],
     "servers": [
+        "multiprocess/test_ports.py",
         "multiprocess/test_servers.py",
+        "multiprocess/test_start_up.py",
         "project/test_fleet.py",
         "project/test_prometheus.py",
         "tools/test_monitoring_prometheus.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 from functools import wraps
 from importlib import import_module
 from typing import Any
@@ -355,3 +356,22 @@ def test_the_close_code_of_the_application_counts_where_the_client_is_told_at_on
     asyncio.run(websocket(app, told_while_closing=1005))
     name = "flask_websocket_connection_duration_seconds_count"
     assert leg.value(name, path="/ws", close_code="4000") == 1
+
+
+class Kind(Enum):
+    TEA = "tea"
+
+
+def test_an_enum_is_a_label_by_its_value(leg: Leg) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app, default_labels={"shop": Kind.TEA, "kind": lambda: Kind.TEA})
+    metrics.counter("jobs", "Jobs.", labels={"of": lambda result: result})(lambda: Kind.TEA)()
+    app.add_url_rule("/", "view", leg.view(lambda: "ok"))
+    leg.get(app, "/")
+    assert leg.value(TOTAL, method="GET", status="200", shop="tea", kind="tea") == 1
+    assert leg.value("jobs_total", of="tea", shop="tea", kind="tea") == 1
+
+
+def test_a_label_callable_of_any_number_of_arguments_is_refused(leg: Leg) -> None:
+    with pytest.raises(ValueError, match="any number of arguments"):
+        leg.make_metrics(None).counter("jobs", "Jobs.", labels={"op": lambda *args: 1})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +19,11 @@ from websockets.sync.client import connect
 from examples import demo, shop_flask, shop_quart
 from tests.support.browser import LivePage, open_live, start_browser
 from tests.support.legs import LEGS, Leg
+from tests.support.paths import ROOT
 from tests.support.servers import Server, hypercorn, werkzeug
 from tests.support.waiting import becomes
 
-SCREENSHOTS = Path(__file__).parent.parent / "build/screenshots"
+SCREENSHOTS = ROOT / "build/screenshots"
 LIVE = "/metrics/live"
 UNKNOWN = "\N{EN DASH}"
 

@@ -19,7 +19,7 @@ from textwrap import dedent
 from typing import NamedTuple
 from zipfile import ZipFile
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.paths import ROOT
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

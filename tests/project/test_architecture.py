@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.paths import ROOT
+
 PACKAGE = ROOT / "promweb"
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,22 +10,17 @@ import pytest
 import yaml
 
 from tests.project import release
+from tests.support.paths import ROOT
+from tests.support.running import run
 
-ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def readme_of_index(directory: Path) -> str:
     """Return what a build makes of README.md in a directory that has pyproject.toml."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hatch_fancy_pypi_readme", ROOT / "pyproject.toml"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    command = [sys.executable, "-m", "hatch_fancy_pypi_readme", ROOT / "pyproject.toml"]
+    return run(command, cwd=directory, check=True).stdout
 
 
 def test_the_index_shows_readme_without_links_into_the_repository() -> None:

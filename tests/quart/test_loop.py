@@ -20,10 +20,8 @@ from prometheus_client.core import GaugeMetricFamily
 from promweb.adapters.protocols import worker_threads
 from tests.support import workers
 from tests.support.asgi import Browser
-from tests.support.legs import LEGS, Leg
+from tests.support.legs import LEGS, Leg, TrioLeg
 from tests.support.servers import hypercorn, uvicorn
-
-from .test_trio import TrioLeg
 
 LONG = 3_000_000
 """Bytes that are sent in several pieces."""

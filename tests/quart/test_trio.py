@@ -15,7 +15,6 @@ import quart
 import trio
 import trio.lowlevel
 import trio.testing
-from quart_trio import QuartTrio
 
 from tests.support.asgi import Browser, Peer, Socket
 from tests.support.hanging import (
@@ -28,19 +27,13 @@ from tests.support.hanging import (
     all_labels,
     late_status,
 )
-from tests.support.legs import Leg, QuartLeg
+from tests.support.legs import Leg, TrioLeg
 from tests.support.recorded import Done, check, expected, in_progress, labels, samples
 from tests.support.views import VIEW
 from tests.support.waiting import DEADLINE
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
-
-
-class TrioLeg(QuartLeg):
-    @property
-    def app_class(self) -> Any:
-        return QuartTrio
 
 
 @pytest.fixture

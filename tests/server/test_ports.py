@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -21,11 +20,10 @@ import pytest
 from promweb.server import MetricsServer, http
 from promweb.server.connections import ConnectionServer
 from tests.support.legs import LEGS, Leg
-from tests.support.needs import PATH
+from tests.support.paths import ROOT
 from tests.support.waiting import DEADLINE, eventually
 
 HOST = "127.0.0.1"
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(params=["flask-sync", "quart-sync"])
@@ -271,84 +269,3 @@ def test_tls_files_that_are_no_certificates_are_named(metrics: Any, tmp_path: Pa
     with pytest.raises(ValueError, match="ssl: ") as caught:
         metrics.start_http_server(0, HOST, ssl=paths)
     assert paths["cert"] in str(caught.value)
-
-
-# --- a server of its own in every worker --------------------------------------------------------
-
-APPS = {
-    "flask": """
-        import os
-        from flask import Flask
-        from promweb import PrometheusMetrics
-
-        app = Flask(__name__)
-        metrics = PrometheusMetrics(app, path=None)
-        """,
-    "quart": """
-        import os
-        from quart import Quart
-        from promweb import AsyncPrometheusMetrics
-
-        app = Quart(__name__)
-        metrics = AsyncPrometheusMetrics(app, path=None)
-        """,
-}
-SERVE = """
-metrics.info("worker", "The worker that answers.", pid=str(os.getpid()))
-metrics.start_http_server(int(os.environ["METRICS_PORT"]), "127.0.0.1")
-"""
-COMMANDS = {
-    "flask": "gunicorn --workers 3 --bind 127.0.0.1:0 program:app",
-    "quart": "gunicorn --workers 3 --bind 127.0.0.1:0 -k uvicorn_worker.UvicornWorker program:app",
-}
-
-
-@contextmanager
-def workers(framework: str, directory: Path, port: int) -> Iterator[None]:
-    """Run workers that all want to serve their metrics from the same port."""
-    (directory / "program.py").write_text(textwrap.dedent(APPS[framework]) + SERVE)
-    log = directory / "log"
-    inherited = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
-    environment = {**inherited, "METRICS_PORT": str(port), "PYTHONPATH": str(ROOT), "PATH": PATH}
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            COMMANDS[framework].split(),
-            cwd=directory,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        ) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
-@pytest.mark.parametrize("framework", ["flask", "quart"])
-def test_another_worker_takes_over_the_port_of_one_that_was_killed(
-    framework: str, tmp_path: Path
-) -> None:
-    with socket.create_server((HOST, 0)) as listener:
-        port = port_of(listener)
-
-    def pid() -> int:
-        """Return the worker that serves the metrics, 0 if none does."""
-        with suppress(OSError), urlopen(f"http://{HOST}:{port}/metrics", timeout=DEADLINE) as got:
-            (line,) = (
-                line for line in got.read().decode().splitlines() if line.startswith("worker{")
-            )
-            return int(line.split('"')[1])
-        return 0
-
-    log = tmp_path / "log"
-    with workers(framework, tmp_path, port):
-        eventually(lambda: log.read_text().count("is taken by process ") == 2, DEADLINE)
-        seen: list[int] = []
-        for _ in range(4):
-            eventually(lambda: pid() not in {0, *seen}, DEADLINE)
-            seen.append(pid())
-            os.kill(seen[-1], signal.SIGKILL)
-        eventually(lambda: pid() not in {0, *seen}, DEADLINE)
-    assert f"Port {port} is taken by process {seen[0]} (gunicorn" in log.read_text()

@@ -135,6 +135,16 @@ class QuartLeg(Leg):
         return asyncio.run(send())
 
 
+class TrioLeg(QuartLeg):
+    """Quart on trio; its applications are not for `request`, which runs asyncio."""
+
+    @property
+    def app_class(self) -> Any:
+        from quart_trio import QuartTrio
+
+        return QuartTrio
+
+
 LEGS: dict[str, Callable[[], Leg]] = {
     "flask-sync": lambda: FlaskLeg("flask-sync", flask, async_views=False),
     "flask-async": lambda: FlaskLeg("flask-async", flask, async_views=True),

@@ -14,12 +14,13 @@ import pytest
 import promweb
 from examples import demo
 from promweb.tools.diff.known import KNOWN
+from tests.support.paths import ROOT
 
 from .diffing import OPENMETRICS, Exposing, diff, of_program, printed, run, shops
 
 pytest.importorskip("promql_parser")
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 END = "# TYPE the_end gauge\nthe_end 1\n"
 OPTIONS = ("--prefix", "shop", "--group-by", "url_rule")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import yaml
 
 from promweb.tools.loading.settings import settings_of
 from promweb.tools.loading.targets import LoadError, find
+from tests.support import running
 
 from .diffing import diff, printed, run
 
@@ -371,12 +371,8 @@ def test_the_directory_of_multiprocess_mode_stays_as_it_is(
     (project / "loaded_metrics.py").write_text(MEASURED)
     (project / "old").write_text("# TYPE shop_http_request_exceptions counter\n")
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(shared)}
-    subprocess.run(
-        [sys.executable, "-m", "promweb", *command, "--app", "loaded_metrics:shop"],
-        env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "promweb", *command, "--app", "loaded_metrics:shop"]
+    running.run(command, cwd=project, env=environment, check=True)
     assert list(shared.iterdir()) == []
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import socket
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ import pytest
 from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.scrapes.report import report
 from promweb.scrapes.snapshot import Snapshot
+from tests.support import running
+from tests.support.paths import ROOT
 from tests.support.prometheus import program
 
 from .diffing import printed, run
-
-DOCUMENTS = Path(__file__).parents[2]
 
 
 def board(*arguments: str) -> dict[str, Any]:
@@ -39,8 +38,7 @@ def check_rules(directory: Path, inputs: dict[str, str], *arguments: str, **test
     }
     (directory / "tests.yml").write_text(json.dumps(content))
     command = [program("promtool"), "test", "rules", str(directory / "tests.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    running.run(command, check=True)
 
 
 # MetricsAbsent is about each job.
@@ -153,7 +151,7 @@ INLINE = re.compile(r"`(promweb (?:dashboard|rules) [^`]*--[^`]*)`")
 
 def test_examples_of_the_documents_run_as_printed(tmp_path: Path) -> None:
     found = []
-    for path in (DOCUMENTS / "README.md", *DOCUMENTS.glob("docs/*.md")):
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
         text = path.read_text()
         found += [*COMMAND.findall(text), *INLINE.findall(text)]
     commands = {" ".join(one.split()) for one in found if "--app" not in one}
@@ -177,7 +175,7 @@ def test_odd_prefixes(prefix: str, tmp_path: Path) -> None:
     start = prefix if prefix.endswith("_") else f"{prefix}_"
     (tmp_path / "rules.yml").write_text(printed("rules", "--prefix", prefix))
     command = [program("promtool"), "check", "rules", str(tmp_path / "rules.yml")]
-    subprocess.run(command, check=True, capture_output=True)
+    running.run(command, check=True)
     assert f"{start}http_request_total" in (tmp_path / "rules.yml").read_text()
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", board("--prefix", prefix)["uid"])
 
@@ -277,7 +275,7 @@ def test_selectors_of_promql(command: str, selector: str, tmp_path: Path) -> Non
     if command == "rules":
         (tmp_path / "rules.yml").write_text(text)
         check = [program("promtool"), "check", "rules", str(tmp_path / "rules.yml")]
-        subprocess.run(check, check=True, capture_output=True)
+        running.run(check, check=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from enum import Enum
 from inspect import isawaitable
 from typing import Any
 
@@ -109,11 +110,11 @@ class LabelPlan:
         self.problems = problems
         self.names = tuple(merged)
         self.overflow: LabelValues = tuple(
-            OVERFLOW if callable(value) else str(value) for value in merged.values()
+            OVERFLOW if callable(value) else _plain(value) for value in merged.values()
         )
         """The values with everything that comes from a request replaced by `<overflow>`."""
         self.blank: LabelValues = tuple(
-            "" if callable(value) else str(value) for value in merged.values()
+            "" if callable(value) else _plain(value) for value in merged.values()
         )
         """The values with everything that comes from a request left empty."""
         self._calls = [
@@ -164,7 +165,7 @@ class LabelPlan:
         for call in self._calls:
             try:
                 value = call(outcome) if call.is_coroutine else values[call.position]
-                values[call.position] = str(await value if isawaitable(value) else value)
+                values[call.position] = _plain(await value if isawaitable(value) else value)
             except Exception:
                 values[call.position] = self._error(call)
         return tuple(values)
@@ -198,10 +199,15 @@ def _inspect(
     return _Call(position, label, function, one_argument)
 
 
+def _plain(value: object) -> str:
+    """Return a value as text; of an enum its value."""
+    return str(value.value if isinstance(value, Enum) else value)
+
+
 def _text(value: Any) -> str:
     """Return a value as text; raise for what only an event loop could turn into text."""
     if not (isawaitable(value) or is_coroutine_function(value)):
-        return str(value)
+        return _plain(value)
     for end in ("close", "cancel"):  # of a coroutine, of a future
         getattr(value, end, str)()
     raise TypeError("nothing can await a label here; use a plain function that returns text")
@@ -219,6 +225,11 @@ def takes_argument(function: Callable[..., object], where: str) -> bool:
             f"{where}: cannot tell how many arguments {function!r} takes; "
             "wrap it, as in `lambda response: ...` or `lambda: ...`"
         ) from None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        raise ValueError(
+            f"{where}: {function!r} takes any number of arguments, so it is not clear whether it "
+            "wants the response; wrap it, as in `lambda response: ...` or `lambda: ...`"
+        )
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
     keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

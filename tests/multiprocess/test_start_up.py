@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
 import subprocess
 import textwrap
 from dataclasses import dataclass, field
@@ -14,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from promweb.deployment import PRELOADED, SEVERAL
-from tests.support.needs import PATH, missing
+from tests.support.needs import PATH, program
 from tests.support.paths import ROOT
+from tests.support.running import without
+from tests.support.servers import free_port
 from tests.support.waiting import DEADLINE, eventually
 
 PROGRAM = """
@@ -110,21 +109,14 @@ STARTS = {
 
 def started(start: Start, directory: Path) -> str:
     """Start a server, and return what it has written when all of its workers are there."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = start.command.format(port=port).split()
-    if shutil.which(command[0], path=PATH) is None:
-        missing(command[0])
-    program = textwrap.dedent(PROGRAM)
-    (directory / "flask_program.py").write_text(program + textwrap.dedent(FLASK))
-    (directory / "quart_program.py").write_text(program + textwrap.dedent(QUART))
+    command = start.command.format(port=free_port()).split()
+    program(command[0])
+    text = textwrap.dedent(PROGRAM)
+    (directory / "flask_program.py").write_text(text + textwrap.dedent(FLASK))
+    (directory / "quart_program.py").write_text(text + textwrap.dedent(QUART))
     for name, text in start.files.items():
         (directory / name).write_text(textwrap.dedent(text))
-    environ = {
-        key: value
-        for key, value in os.environ.items()
-        if not re.search("COVERAGE|CONCURRENCY|PROMETHEUS", key)
-    }
+    environ = without("COVERAGE", "WEB_CONCURRENCY", "PROMETHEUS")
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
