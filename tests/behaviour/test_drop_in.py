@@ -808,7 +808,6 @@ def label_values_of_all_kinds(bench: Bench) -> object:
         "bytes": b"x",
         "nothing": lambda: None,
         "optional": lambda response=None: response.status_code,
-        "starred": lambda *arguments: len(arguments),
         "keyword": lambda *, number=1: number,
         "header": lambda response: response.headers["X-A"],
         "text": lambda response: response.get_data(as_text=True),

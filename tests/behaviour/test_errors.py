@@ -406,7 +406,7 @@ def test_views_that_cannot_be_looked_at(
     for _ in range(2):
         assert leg.get(app, "/metrics").status == 200
     messages = [record.getMessage() for record in caplog.records if record.name == "promweb"]
-    assert messages == ["promweb could not look at the routes; the request was not affected."]
+    assert messages == ["promweb could not look at the views; the request was not affected."]
 
 
 @pytest.mark.parametrize("thing", [None, "counter", 3], ids=repr)

@@ -68,8 +68,11 @@ def test_kubernetes_finds_what_the_application_has(document: str) -> None:
         assert f"start_http_server({ports[endpoint['port']]})" in text
 
 
-def test_commands_exist() -> None:
+def test_commands_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make` has the targets, `promweb` the commands and options, the package the extras."""
+    for file in ("before.txt", "rules.yml", "dashboard.json", "requests.txt"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     extras = importlib.metadata.metadata("promweb").get_all("Provides-Extra") or []
     for document in DOCUMENTS:

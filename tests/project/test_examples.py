@@ -87,7 +87,7 @@ def test_the_shop_answers_and_measures(framework: str) -> None:
         duration.format('status="200",url_rule="/items.csv"'): 1,
         duration.format('status="500",url_rule="/orders/<int:number>/invoice"'): 1,
         'shop_http_request_exceptions_total{method="GET",service="shop",status="500"}': 1,
-        'shop_http_requests_in_progress{method="GET"}': 0,
+        'shop_http_requests_in_progress{method="GET",service="shop"}': 0,
         'shop_http_request_total{method="<other>",service="shop",status="405"}': 1,
         'shop_info{version="1.4.0"}': 1,
         'shop_item_views_total{client="app",service="shop",status="200"}': 1,

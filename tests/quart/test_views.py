@@ -285,7 +285,7 @@ async def test_group_by_function(leg: Leg, coroutine: bool) -> None:
     assert samples(leg.registry) == expected(
         Done("GET", "t1", 200),
         Done("GET", "none", 200),
-        Done("GET", "<unmatched>", 404),
+        Done("GET", "t1", 404),
         Done("GET", "t2", 499, VIEW),
         by="tenant",
         in_progress=True,

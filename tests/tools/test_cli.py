@@ -32,7 +32,7 @@ def test_help_lists_the_commands(arguments: list[str]) -> None:
     done = run(command)
     assert (done.returncode, done.stderr) == (0, "")
     listed = done.stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in listed] == ["dashboard", "doctor", "rules", "top"]
+    assert [line.split()[0] for line in listed] == ["dashboard", "diff", "doctor", "rules", "top"]
     assert all(len(line.split()) > 1 for line in listed)
 
 

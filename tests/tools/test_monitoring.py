@@ -495,7 +495,7 @@ WRONG = {
     ("--naming", "otel", "--prefix", "shop"): "the names of the conventions have no prefix",
     ("--naming", "otel", "--group-by", "endpoint"): "the group is the label http_route",
     ("--naming", "otel", "--summary"): "the duration is a histogram by the conventions",
-    ("--buckets", "1,0.5"): "Buckets not in sorted order",
+    ("--buckets", "1,0.5"): "each number must be greater than the one before",
 }
 WRONG_RULES = {
     ("--window", "a month"): "'a month' is no duration",

@@ -17,7 +17,7 @@ from prometheus_client import Histogram
 from ...core.defaults.group_by import Grouping
 from ...core.defaults.naming import naming_of
 from ...core.defaults.vocabulary import OTEL, PROMWEB
-from ...core.options import NO_PREFIX, Naming, Options
+from ...core.options import NO_PREFIX, Naming, Options, read_buckets
 from ..loading.settings import Settings, settings_of
 from ..monitoring.service import Latency, Objective, Service, read_duration
 from ..terminal import needs
@@ -91,7 +91,7 @@ def _checked(settings: Settings) -> Settings:
                 naming="otel" if settings.naming == "otel" else "promweb",
                 defaults_prefix=settings.prefix,
                 group_by=settings.group_by,
-                buckets=settings.buckets,
+                buckets=read_buckets(settings.buckets),
                 default_latency_as_histogram=not settings.summary,
             )
         )

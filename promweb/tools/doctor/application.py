@@ -112,7 +112,7 @@ def _check_groups(app: Any, site: Any) -> Findings:
 def _check_excluded(app: Any, site: Any) -> Findings:
     rules = _rules(app, site)
     for owner in site.owners:
-        for pattern in owner._patterns:
+        for pattern in owner._options.excluded_paths:
             if not any(_may_match(pattern, rule) for rule in rules):
                 yield warning(
                     "excluded-paths",

@@ -196,7 +196,7 @@ def test_logging_that_raises(leg: Leg, what: str) -> None:
         add, remove = logger.addFilter, logger.removeFilter  # type: ignore[assignment]
         handler.filter = handler.handle  # type: ignore[method-assign]
     app = leg.make_app()
-    metrics = leg.make_metrics(app, max_series=3, default_labels={"broken": fail})
+    metrics = leg.make_metrics(app, max_series=3, default_labels={"broken": lambda: fail()})
     many = iter(count())
     route(leg, app, metrics.counter("views", "Views.", {"number": lambda: next(many)}))
     app.logger.disabled = True
@@ -282,7 +282,7 @@ def test_views_that_cannot_be_looked_at(
     check(leg, route(leg, app, metrics.counter("views", "Views.")))
     assert leg.get(app, "/metrics").status == 200
     assert len(log.messages) == 2
-    assert any("look at the routes" in message for message in log.messages)
+    assert any("look at the views" in message for message in log.messages)
 
 
 @pytest.mark.parametrize("label", ["default", "awaited"])
@@ -294,7 +294,7 @@ def test_no_memory_for_labels(
 
     app = leg.make_app()
     if label == "default":
-        metrics = leg.make_metrics(app, default_labels={"broken": fail})
+        metrics = leg.make_metrics(app, default_labels={"broken": lambda: fail()})
         route(leg, app, metrics.counter("views", "Views."))
     elif leg.name == "quart-async":
         metrics = leg.make_metrics(app)
@@ -381,7 +381,7 @@ def test_collector_that_raises_anything(leg: Leg, late: bool, log: Log) -> None:
         assert "Broken" in reply.text or isinstance(error, StopIteration)
     leg.registry.unregister(collector)  # type: ignore[arg-type]
     assert leg.get(app, "/metrics").status == 200
-    assert len(log.messages) == len(set(log.messages)) == 2
+    assert 1 <= len(log.messages) == len(set(log.messages)) <= 2
     assert samples(leg.registry).get("flask_http_request_total", {}) == {}
 
 
