@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import shlex
 from itertools import takewhile
+from pathlib import Path
 from textwrap import dedent
 
 import click
@@ -70,8 +71,14 @@ def test_kubernetes_finds_what_the_application_has(document: str) -> None:
 
 def test_commands_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make` has the targets, `promweb` the commands and options, the package the extras."""
-    for file in ("before.txt", "rules.yml", "dashboard.json", "requests.txt"):
-        (tmp_path / file).touch()
+    files = {
+        "before.txt": "",
+        "requests.txt": "",
+        "dashboard.json": '{"panels": [{"targets": [{"expr": "up"}]}]}',
+    }
+    files["rules.yml"] = "groups: [{name: shop, rules: [{record: a, expr: b}]}]"
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
     monkeypatch.chdir(tmp_path)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     extras = importlib.metadata.metadata("promweb").get_all("Provides-Extra") or []

@@ -49,7 +49,7 @@ class Site:
         """The endpoints that promweb serves; no metric sees them."""
         self.receivers: list[object] = []
         """Signal receivers that live as long as the application; signals hold them weakly."""
-        self._served: dict[str, tuple[str, CollectorRegistry]] = {}
+        self.served: dict[str, tuple[str, CollectorRegistry]] = {}
         """What promweb serves at a path, and whose metrics."""
         self._decorators: list[Callable[[Any], Any]] = []
         """What `register_default` puts around every view."""
@@ -153,7 +153,7 @@ class Site:
 
         `view` is called to make the view. Raises ValueError if promweb serves something else there.
         """
-        served = self._served.get(path)
+        served = self.served.get(path)
         if served == (what, registry):
             return
         if served is not None:
@@ -176,7 +176,7 @@ class Site:
                 "Make the metrics object, or call init_app, before; or pass path=None and serve "
                 "the metrics with start_http_server(port)"
             ) from error
-        self._served[path] = what, registry
+        self.served[path] = what, registry
         self.endpoints.add(endpoint)
 
     def make_response(self, status: int) -> object:

@@ -141,7 +141,7 @@ def _may_match(pattern: re.Pattern[str], rule: Any) -> bool:
 
 def _check_prefixes(site: Any) -> Findings:
     # OpenTelemetry's names beside others are how dashboards move from the ones to the others.
-    names = sorted({recorder.duration.name for recorder in site.recorders} - {OTEL.duration})
+    names = sorted({recorder.identity.name for recorder in site.recorders} - {OTEL.duration})
     if len(names) > 1:
         yield warning(
             "prefixes",
