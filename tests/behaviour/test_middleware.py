@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import create_environ
 
+from tests.support import hanging
 from tests.support.legs import Leg
 
 TOTAL = "flask_http_request_total"
@@ -143,6 +144,8 @@ def test_excluded_paths_are_excluded_there_too(leg: Leg) -> None:
 
 def test_middleware_that_answers_an_exception(leg: Leg) -> None:
     """The exception left the framework, whatever was sent."""
+    if is_quart(leg) and hanging.QUART < (0, 22):
+        pytest.skip("this Quart lets no exception out")
     app = leg.make_app()
     app.config["PROPAGATE_EXCEPTIONS"] = True
 

@@ -76,6 +76,7 @@ def test_commands_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         "requests.txt": "",
         "dashboard.json": '{"panels": [{"targets": [{"expr": "up"}]}]}',
     }
+    files["access.log"] = ""
     files["rules.yml"] = "groups: [{name: shop, rules: [{record: a, expr: b}]}]"
     for file, text in files.items():
         (tmp_path / file).write_text(text)

@@ -16,7 +16,7 @@ import anyio
 
 from ...core.requests.connection import Connection
 from ...core.requests.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, Sizes
-from ...core.requests.scope import current, is_begun
+from ...core.requests.scope import BEGUN, current, is_begun
 from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
@@ -125,7 +125,7 @@ def instrument(
 
     async def instrumented_app(scope: Any, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
-        if scope["type"] not in ("http", "websocket") or is_begun(site):
+        if scope["type"] not in ("http", "websocket") or is_begun(site, scope):
             await app(scope, receive, send)
             return
         if scope["type"] == "websocket":
@@ -133,6 +133,7 @@ def instrument(
             return
         exchange = new_exchange(site, scope)
         if has_middleware:
+            scope[BEGUN] = exchange
             version = scope["http_version"]
             exchange.unseen = UnseenRequest(
                 scope["method"],

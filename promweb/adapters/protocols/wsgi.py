@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...core.requests.exchange import Exchange, Outcome, Sizes
-from ...core.requests.scope import current, is_begun
+from ...core.requests.scope import BEGUN, current, is_begun
 from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
@@ -44,9 +44,11 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
 
     def instrumented_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Begin an exchange; end it here unless the body is still to be produced."""
-        if is_begun(site):
+        if is_begun(site, environ):
             return app(environ, start_response)
         exchange = WSGIExchange(site)
+        if has_middleware:
+            environ[BEGUN] = exchange
         if exchange.sizes is not None:
             _count_request(exchange.sizes, environ)  # a session may read the body early
         token = current.set(exchange)
@@ -84,7 +86,9 @@ def _witnessed(app: WSGIApp) -> WSGIApp:
     """Have the exchange see the status that goes out, whoever answers."""
 
     def witnessed_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        exchange: Any = current.get()
+        exchange: Any = environ.get(BEGUN)
+        if exchange is None or exchange.finished:  # an outer layer is the witness
+            return app(environ, start_response)
         exchange.unseen = UnseenRequest(
             environ["REQUEST_METHOD"],
             environ.get("PATH_INFO", ""),

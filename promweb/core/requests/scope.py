@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
@@ -13,18 +13,22 @@ from ..labels.plan import LabelPlan
 from .site import Site
 from .unseen import UnseenRequest
 
-__all__ = ["Measurement", "Scope", "current", "is_begun"]
+__all__ = ["BEGUN", "Measurement", "Scope", "current", "is_begun"]
 
 current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
 """The request or connection that the running code belongs to."""
 
 
-def is_begun(site: Site) -> bool:
+BEGUN = "promweb.begun"
+"""Where an outer layer leaves its scope for the applications inside, in what the server gives."""
+
+
+def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
     """Return whether an outer layer has begun the request that reaches `site` now.
 
     What another application has begun and not dispatched is this application's request from now on.
     """
-    outer = current.get()
+    outer: Scope | None = given.get(BEGUN)
     if outer is None or outer.request is not None or outer.finished:
         return False
     if outer.site is site:
