@@ -73,7 +73,7 @@ def answering(leg: Leg, app: Any, status: int = 401) -> None:
                 await inner(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": status, "headers": []})
-            await send({"type": "http.response.body", "body": b"no"})
+            await send({"type": "http.response.body", "body": b"no", "more_body": False})
 
         return middleware
 
@@ -165,7 +165,7 @@ def test_middleware_that_answers_an_exception(leg: Leg) -> None:
                 await inner(scope, receive, send)
             except Exception:  # Quart 0.23 raises a group
                 await send({"type": "http.response.start", "status": 503, "headers": []})
-                await send({"type": "http.response.body", "body": b"later"})
+                await send({"type": "http.response.body", "body": b"later", "more_body": False})
 
         return middleware
 
@@ -280,7 +280,7 @@ def test_asgi_middleware_with_a_timeout(leg: Leg) -> None:
         serving.cancel()
         await asyncio.wait({serving})
         await send({"type": "http.response.start", "status": 504, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     app.asgi_app = impatient
     leg.make_metrics(app, in_progress=True)

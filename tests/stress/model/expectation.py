@@ -111,6 +111,16 @@ class Model:
         key = frozenset(labels.items())
         family[key] = family.get(key, 0.0) + amount
 
+    def _early(self, script: Script, *, again: bool = False) -> dict[str, str]:
+        """Return the labels of a request in progress, where nothing can be awaited yet."""
+        labels = {"method": _method(script), **self.tenant}
+        if self.has_mood:
+            fails = self.late_default or bool(script.label)
+            labels["mood"] = "<error>" if fails else "calm"
+            if fails and not again:
+                self._error("flask_http_requests_in_progress", "mood")
+        return labels
+
     def _error(self, metric: str, label: str) -> None:
         self._add("promweb_label_errors_total", 1.0, metric=metric, label=label)
 
@@ -122,7 +132,7 @@ class Model:
         if script.hangs != "before":
             self.testing = script.testing
         if self.setup.in_progress and script.route != "private":
-            self._add("flask_http_requests_in_progress", 1.0, method=_method(script))
+            self._add("flask_http_requests_in_progress", 1.0, **self._early(script))
         return pending
 
     def answer(self, pending: Pending) -> None:
@@ -279,7 +289,8 @@ class Model:
     def _leave(self, pending: Pending) -> None:
         script = pending.script
         if self.setup.in_progress and script.route != "private" and not pending.left:
-            self._add("flask_http_requests_in_progress", -1.0, method=_method(script))
+            labels = self._early(script, again=True)
+            self._add("flask_http_requests_in_progress", -1.0, **labels)
         pending.left = True
 
     def _label(self, pending: Pending) -> None:
@@ -389,7 +400,8 @@ class Model:
             "endpoint": path.split("/")[1],
             "shelf": f"shelf of {path}",
         }
-        return {self.setup.group_by: groups[self.setup.group_by]}
+        mood = {"mood": "calm"} if self.has_mood else {}
+        return {self.setup.group_by: groups[self.setup.group_by], **self.tenant, **mood}
 
     def accept(self, group: dict[str, str], amount: float) -> None:
         """A websocket was accepted (1), or one that had been is closed (-1)."""
