@@ -371,7 +371,7 @@ class Model:
 
     def _group(self, pending: Pending) -> str:
         script = pending.script
-        if not pending.matched:
+        if not pending.matched and self.setup.group_by != "shelf":
             return "<unmatched>"
         if self.setup.group_by == "path":
             return script.path
