@@ -96,4 +96,4 @@ def test_commands_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
                 if name != "--help":
                     command = cli.get_command(click.Context(cli), name)
                     assert command is not None, line
-                    command.make_context(name, arguments)
+                    command.make_context(name, arguments).close()
