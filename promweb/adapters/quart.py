@@ -194,11 +194,14 @@ def _attach(site: Site) -> None:
             return await wrapped_handle_exception(*args)
         exchange.fail()
         try:
-            response = await wrapped_handle_exception(*args)
+            try:
+                response = await wrapped_handle_exception(*args)
+            except Exception as error:
+                await exchange.respond_async(int(exchange.outcome(error)))
+                raise
             await exchange.respond_async(response.status_code, response)
-        except Exception as error:
-            await exchange.respond_async(int(exchange.outcome(error)))
-            raise
+        except Exception:
+            raise  # it leaves the framework
         except BaseException as error:
             await exchange.interrupt(error)
             raise

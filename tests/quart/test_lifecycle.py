@@ -169,10 +169,11 @@ async def test_label_that_hangs_holds_no_vanished_client(
     assert found == expected(Done("GET", "/", 499, VIEW))
 
 
+@pytest.mark.parametrize("ending", ["answers", "has a page", "leaves"])
 @pytest.mark.asyncio
-async def test_client_gone_while_a_label_is_awaited(leg: Leg) -> None:
-    """The view is done, but nothing was sent."""
-    app = leg.make_app()
+async def test_client_gone_while_a_label_is_awaited(leg: Leg, ending: str) -> None:
+    """The view is done, or its exception was dealt with, but nothing was sent."""
+    app = leg.make_app(testing=ending == "leaves")
     hang = Hang(leg)
     calls: list[int] = []
 
@@ -182,13 +183,19 @@ async def test_client_gone_while_a_label_is_awaited(leg: Leg) -> None:
             await hang.stay()
         return "t1"
 
+    def work() -> str:
+        if ending != "answers":
+            raise ZeroDivisionError
+        return "ok"
+
     leg.make_metrics(app, default_labels={"tenant": tenant})
-    app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
+    app.add_url_rule("/", view_func=leg.view(work), endpoint="view")
     browser = Browser(app).start()
     await hang.wait()
     await browser.vanish()
     assert browser.sent == []
     assert leg.value("flask_http_request_total", method="GET", status="499", tenant="t1") == 1.0
+    assert calls == [200 if ending == "answers" else 500, 499]
 
 
 @pytest.mark.asyncio

@@ -50,6 +50,8 @@ class Pending:
     """When it came to the place where it stays."""
     left: bool = False
     """Whether it is no more in progress."""
+    busy: bool = False
+    """Whether the gauge of its view counts it."""
     streams: bool = False
     chunks: int = 0
     """How many parts of the stream were sent."""
@@ -86,6 +88,16 @@ class Pending:
     @property
     def matched(self) -> bool:
         return self.script.route != "none" and self.script.method in ALLOWED
+
+    @property
+    def hidden(self) -> bool:
+        """Whether a mark of the view leaves the request out of every metric."""
+        return self.matched and self.script.route in ("hidden", "hidden_inside")
+
+    @property
+    def untracked(self) -> bool:
+        """Whether a mark of the view leaves the request out of the default metrics."""
+        return self.hidden or (self.matched and self.script.route == "untracked")
 
 
 class Model:
@@ -131,9 +143,13 @@ class Model:
         pending = Pending(script, self.leg.clock.now)
         if script.hangs != "before":
             self.testing = script.testing
-        if self.setup.in_progress and script.route != "private":
+        if self._counts_in_progress(pending):
             self._add("flask_http_requests_in_progress", 1.0, **self._early(script))
         return pending
+
+    def _counts_in_progress(self, pending: Pending) -> bool:
+        is_seen = pending.script.route != "private" and not pending.untracked
+        return self.setup.in_progress and is_seen
 
     def answer(self, pending: Pending) -> None:
         """The application has done all that it does before the body."""
@@ -147,8 +163,7 @@ class Model:
         pending.hung = self.leg.clock.now
         if where == "view":
             pending.ran = True
-            self._mark(pending)
-            self._occupy(pending, 1.0)
+            self._enter(pending)
         elif where != "before":
             self.dispatch(pending)
         if pending.failed or where in ("page", "label"):
@@ -165,23 +180,23 @@ class Model:
             self.dispatch(pending)
         if where == "view":
             pending.worked += waited
-            self._occupy(pending, -1.0)
         if where not in ("teardown", "stream"):
             self.respond(pending)
         if where != "stream":
             self.tear_down(pending)
 
-    def cut(self, pending: Pending) -> None:
-        """The client went away, or the server shut down, while the application stays."""
+    def cut(self, pending: Pending, status: int) -> None:
+        """The client left (499) or the server shut down (500) while the application stays."""
         where = pending.script.hangs
         if where == "view":
             pending.worked = self.leg.clock.now - pending.hung
-            self._occupy(pending, -1.0)
+        raised = where == "page" or (where == "label" and pending.script.after == "raises")
+        pending.failed = pending.failed or raised
         if where != "stream":
-            pending.status, pending.streams = 499, False
-        pending.failed = pending.failed or where == "page"
+            pending.status, pending.streams = status, False
+            pending.failed = pending.failed or status == 500
         if where not in ("teardown", "stream"):
-            pending.seen = 499
+            pending.seen = status
             self._label(pending)
 
     def dispatch(self, pending: Pending) -> None:
@@ -198,7 +213,6 @@ class Model:
             pending.status = 200
         else:
             pending.ran = True
-            self._mark(pending)
             self._view(pending)
 
     def _view(self, pending: Pending) -> None:
@@ -208,6 +222,9 @@ class Model:
             pending.read = self.leg.clock.now
             return
         pending.worked = VIEW
+        self._enter(pending)
+        if script.helper == "raises" or script.view in ("aborts", "handled", "raises", "exits"):
+            self._exit(pending)
         if script.helper:
             self._help(pending)
         if script.helper == "raises":
@@ -244,15 +261,17 @@ class Model:
             pending.status, pending.failed, pending.leaves = 500, True, True
             pending.streams = False
 
-    def _occupy(self, pending: Pending, amount: float) -> None:
-        """Count the view as in progress, or no more, in its gauge."""
-        if pending.script.route == "timed":
-            self._add("busy", amount, mood="-", tenant="-")
+    def _enter(self, pending: Pending) -> None:
+        """Count the view in its gauge."""
+        if pending.script.route == "timed" and not pending.busy:
+            pending.busy = True
+            self._add("busy", 1.0, mood="-", tenant="-")
 
-    def _mark(self, pending: Pending) -> None:
-        """Have the marks of the view take effect."""
-        if pending.script.route in ("hidden", "hidden_inside", "untracked"):
-            self._leave(pending)
+    def _exit(self, pending: Pending) -> None:
+        """Count the view no more: its call raised, or the request ended."""
+        if pending.busy:
+            pending.busy = False
+            self._add("busy", -1.0, mood="-", tenant="-")
 
     def _help(self, pending: Pending) -> None:
         script = pending.script
@@ -288,16 +307,17 @@ class Model:
 
     def _leave(self, pending: Pending) -> None:
         script = pending.script
-        if self.setup.in_progress and script.route != "private" and not pending.left:
+        if self._counts_in_progress(pending) and not pending.left:
             labels = self._early(script, again=True)
             self._add("flask_http_requests_in_progress", -1.0, **labels)
         pending.left = True
+        self._exit(pending)
 
     def _label(self, pending: Pending) -> None:
         """Resolve the labels of everything that will be recorded."""
         script, labels = pending.script, pending.labels
         status = {"status": str(pending.seen)}
-        if pending.ran and script.route in ("hidden", "hidden_inside"):
+        if pending.hidden:
             return
         if pending.ran and not self._skips_decorators(script):
             names = METRICS.get(script.route, ())
@@ -307,7 +327,7 @@ class Model:
                     **self._shaky(name, script),
                     **self._defaults(name, script),
                 }
-        if not (pending.ran and script.route == "untracked"):
+        if not pending.untracked:
             # Labels are resolved before anybody asks whether the path is excluded.
             defaults = self._defaults(DURATION, script)
             labels[DURATION] = {self.setup.group_by: self._group(pending), **defaults}

@@ -225,7 +225,7 @@ class QuartMachine(Machine):
             self.model.go_on(pending, waited)
             self._finish(opened.browser, pending)
         else:
-            self.model.cut(pending)
+            self.model.cut(pending, 500 if how == "cancel" else 499)
             self.model.end(pending)
         return True
 
@@ -281,7 +281,7 @@ class QuartMachine(Machine):
         self.model.accept(group, -1.0)
         leaves = self.model.testing or self.setup.page == "raises"
         broken = 1011 if leaves else 1000  # an answer to an accepted connection just closes it
-        code = {"close": 4000, "raise": broken, "leave": 1001, "cancel": 1006}[how]
+        code = {"close": 4000, "raise": broken, "leave": 1001, "cancel": 1011}[how]
         self.model.disconnect(group, code, start)
         self.model.leave("none" if how == "close" else "<exception>")
 

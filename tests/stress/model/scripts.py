@@ -119,6 +119,4 @@ def _is_plain(script: Script) -> bool:
     """Tell whether a script has one end only."""
     if script.view == "exits" and (script.teardown or script.hangs):
         return False
-    if script.teardown and script.testing and script.status == 500:
-        return False  # Quart shows a page for the teardown: the status is as it was
     return script.hangs != "label" or not script.label
