@@ -22,6 +22,7 @@ from tests.support import workers
 from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg, TrioLeg
 from tests.support.servers import hypercorn, uvicorn
+from tests.support.waiting import DEADLINE
 
 LONG = 3_000_000
 """Bytes that are sent in several pieces."""
@@ -163,7 +164,7 @@ def test_turns_are_as_long_as_before_when_the_last_scrape_is_over(leg: Leg, run:
     app = leg.make_app()
     leg.make_metrics(app)
     inside, go_on = threading.Semaphore(0), threading.Semaphore(0)
-    Collector(leg, lambda: (inside.release(), go_on.acquire(timeout=20)))
+    Collector(leg, lambda: (inside.release(), go_on.acquire(timeout=DEADLINE)))
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:

@@ -828,7 +828,7 @@ def test_end_of_the_program_closes_the_server() -> None:
             return [b"fine"]
 
         print(serve(app, 0, "127.0.0.1").port, flush=True)
-        asked.wait(60)
+        asked.wait(600)
     """
     program = [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, cwd=ROOT) as process:
@@ -866,7 +866,7 @@ def test_forked_child_does_not_keep_the_port() -> None:
         deadline, answer = time.monotonic() + 60, "kept"
         while answer == "kept" and time.monotonic() < deadline:
             try:
-                socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
+                socket.create_connection(("127.0.0.1", server.port), timeout=600).close()
             except ConnectionRefusedError:
                 answer = "refused"
             except ConnectionResetError:
@@ -887,7 +887,7 @@ def test_forked_child_ends_and_leaves_the_server_to_its_parent(closes: bool) -> 
                 server.close()
             sys.exit(0)  # and not os._exit, so that what is registered for the exit runs
         status = os.waitpid(child, 0)[1]
-        print(json.dumps([status, urllib.request.urlopen(server.url, timeout=60).read().decode()]))
+        print(json.dumps([status, urllib.request.urlopen(server.url, timeout=600).read().decode()]))
         """
     )
     assert answer(script) == [0, "fine"]

@@ -13,6 +13,7 @@ from promweb.scrapes.parsing import ScrapeError
 from promweb.tools.diff.replay import replay
 from promweb.tools.replay.requests_file import Request, read_requests
 from promweb.tools.replay.sender import MAX_BODY, Sender, is_loopback
+from tests.support.waiting import DEADLINE
 
 from .diffing import Exposing, diff, run
 
@@ -142,7 +143,7 @@ def test_a_request_as_it_is_sent() -> None:
     with Exposing(EXPOSED) as service:
         request = Request("POST", "/a?b", (("X-A", "1"),), b"body")
         service.statuses["/a?b"] = 302
-        assert Sender(service.url, timeout=5.0).send(request) == 302
+        assert Sender(service.url, timeout=DEADLINE).send(request) == 302
         [(method, path, headers, body)] = service.asked
     assert (method, path, body) == ("POST", "/a?b", b"body")
     assert headers == {
@@ -158,7 +159,7 @@ def test_a_request_as_it_is_sent() -> None:
 def test_requests_go_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with Exposing(EXPOSED) as service:
-        assert Sender(service.url, timeout=5.0).send(Request("GET", "/")) == 200
+        assert Sender(service.url, timeout=DEADLINE).send(Request("GET", "/")) == 200
 
 
 @pytest.mark.parametrize("forever", [False, True])
@@ -190,7 +191,7 @@ def test_an_answer_without_an_end_is_left(forever: bool) -> None:
         clock = (lambda: float(next(now))) if forever else (lambda: 0.0)
         sender = Sender(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5.0, clock=clock)
         assert sender.send(Request("GET", "/")) == 200
-        thread.join(30)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
     assert sent < 4 * MAX_BODY
 

@@ -18,6 +18,7 @@ from promweb.scrapes.snapshot import Snapshot
 from tests.support import running
 from tests.support.paths import ROOT
 from tests.support.prometheus import program
+from tests.support.waiting import DEADLINE
 
 from .diffing import printed, run
 
@@ -376,6 +377,6 @@ def test_http_at_a_port_with_tls_says_so() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         done = run("top", "--once", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        thread.join(30)
+        thread.join(DEADLINE)
     assert done.exit_code == 1
     assert "it speaks TLS; write https://" in done.stdout
