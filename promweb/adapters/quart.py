@@ -240,8 +240,10 @@ def _watch_sending(site: Site) -> None:
             try:
                 await wrapped_handle_request(self, *args)
             except BaseException as error:
-                await exchange.end(error)  # before it comes in a group
+                if exchange.is_decided:
+                    await exchange.end(error)  # before it comes in a group
                 raise
-            exchange.finish(exchange.outcome())
+            if exchange.is_decided:
+                exchange.finish(exchange.outcome())
 
     site.app.asgi_http_class = HTTPConnection

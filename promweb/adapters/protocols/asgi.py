@@ -60,6 +60,11 @@ class ASGIExchange(Exchange):
         super().__init__(site)
         self.scope = scope
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether no middleware can change the status any more."""
+        return self.unseen is None or bool(self.sent)
+
     def fail(self) -> None:
         if self.outcome(sys.exc_info()[1]) is Outcome.FAILED:
             super().fail()
