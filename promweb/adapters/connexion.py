@@ -1,9 +1,11 @@
-"""Connexion 3: an ASGI stack around Flask, which decides on the response.
+"""Connexion: an ASGI stack around Flask, which decides on the response.
 
 Connexion lets errors leave Flask and makes responses of them outside. So an exchange begins and
 ends in an ASGI middleware around that; Flask's adapter, which finds it in the context, adds what
 only Flask knows. Labels are resolved when the client's status is known, in the context of Flask's
 dispatch, which has been copied for that.
+
+Connexion 2.15 is all inside of Flask, so Flask's adapter measures it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ConnexionPrometheusMetrics(PrometheusMetrics):
-    """`PrometheusMetrics` for a `connexion.FlaskApp` of Connexion 3.
+    """`PrometheusMetrics` for a `connexion.FlaskApp` of Connexion 3 or 2.15.
+
+    One of Connexion 2.15 is measured as any Flask application. With Connexion 3:
 
     * Statuses are those that the client saw: `abort()` and a `ProblemException` are answers; what
       no error handler was registered for is a 500 and counts in `exceptions_total`.
@@ -92,7 +96,7 @@ def _flask_app(app: Any) -> Any:
     if flask_app_class is None or not isinstance(app, flask_app_class):
         raise TypeError(
             f"ConnexionPrometheusMetrics measures a connexion.FlaskApp, not {type(app).__name__}; "
-            "Connexion 3 is installed with: pip install 'connexion[flask]>=3'"
+            "Connexion is installed with: pip install 'connexion[flask]>=3'"
         )
     return app.app
 
@@ -100,11 +104,8 @@ def _flask_app(app: Any) -> Any:
 def _add_middleware(app: Any, site: Site) -> None:
     try:
         from connexion.middleware import MiddlewarePosition
-    except ImportError as error:
-        raise ImportError(
-            "ConnexionPrometheusMetrics needs Connexion 3, and this is an older one. "
-            "Install it with: pip install 'connexion[flask]>=3'"
-        ) from error
+    except ImportError:  # Connexion 2 has none
+        return
     app.add_middleware(_outside, MiddlewarePosition.BEFORE_EXCEPTION, site=site)
     app.add_middleware(_Raising, MiddlewarePosition.BEFORE_SWAGGER, connexion_app=app)
     app.add_middleware(_Routed, MiddlewarePosition.BEFORE_SECURITY)

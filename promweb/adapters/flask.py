@@ -6,6 +6,7 @@ The application's methods are replaced on the object, as Flask's documentation d
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -49,8 +50,8 @@ class PrometheusMetrics(WebMetrics):
                 "PrometheusMetrics measures a Flask application, not "
                 + explain_app(app, "Flask", "for Quart use AsyncPrometheusMetrics")
             )
-        converter = app.url_map.converters["int"]
-        if CONNEXION not in app.extensions and converter.__module__.startswith("connexion."):
+        module = app.url_map.converters["int"].__module__
+        if CONNEXION not in app.extensions and module.startswith("connexion.frameworks."):
             raise TypeError(
                 "this is the Flask application inside of a connexion.FlaskApp, which keeps most "
                 "requests from it; write ConnexionPrometheusMetrics(connexion_app)"
@@ -173,7 +174,7 @@ def _attach(site: Site) -> None:
         exchange = find_exchange(site, get_request)
         if exchange is not None:
             exchange.raised = type(exception)
-            exchange.signalled = not isinstance(exception, HTTPException)
+            exchange.signalled = not isinstance(exception, (HTTPException, *_problems()))
 
     has_middleware = getattr(app.wsgi_app, "__self__", None) is not app
     app.wsgi_app = instrument(site, app.wsgi_app, has_middleware=has_middleware)
@@ -182,6 +183,12 @@ def _attach(site: Site) -> None:
     app.handle_exception = handle_exception
     flask.got_request_exception.connect(see_exception, app)
     site.receivers.append(see_exception)  # the signal would keep it, and so the app, for ever
+
+
+def _problems() -> tuple[type[BaseException], ...]:
+    """Return the exception with which programs of Connexion 2 choose a status, if it is there."""
+    exceptions = sys.modules.get("connexion.exceptions")
+    return () if exceptions is None else (exceptions.ProblemException,)
 
 
 def _context_reader() -> Callable[[], Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from werkzeug.test import EnvironBuilder
 
 from tests.support.asgi import Browser
 from tests.support.legs import Leg
@@ -283,6 +284,58 @@ def test_a_socket_that_was_taken_over_is_no_failure(leg: Leg) -> None:
         leg.get(app, "/")
     assert leg.value(TOTAL, method="GET", status="200") == 1
     assert leg.label_sets(EXCEPTIONS) == []
+
+
+UPGRADE = {"HTTP_UPGRADE": "websocket"}
+
+
+def raises(error: BaseException) -> Any:
+    """Return middleware that raises in the application's place."""
+
+    def middleware(*_: Any) -> Any:
+        raise error
+
+    return middleware
+
+
+def yields_and_raises(error: BaseException) -> Any:
+    """Return middleware that is a generator, and raises when it is read."""
+
+    def middleware(*_: Any) -> Any:
+        yield from ()
+        raise error
+
+    return middleware
+
+
+@pytest.mark.parametrize(
+    ("middleware", "environ", "status", "failed"),
+    [
+        (raises(StopIteration()), UPGRADE, 101, False),
+        (raises(StopIteration()), {}, 500, True),
+        (raises(ConnectionError()), {**UPGRADE, "werkzeug.socket": None}, 101, False),
+        (yields_and_raises(ConnectionError()), {**UPGRADE, "werkzeug.socket": None}, 101, False),
+        (raises(ConnectionError()), UPGRADE, 500, True),
+        (raises(ConnectionError()), {"werkzeug.socket": None}, 500, True),
+        (raises(ConnectionError("lost")), {**UPGRADE, "werkzeug.socket": None}, 500, True),
+        (raises(BrokenPipeError()), {**UPGRADE, "werkzeug.socket": None}, 500, True),
+        (yields_and_raises(ValueError()), {**UPGRADE, "werkzeug.socket": None}, 500, True),
+    ],
+)
+@FLASK
+def test_middleware_that_took_over_the_socket_is_no_failure(
+    leg: Leg, middleware: Any, environ: Any, status: int, failed: bool
+) -> None:
+    """Engine.IO ends a websocket with StopIteration or, under Werkzeug, a bare ConnectionError."""
+    app = leg.make_app()
+    app.wsgi_app = middleware
+    leg.make_metrics(app, in_progress=True)
+    with pytest.raises((StopIteration, ConnectionError, ValueError)):
+        list(app(EnvironBuilder(path="/").get_environ() | environ, lambda *_: None))
+    where = {"method": "GET", "path": "<middleware>", "status": str(status)}
+    assert leg.value("flask_http_request_duration_seconds_count", **where) == 1
+    assert len(leg.label_sets(TOTAL)) == 1
+    assert len(leg.label_sets(EXCEPTIONS)) == failed
 
 
 @QUART

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apiflask
+import connexion
 import flask
 import flask_restful
 import flask_restx
@@ -34,6 +35,69 @@ def stream() -> Iterator[str]:
 def broken_stream() -> Iterator[str]:
     yield "one half"
     raise ValueError
+
+
+def connexion_app(name: str) -> Any:
+    """Return the Flask application of a Connexion application, which its extensions have."""
+    outer = connexion.FlaskApp(name)
+    outer.app.extensions["connexion"] = outer
+    return outer.app
+
+
+def _operation(name: str, *parameters: Any) -> dict[str, Any]:
+    answers = {"200": {"description": "ok"}}
+    return {"get": {"operationId": name, "parameters": parameters, "responses": answers}}
+
+
+def _parameter(place: str, name: str) -> dict[str, Any]:
+    schema = {"type": "integer"}
+    return {"in": place, "name": name, "required": place == "path", "schema": schema}
+
+
+SPECIFICATION = {
+    "openapi": "3.0.0",
+    "info": {"title": "shop", "version": "1"},
+    "servers": [{"url": "/v1"}],
+    "paths": {
+        "/items/{number}": _operation(
+            "item", _parameter("path", "number"), _parameter("query", "many")
+        ),
+        **{f"/{name}": _operation(name) for name in ("problem", "failure", "aborted", "broken")},
+    },
+}
+
+
+@EXTENSIONS.add("connexion", app_class=connexion_app)
+def with_connexion(app: Flask, count: Count) -> list[Visit]:
+    """Operations, validation, `ProblemException`, `abort()`, exceptions, `openapi.json`"""
+
+    def item(number: int, many: int = 1) -> Any:
+        return {"number": number, "many": many}, 201
+
+    def problem(status: int = 409) -> Any:
+        raise connexion.ProblemException(status=status, title="no")
+
+    operations = {
+        "item": count(item),
+        "problem": problem,
+        "failure": lambda: problem(500),
+        "aborted": lambda: abort(403),
+        "broken": lambda: 1 // 0,
+    }
+    resolver = connexion.Resolver(operations.__getitem__)
+    app.extensions["connexion"].add_api(SPECIFICATION, resolver=resolver)
+    return [
+        Visit("/v1/items/1?many=2", 201, counted=True),
+        Visit("/v1/items/1?many=x", 400),
+        Visit("/v1/items/x", 404),
+        Visit("/v1/items/1", 405, "POST"),
+        Visit("/v1/problem", 409),
+        Visit("/v1/failure", 500),
+        Visit("/v1/aborted", 403),
+        Visit("/v1/broken", 500, raises=True),
+        Visit("/v1/openapi.json"),
+        Visit("/nowhere", 404),
+    ]
 
 
 @EXTENSIONS.add("Flask-RESTful")

@@ -81,7 +81,6 @@ def sock(app: Flask, count: Count) -> list[Visit]:
 @EXTENSIONS.add(
     "Flask-SocketIO",
     is_served=True,
-    wrong={"after": "a websocket that Werkzeug handed over is a failure"},
     hides=r'(?<="sid":")[^"]*',
 )
 def socket_io(app: Flask, count: Count) -> list[Visit]:
@@ -90,9 +89,10 @@ def socket_io(app: Flask, count: Count) -> list[Visit]:
     sockets.on_event("echo", lambda text: flask_socketio.emit("echo", text))
     add_views(app, count)
     path = "/socket.io/?EIO=4&transport="
+    talk = [HEAR, "40", HEAR, '42["echo","x"]', HEAR]
     return [
         Visit(path + "polling", outside=True),
-        Visit(path + "websocket", talk=[HEAR, "40", HEAR, '42["echo","x"]', HEAR], outside=True),
+        Visit(path + "websocket", 101, talk=talk, outside=True),
         Visit("/socket.io/?EIO=4&transport=no", 400, outside=True),
         *(visit for visit in visits() if visit.path != "/cut"),
     ]

@@ -65,8 +65,6 @@ class Extension:
     ignored_headers: frozenset[str] = frozenset()
     is_served: bool = False
     """Whether a server has to serve it, because it takes the server's socket."""
-    wrong: Mapping[Order, str] = field(default_factory=dict)
-    """What a scrape shows wrong, by order, until that is fixed."""
 
     @property
     def driven(self) -> str:

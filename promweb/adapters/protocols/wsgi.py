@@ -5,7 +5,7 @@ An exchange ends at the last byte of a streamed body, where the body raises, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +20,10 @@ __all__ = ["Environ", "StartResponse", "WSGIApp", "instrument"]
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+SWITCHING_PROTOCOLS = 101
+"""The status with which a websocket begins (RFC 6455, section 4.2.2)."""
 
 
 class WSGIExchange(Exchange):
@@ -54,12 +58,8 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
         token = current.set(exchange)
         try:
             body = app(environ, start_response)
-        except StopIteration:  # the socket was taken over, as Flask-Sock does under Gunicorn
-            exchange.finish()
-            raise
-        except BaseException:
-            exchange.sent = 0  # a head that was only stored becomes a 500
-            exchange.finish(Outcome.FAILED)
+        except BaseException as error:
+            _leave(exchange, environ, error, 0)  # a head that was only stored becomes a 500
             raise
         finally:
             current.reset(token)
@@ -80,6 +80,29 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
             return body
 
     return instrumented_app
+
+
+def _leave(
+    exchange: Exchange, environ: Mapping[str, Any], error: BaseException, sent: int
+) -> None:
+    """End an exchange whose application raises; `sent` is the status of one that fails.
+
+    Applications raise, too, when they took over the socket for a websocket and are done with it:
+    StopIteration under Gunicorn, and Engine.IO a bare ConnectionError under Werkzeug. The status is
+    that of the response, or else 101, which the client got.
+    """
+    upgrades = "HTTP_UPGRADE" in environ
+    if isinstance(error, StopIteration):
+        is_taken_over = upgrades or exchange.status != 0
+    else:
+        is_bare = type(error) is ConnectionError and not error.args
+        is_taken_over = is_bare and upgrades and "werkzeug.socket" in environ
+    if is_taken_over:
+        exchange.sent = exchange.sent or exchange.status or SWITCHING_PROTOCOLS
+        exchange.finish()
+    else:
+        exchange.sent = sent
+        exchange.finish(Outcome.FAILED)
 
 
 def _witnessed(app: WSGIApp) -> WSGIApp:
@@ -159,9 +182,9 @@ class _Body:
         except StopIteration:
             exchange.finish()
             raise
-        except BaseException:
-            exchange.sent = exchange.sent or exchange.status
-            exchange.finish(Outcome.FAILED)
+        except BaseException as error:
+            environ = {} if exchange.unseen is None else exchange.unseen.environ
+            _leave(exchange, environ, error, exchange.sent or exchange.status)
             raise
         exchange.send(len(chunk))
         self._sent += len(chunk)

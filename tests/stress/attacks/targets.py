@@ -211,11 +211,13 @@ async def send_asgi(app: Callable[..., Awaitable[None]], shot: Shot) -> Answer:
         "extensions": {},
     }
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
+    answered = asyncio.Event()
 
     async def receive() -> Any:
         if messages:
             return messages.pop()
-        await asyncio.get_running_loop().create_future()  # the client stays
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         nonlocal status
@@ -224,6 +226,8 @@ async def send_asgi(app: Callable[..., Awaitable[None]], shot: Shot) -> Answer:
             headers.update((k.decode().title(), v.decode()) for k, v in message["headers"])
         else:
             data.append(message.get("body", b""))
+            if not message.get("more_body"):
+                answered.set()
 
     try:
         await app(scope, receive, send)
