@@ -37,14 +37,23 @@ __all__ = ["WebMetrics", "by_hand", "find_exchange"]
 class WebMetrics(MetricsBase):
     """Metrics that can be served from a port of their own, and be those of several processes."""
 
-    @staticmethod
-    def _storage() -> Storage | None:
+    _shows_all_registries = False
+    """Whether the endpoint shows the numbers of all workers in all registries."""
+
+    def _storage(self) -> Storage | None:
         directory = shared_directory()
         if directory is None:
             return None
         from ..multiprocess.setup import storage_of  # only who needs it loads it
 
-        return storage_of(directory)
+        storage = storage_of(directory)
+        if storage is None:
+            return None
+        return storage.of_registry(
+            self.registry,
+            f"{getattr(self.app, 'name', '')!r}, path {self.path!r}, {self.defaults_prefix!r}",
+            shows_all=self._shows_all_registries,
+        )
 
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing.

@@ -28,14 +28,15 @@ from promweb.core.families.kinds import (
     HistogramFamily,
     SummaryFamily,
 )
-from promweb.multiprocess import compaction, mark_process_dead, processes
-from promweb.multiprocess.compaction import Compactor, compacted_files
+from promweb.multiprocess import mark_process_dead
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names, locks
 from promweb.multiprocess.files.client_library import HAS_TIMESTAMPS
 from promweb.multiprocess.files.keys import Keys
 from promweb.multiprocess.files.reading import FileReader
-from promweb.multiprocess.runs import begin, this_run
+from promweb.multiprocess.lifecycle import compaction, processes
+from promweb.multiprocess.lifecycle.compaction import Compactor, compacted_files
+from promweb.multiprocess.lifecycle.runs import begin, this_run
 from tests.support import workers
 from tests.support.workers import value
 

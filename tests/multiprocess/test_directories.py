@@ -16,10 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import PrometheusMetrics
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
-from promweb.multiprocess import compaction, enable, setup
-from promweb.multiprocess.compaction import Compactor
+from promweb.multiprocess import enable, setup
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import client_files, file_names
+from promweb.multiprocess.lifecycle import compaction
+from promweb.multiprocess.lifecycle.compaction import Compactor
 from tests.support import workers
 from tests.support.workers import value
 
