@@ -384,6 +384,16 @@ def test_a_name_that_was_compacted_may_be_used_again(
     assert value(found, "sold_total", item="tea") == 1
 
 
+def test_names_that_were_cleared_take_no_room(tmp_path: Path) -> None:
+    """Otherwise the size of the file would depend on how many digits pids and inodes have."""
+    workers.run(lambda: Shop(tmp_path).sell("tea"))
+    Compactor(str(tmp_path)).compact()
+    for path in tmp_path.glob("*_compacted*"):
+        reader = FileReader(str(path), Keys())
+        reader.update()
+        assert path.stat().st_size == reader.used + 8  # the length of no names
+
+
 def test_a_compacted_file_whose_names_are_broken_names_nothing(tmp_path: Path) -> None:
     leave_dead(tmp_path)
     Compactor(str(tmp_path)).compact()

@@ -247,5 +247,6 @@ def _clear_names(path: str, used: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.pwrite(descriptor, _LENGTH.pack(0), used)
+        os.ftruncate(descriptor, used + _LENGTH.size)
     finally:
         os.close(descriptor)
