@@ -34,6 +34,12 @@ from . import uwsgi as uwsgi  # loaded for what it does
 __all__ = ["WebMetrics", "by_hand", "find_exchange"]
 
 
+_UNSEEN = (
+    " Until then nobody sees what it counts. If that is another worker of the same service, set "
+    "PROMETHEUS_MULTIPROC_DIR, so that one of them shows what all have counted."
+)
+
+
 class WebMetrics(MetricsBase):
     """Metrics that can be served from a port of their own, and be those of several processes."""
 
@@ -134,10 +140,11 @@ class WebMetrics(MetricsBase):
             return server
         logger.warning(
             "Port %s is taken by %s; this process waits for the port, and then serves the metrics "
-            "at %s.",
+            "at %s.%s",
             port,
             holder(port),
             server.url,
+            "" if Catalog.is_shared(self.registry) else _UNSEEN,
         )
         return server
 
