@@ -38,7 +38,7 @@ class MetricsServer:
         self.url: str = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
         """The URL of the metrics."""
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # nothing takes the port once `_closing` is set
+        self._lock = threading.RLock()  # nothing takes the port once `_closing` is set
         self._thread = threading.Thread(target=self._run, name=f"promweb-{self.port}", daemon=True)
         self._thread.start()
         _running.add(self)
