@@ -47,7 +47,7 @@ quick: .venv/ready
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
-NEWEST_ONLY := multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
+NEWEST_ONLY := multiprocess/test_containers.py multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
 	live/test_page.py project/test_comparison.py project/test_fleet.py stress/model \
 	stress/faults/test_greenlets.py tools/test_monitoring_prometheus.py tools/test_testing.py tools/test_top.py
 

@@ -29,8 +29,8 @@ logger = logging.getLogger("promweb")
 SEVERAL = (
     "Several worker processes serve this application, and promweb's metrics are those of one: a "
     "scrape shows the worker that answers it, so counters will seem to jump. Set "
-    "PROMETHEUS_MULTIPROC_DIR to an empty directory before the server starts, or give each "
-    "worker's metrics a port of their own (path=None, and start_http_server)."
+    "PROMETHEUS_MULTIPROC_DIR to an empty directory before the server starts, or give the metrics "
+    "of each worker another port (path=None, and start_http_server)."
 )
 
 PRELOADED = (

@@ -27,6 +27,7 @@ settings.load_profile("fixed")
 MARKERS = {
     "browser": ["live/test_page.py"],
     "servers": [
+        "multiprocess/test_containers.py",
         "multiprocess/test_ports.py",
         "multiprocess/test_servers.py",
         "multiprocess/test_start_up.py",

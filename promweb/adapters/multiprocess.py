@@ -40,6 +40,8 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
     Without `registry` it makes a new one. Raises ValueError if multiprocess mode is off.
     """
 
+    _shows_all_registries = True
+
     def __init__(self, app: Any = None, path: str | None = None, **kwargs: Any) -> None:
         self._check_mode()
         kwargs.setdefault("registry", CollectorRegistry())

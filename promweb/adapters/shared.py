@@ -34,17 +34,32 @@ from . import uwsgi as uwsgi  # loaded for what it does
 __all__ = ["WebMetrics", "by_hand", "find_exchange"]
 
 
+_UNSEEN = (
+    " Until then nobody sees what it counts. If that is another worker of the same service, set "
+    "PROMETHEUS_MULTIPROC_DIR, so that one of them shows what all have counted."
+)
+
+
 class WebMetrics(MetricsBase):
     """Metrics that can be served from a port of their own, and be those of several processes."""
 
-    @staticmethod
-    def _storage() -> Storage | None:
+    _shows_all_registries = False
+    """Whether the endpoint shows the numbers of all workers in all registries."""
+
+    def _storage(self) -> Storage | None:
         directory = shared_directory()
         if directory is None:
             return None
         from ..multiprocess.setup import storage_of  # only who needs it loads it
 
-        return storage_of(directory)
+        storage = storage_of(directory)
+        if storage is None:
+            return None
+        return storage.of_registry(
+            self.registry,
+            f"{getattr(self.app, 'name', '')!r}, path {self.path!r}, {self.defaults_prefix!r}",
+            shows_all=self._shows_all_registries,
+        )
 
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing.
@@ -125,10 +140,11 @@ class WebMetrics(MetricsBase):
             return server
         logger.warning(
             "Port %s is taken by %s; this process waits for the port, and then serves the metrics "
-            "at %s.",
+            "at %s.%s",
             port,
             holder(port),
             server.url,
+            "" if Catalog.is_shared(self.registry) else _UNSEEN,
         )
         return server
 

@@ -319,8 +319,7 @@ class MetricsBase(InstrumentFactories):
                 self._attach(site)
             return site
 
-    @staticmethod
-    def _storage() -> Storage | None:
+    def _storage(self) -> Storage | None:
         """Return where this process keeps numbers that others share; None if nowhere."""
         return None
 

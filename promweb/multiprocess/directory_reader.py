@@ -9,19 +9,20 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from typing import NamedTuple
 
 from prometheus_client.metrics_core import Metric
 
 from ..core.families.problems import logger
-from .compaction import Compactor, compacted_files
 from .files import file_names, locks
 from .files.keys import Keys
 from .files.listing import File, listing
 from .files.reading import Corrupt, FileReader
+from .lifecycle.compaction import Compactor, compacted_files
 from .merging import MergedFamily, restricted
 from .plans import Plan
 
-__all__ = ["DirectoryReader"]
+__all__ = ["DirectoryReader", "Shown"]
 
 _MOST_UNUSED_KEYS = 10_000
 """How many keys are kept at most that are in no file any more."""
@@ -35,6 +36,23 @@ _PATIENCE = 1.0
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 Families = list[tuple[MergedFamily, list[float]]]
+
+
+class Shown(NamedTuple):
+    """What the endpoint of one registry shows."""
+
+    registry: str
+    """What the names of its files have."""
+    has: Callable[[str], bool]
+    """Tells whether a metric of prometheus_client belongs to it."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.registry, file_names.CLIENT, file_names.EVERY
+
+    def part(self, registry: str) -> str | None:
+        """Return which files are read together with those of a registry; None for none."""
+        return registry if registry in self.parts else None
 
 
 class DirectoryReader:
@@ -71,11 +89,19 @@ class DirectoryReader:
         finally:
             self._compacting.release()
 
-    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
-        """Yield the merged families, restricted to the sample names in `names`."""
+    def collect(
+        self,
+        names: Sequence[str] | None,
+        pause: Callable[[], None],
+        shown: Shown | None = None,
+    ) -> Iterator[Metric]:
+        """Yield the merged families of a registry, restricted to the sample names in `names`.
+
+        `shown` says which registry that is; without it they are those of all.
+        """
         self.compact()
         with self._lock:
-            families = self._read(pause)
+            families = self._read(shown, pause)
         wanted = frozenset(names) if names else None
         for family, numbers in families:
             metric: Metric | None = family.metric(numbers)
@@ -88,9 +114,9 @@ class DirectoryReader:
         self._is_unfinished = False
         self._keys = Keys()
         self._files: dict[str, FileReader] = {}
-        self._plans: dict[str, tuple[object, Plan]] = {}
+        self._plans: dict[tuple[str, str], tuple[object, Plan]] = {}
 
-    def _read(self, pause: Callable[[], None]) -> Families:
+    def _read(self, shown: Shown | None, pause: Callable[[], None]) -> Families:
         """Return the families and their numbers, read while no compaction committed."""
         with ExitStack() as stack:
             try:
@@ -99,7 +125,7 @@ class DirectoryReader:
                         path = os.path.join(self.path, file_names.LOCK)
                         stack.enter_context(locks.exclusive(path, _PATIENCE))
                     before = self._hold(stack)
-                    families = self._merge(before, pause)
+                    families = self._merge(before, shown, pause)
                     if {file.identity for file in before} == self._compacted():
                         break
             except OSError as error:
@@ -127,7 +153,9 @@ class DirectoryReader:
     def _compacted(self) -> set[tuple[str, int]]:
         return {file.identity for file in listing(self.path)[0] if file.name.is_compacted}
 
-    def _merge(self, compacted: Iterable[File], pause: Callable[[], None]) -> Families:
+    def _merge(
+        self, compacted: Iterable[File], shown: Shown | None, pause: Callable[[], None]
+    ) -> Families:
         # Before the files are listed: a file whose name is cleared after this is gone by then.
         done = frozenset[tuple[str, int]]().union(
             *[compacted_files(reader) for reader in map(self._reader, compacted) if reader]
@@ -136,24 +164,29 @@ class DirectoryReader:
         for identity in foreign:
             self._skip(identity, "foreign")
         self._is_unfinished = bool(done)
-        kinds: dict[str, list[tuple[FileReader, str]]] = {}
+        parts: dict[tuple[str, str], list[tuple[FileReader, str]]] = {}
         for file in files:
-            reader = None if file.identity in done else self._reader(file)
+            part = "" if shown is None else shown.part(file.name.registry)
+            reader = None if part is None or file.identity in done else self._reader(file)
             if reader is not None and reader.blocks:
-                kinds.setdefault(file.name.kind, []).append((reader, file.name.owner))
+                parts.setdefault((file.name.kind, part or ""), []).append((reader, file.name.owner))
             pause()
         for name in self._files.keys() - {file.name.name for file in files}:
             del self._files[name]
-        for kind in self._plans.keys() - kinds.keys():
-            del self._plans[kind]
+        looked_at = ("",) if shown is None else shown.parts
+        for known in self._plans.keys() - parts.keys():
+            if known[1] in looked_at:
+                del self._plans[known]
         families: dict[str, tuple[MergedFamily, list[float]]] = {}
-        for kind, readers in kinds.items():
-            plan = self._plan(kind, readers)
+        for (kind, part), readers in parts.items():
+            plan = self._plan((kind, part), readers)
             pause()
             numbers = plan.numbers()
             for reader, _ in readers:
                 reader.release()
             for family in plan.families:
+                if part == file_names.CLIENT and shown is not None and not shown.has(family.name):
+                    continue
                 if families.setdefault(family.name, (family, numbers))[0] is not family:
                     self._warn(
                         (kind, family.name),
@@ -180,14 +213,14 @@ class DirectoryReader:
             return None
         return reader
 
-    def _plan(self, kind: str, files: list[tuple[FileReader, str]]) -> Plan:
+    def _plan(self, part: tuple[str, str], files: list[tuple[FileReader, str]]) -> Plan:
         """Return the plan for these files: the last one, if no key is new."""
         shape = [(reader, len(reader.blocks)) for reader, _ in files]
-        known = self._plans.get(kind)
+        known = self._plans.get(part)
         if known is not None and known[0] == shape:
             return known[1]
-        plan = Plan(kind, files, self._keys)
-        self._plans[kind] = (shape, plan)
+        plan = Plan(part[0], files, self._keys)
+        self._plans[part] = (shape, plan)
         return plan
 
     def _skip(self, identity: tuple[str, int], reason: str, detail: str = "") -> None:

@@ -7,27 +7,30 @@ import stat
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from threading import Lock, RLock, Thread
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
 from ..core import forking
-from ..core.families.children import ObservedChild
 from ..core.families.kinds import CounterFamily, GaugeFamily
 from ..core.families.limits import LabelValues
 from ..core.families.problems import logger
 from ..core.families.storage import StoredFamily
-from .directory_reader import DirectoryReader
-from .files import client_files, locks, max_series
+from .directory_reader import DirectoryReader, Shown
+from .files import client_files, file_names, locks, max_series
 from .files.client_library import key_of
 from .files.file_names import Group
 from .files.writing import OwnFile
-from .runs import Run, begin, this_run
-from .stored_children import Places, StoredNumber, StoredObservations
-from .worker_metrics import WorkerMetrics
+from .lifecycle.runs import Run, begin, this_run
+from .registries import Registries, is_of_all_processes
+from .stored_children import Places, make_child
+from .stored_gauges import stored_gauge
+from .worker_metrics import WorkerMetrics, is_switched_on
 
-__all__ = ["FileStorage"]
+__all__ = ["FileStorage", "RegistryStorage"]
 
 _RECORDINGS = 100
 """After so many recordings a process looks whether its files are still there."""
@@ -36,9 +39,9 @@ _CANNOT_WRITE = "promweb cannot write to %s: %s. Scrapes will not show new serie
 
 
 class FileStorage:
-    """The files of this process in one directory. Implements `core.families.storage.Storage`.
+    """The files of this process in one directory, of all registries.
 
-    No method raises. If a file cannot be written, numbers stay in memory, which is logged once.
+    If a file cannot be written, numbers stay in memory, which is logged once.
     """
 
     def __init__(self, path: str, run: Run | None = None) -> None:
@@ -46,6 +49,7 @@ class FileStorage:
         self._run = run or this_run()
         self._mode = stat.S_IMODE(os.stat(path).st_mode)
         self.workers = WorkerMetrics(path)
+        self.registries = Registries()
         self._undeclared: dict[str, int] = {}
         """`max_series` of metrics of which the directory does not tell yet."""
         self._families: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -56,14 +60,15 @@ class FileStorage:
             "Files that were left out of a scrape because they could not be read.",
             ("reason",),
         )
-        self._skipped.keep_in(self)
+        self._skipped.keep_in(RegistryStorage(self, file_names.EVERY))
         self.directory = DirectoryReader(path, lambda reason: self._skipped.child((reason,)).inc())
         _storages.add(self)
 
     def _start(self) -> None:
         self._lock = RLock()
         self._looking = Lock()
-        self._files: dict[str, OwnFile] = {}
+        self._files: dict[tuple[str, str], OwnFile] = {}
+        """By kind and registry."""
         self._has_failed = False
         self._directory: int | None = None
         """The descriptor by which this process holds the directory while it has files there.
@@ -78,19 +83,36 @@ class FileStorage:
         self._undeclared[family.name] = family.max_series
 
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
-        if issubclass(family.child_class, ObservedChild):
-            return StoredObservations(family, self, values)
-        return StoredNumber(family, self, values)
+        return make_child(family, self, values)
 
-    def show_processes(self) -> None:
-        self.workers.enable()
-
-    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
+    def collect(
+        self,
+        names: Sequence[str] | None,
+        pause: Callable[[], None],
+        shown: Shown | None = None,
+    ) -> Iterator[Metric]:
+        """Yield the families of a registry, or of all; `names` restricts to samples."""
         self.look()
-        return self.workers.add_to(self.directory.collect(names, pause), names)
+        return self.directory.collect(names, pause, shown)
+
+    def of_registry(
+        self, registry: CollectorRegistry, name: str, *, shows_all: bool = False
+    ) -> RegistryStorage:
+        """Return the storage of a registry, which `name` tells from others in every worker.
+
+        `shows_all` has it show the numbers of all registries. Raises ValueError if another
+        registry of this process has the name.
+        """
+        is_alone = not (shows_all or is_of_all_processes(registry))
+        token = self.registries.token(registry, name, is_alone=is_alone)
+        return RegistryStorage(self, token, None if shows_all else weakref.ref(registry))
 
     def places(
-        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
+        self,
+        family: StoredFamily,
+        values: LabelValues,
+        parts: Iterable[tuple[str, str | None]],
+        registry: str = file_names.DEFAULT,
     ) -> Places:
         """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
         kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
@@ -108,11 +130,12 @@ class FileStorage:
             with self._lock:
                 self._declare()
                 # A signal handler that records in the middle of this gets another file.
-                file = self._files.pop(kind, None) or self._new_file(kind)
+                part = kind, registry
+                file = self._files.pop(part, None) or self._new_file(*part)
                 try:
                     return file.add(keys)
                 finally:
-                    self._files[kind] = file
+                    self._files[part] = file
         except OSError as error:
             if not os.path.isdir(self.path):
                 self.due = 0  # the next recording makes it again
@@ -129,14 +152,14 @@ class FileStorage:
             for name in undeclared:
                 self._undeclared.pop(name, None)
 
-    def _new_file(self, kind: str) -> OwnFile:
+    def _new_file(self, kind: str, registry: str) -> OwnFile:
         self.workers.announce()
         if self._is_forked:  # the first request of a new worker
             self._is_forked = False
             Thread(target=self.directory.compact, daemon=True).start()
         if self._directory is None:
             self._directory = locks.share(self.path)
-        return OwnFile(self.path, Group(kind, self._run.token, "default"))
+        return OwnFile(self.path, Group(kind, self._run.token, registry))
 
     def look(self) -> None:
         """See whether the files of this process are still there; else make them again.
@@ -187,6 +210,63 @@ class FileStorage:
         self._is_forked = True
         self.directory.forget()
         self.workers.start_afresh()
+
+
+class RegistryStorage:
+    """The numbers of one registry's families. Implements `core.families.storage.Storage`.
+
+    Without a registry it shows the whole directory.
+    """
+
+    def __init__(
+        self,
+        storage: FileStorage,
+        token: str,
+        registry: weakref.ref[CollectorRegistry] | None = None,
+    ) -> None:
+        self._storage = storage
+        self._token = token
+        self._registry = registry
+        self._shows_processes = is_switched_on()
+        self.due = 0
+
+    def accept(self, family: StoredFamily) -> None:
+        self._storage.accept(family)
+
+    def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
+        return make_child(family, self, values)
+
+    def make_gauge(self, *args: Any, **kwargs: Any) -> Gauge:
+        return stored_gauge(self, *args, **kwargs)
+
+    def show_processes(self) -> None:
+        self._shows_processes = True
+        self._storage.workers.enable()
+
+    def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
+        families = self._storage.collect(names, pause, self._shown())
+        if self._shows_processes:
+            return self._storage.workers.add_to(families, names)
+        return families
+
+    def _shown(self) -> Shown | None:
+        registry = None if self._registry is None else self._registry()
+        if registry is None or is_of_all_processes(registry):
+            return None
+        return Shown(self._token, partial(self._storage.registries.has, registry))
+
+    def places(
+        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
+    ) -> Places:
+        """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
+        places = self._storage.places(family, values, parts, self._token)
+        self.due = min(self.due, self._storage.due)  # it is 0 if the files are gone
+        return places
+
+    def look(self) -> None:
+        """See whether the files of this process are still there."""
+        self._storage.look()
+        self.due = _RECORDINGS
 
 
 _storages: weakref.WeakSet[FileStorage] = weakref.WeakSet()

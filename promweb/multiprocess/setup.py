@@ -11,11 +11,11 @@ from contextlib import suppress
 from ..core import forking
 from ..core.families.problems import logger
 from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
-from .compaction import Compactor
 from .file_storage import FileStorage
 from .files import client_files, file_names, locks
-from .processes import Living
-from .runs import Run, begin, is_in_use, this_run
+from .lifecycle.compaction import Compactor
+from .lifecycle.processes import Living
+from .lifecycle.runs import Run, begin, is_in_use, this_run
 
 __all__ = ["enable", "mark_process_dead", "storage_of"]
 

@@ -12,7 +12,7 @@ from ..core.families.limits import LabelValues
 from ..core.families.numbers import text_of
 from ..core.families.storage import StoredFamily
 
-__all__ = ["Places", "StoredNumber", "StoredObservations"]
+__all__ = ["Files", "Places", "StoredNumber", "make_child"]
 
 Places = tuple[Any, list[int]]
 """Where numbers are: a view of doubles, and their indexes in it."""
@@ -30,6 +30,13 @@ class Files(Protocol):
         self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
     ) -> Places:
         """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
+
+
+def make_child(family: StoredFamily, files: Files, values: LabelValues) -> Any:
+    """Return a child that keeps its numbers in files."""
+    if issubclass(family.child_class, ObservedChild):
+        return StoredObservations(family, files, values)
+    return StoredNumber(family, files, values)
 
 
 class StoredNumber(NumberChild):
@@ -67,6 +74,13 @@ class StoredNumber(NumberChild):
             if self._view is None:
                 self._find_place()
             self._view[self._index] += amount
+
+    def set(self, number: float) -> None:
+        """Replace the number of this process."""
+        with self.owner.lock:
+            if self._view is None:
+                self._find_place()
+            self._view[self._index] = number
 
     def move(self) -> None:
         """Take the number along to a new file; the caller holds the family's lock."""

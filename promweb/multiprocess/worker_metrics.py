@@ -23,10 +23,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
 from ..core.families.problems import logger
 from .files import file_names, locks
+from .lifecycle.processes import identify
 from .merging import restricted
-from .processes import identify
 
-__all__ = ["SWITCH", "WorkerMetrics"]
+__all__ = ["SWITCH", "WorkerMetrics", "is_switched_on"]
 
 SWITCH = "PROMWEB_PROCESS_METRICS"
 """The environment variable that turns all of this on, as `process_metrics=True` does."""
@@ -50,12 +50,17 @@ _NUMBERS = struct.Struct(f"={_GENERATIONS * len(_GARBAGE)}d")
 _LONGEST = 4096
 
 
+def is_switched_on() -> bool:
+    """Tell whether the environment asks for metrics of each worker."""
+    return os.environ.get(SWITCH, "").strip().lower() in _ON
+
+
 class WorkerMetrics:
     """Metrics of the processes that share a directory. No method raises."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._enabled = os.environ.get(SWITCH, "").strip().lower() in _ON
+        self._enabled = is_switched_on()
         self._garbage: Any = None
         """The numbers in the file of this process."""
         self._announced = False

@@ -68,7 +68,7 @@ class ConnectionServer(TCPServer):
         self.clients: dict[Any, Client] = {}  # the oldest first
         self._context = context
         self._room = threading.Semaphore(MOST_CLIENTS)
-        self._lock = threading.Lock()  # a socket is not closed while it is being shut down
+        self._lock = threading.RLock()  # a socket is not closed while it is being shut down
         self._is_bound = False
         super().__init__(address, handler, bind_and_activate=False)
 

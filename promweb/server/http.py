@@ -1,30 +1,18 @@
-"""A small HTTP server in threads of its own, for metrics on a separate port.
-
-h11 reads requests, `wsgiref` writes answers; a connection has one of each.
-"""
+"""A small HTTP server in threads of its own, for metrics on a separate port."""
 
 from __future__ import annotations
 
 import atexit
 import logging
 import socket
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from http import HTTPStatus
-from io import BytesIO
-from socketserver import StreamRequestHandler
 from ssl import SSLContext
-from typing import Any
-from urllib.parse import unquote
-from wsgiref.handlers import SimpleHandler
-
-import h11
 
 from ..core import forking
-from .connections import ConnectionServer
+from .answering import RequestServer, WSGIApp
 from .ports import port_number
 from .tls import server_context
 
@@ -32,18 +20,14 @@ __all__ = ["MetricsServer", "serve"]
 
 logger = logging.getLogger("promweb")
 
-LONGEST_HEAD = 32768
-"""Bytes that the request line and the headers may have together."""
 RETRY = 1.0
 """Seconds between two attempts to take a port that another socket has."""
-
-WSGIApp = Callable[..., Any]
 
 
 class MetricsServer:
     """A running server. The end of the program closes it; forked children do not inherit it."""
 
-    def __init__(self, server: ConnectionServer, host: str, endpoint: str, scheme: str) -> None:
+    def __init__(self, server: RequestServer, host: str, endpoint: str, scheme: str) -> None:
         self._server = server
         self.is_waiting: bool = not server.listen()
         """Whether another socket has the port; this server takes it as soon as it is free."""
@@ -54,7 +38,7 @@ class MetricsServer:
         self.url: str = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
         """The URL of the metrics."""
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # nothing takes the port once `_closing` is set
+        self._lock = threading.RLock()  # nothing takes the port once `_closing` is set
         self._thread = threading.Thread(target=self._run, name=f"promweb-{self.port}", daemon=True)
         self._thread.start()
         _running.add(self)
@@ -129,112 +113,9 @@ def serve(
     family, *_, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    server = _Server(family, address[:2], _Handler, context)
-    server.app = app
-    server.base_environ = {
-        "SERVER_NAME": host,
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SCRIPT_NAME": "",
-        "HTTPS": "off" if context is None else "on",
-    }
+    server = RequestServer(app, family, address[:2], context)
     try:
         return MetricsServer(server, host, endpoint, "http" if context is None else "https")
     except OSError:
         server.server_close()
         raise
-
-
-class _Server(ConnectionServer):
-    app: WSGIApp
-    base_environ: dict[str, str]
-
-
-class _Handler(StreamRequestHandler):
-    """Reads one request without its body, answers it and ends the connection."""
-
-    server: _Server
-    wfile: Any
-
-    def handle(self) -> None:
-        """Answer a request once its whole head has arrived."""
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
-        try:
-            while (event := connection.next_event()) is h11.NEED_DATA:
-                data = self.request.recv(4096)
-                if not data:
-                    return  # the client left, or was cut off
-                connection.receive_data(data)
-        except h11.RemoteProtocolError as error:
-            self._run(_refusal(error.error_status_hint), {})
-            return
-        assert isinstance(event, h11.Request)  # the first event of a connection
-        if event.http_version in (b"1.0", b"1.1"):
-            self._run(self._answer, _environ(event, self.client_address[0]))
-        else:
-            self._run(_refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED), {})
-
-    def _run(self, app: WSGIApp, environ: Mapping[str, str]) -> None:
-        port = str(self.server.server_address[1])
-        environ = {**self.server.base_environ, "SERVER_PORT": port, **environ}
-        answer = _Answer(BytesIO(), self.wfile, sys.stderr, environ)
-        answer.os_environ = {}  # so that no view can show this process's variables
-        answer.run(app)
-
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
-        client = self.server.clients[self.request]
-        client.asked()
-        try:
-            return self.server.app(environ, start_response)
-        finally:
-            client.answered()
-
-
-def _environ(request: h11.Request, client: str) -> dict[str, str]:
-    """Return what WSGI calls the parts of a request, as if it had no body."""
-    target = request.target.decode("ascii")
-    scheme, is_absolute, rest = target.partition("://")
-    if is_absolute and scheme.lower() in ("http", "https"):  # RFC 9112, 3.2.2
-        target = "/" + rest.partition("/")[2]
-    path, _, query = target.partition("?")
-    environ = {
-        "REMOTE_ADDR": client,
-        "REQUEST_METHOD": request.method.decode("ascii"),
-        "SERVER_PROTOCOL": f"HTTP/{request.http_version.decode('ascii')}",
-        "PATH_INFO": unquote(path, "latin-1"),
-        "QUERY_STRING": query,
-    }
-    for name, value in request.headers:
-        # WSGI spells `X_Real` and `X-Real` alike: a client could pass for the proxy before us.
-        if b"_" not in name and name not in (b"content-length", b"transfer-encoding"):
-            key = "HTTP_" + name.decode("ascii").upper().replace("-", "_")
-            text = value.decode("latin-1")
-            environ[key] = f"{environ[key]},{text}" if key in environ else text
-    return environ
-
-
-def _refusal(status: int) -> WSGIApp:
-    """Return an application that answers with a status and its name."""
-    phrase = HTTPStatus(status).phrase
-    body = f"{phrase}\n".encode()
-    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response(f"{status} {phrase}", headers)
-        return [body]
-
-    return app
-
-
-class _Answer(SimpleHandler):
-    http_version = "1.1"
-    headers: Any
-
-    def cleanup_headers(self) -> None:
-        """Add the headers that an application must not send."""
-        super().cleanup_headers()
-        self.headers["Connection"] = "close"
-
-    def log_exception(self, exc_info: Any) -> None:
-        """Log what the application raised; a client that left is only logged at debug level."""
-        level = logging.DEBUG if isinstance(exc_info[1], OSError) else logging.ERROR
-        logger.log(level, "An answer of the metrics server failed.", exc_info=exc_info)

@@ -8,10 +8,10 @@ import pytest
 
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.families.limits import OVERFLOW
-from promweb.multiprocess.compaction import Compactor
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names
 from promweb.multiprocess.files.max_series import declare, declared
+from promweb.multiprocess.lifecycle.compaction import Compactor
 from tests.support import workers
 from tests.support.workers import value
 

@@ -28,14 +28,15 @@ from promweb.core.families.kinds import (
     HistogramFamily,
     SummaryFamily,
 )
-from promweb.multiprocess import compaction, mark_process_dead, processes
-from promweb.multiprocess.compaction import Compactor, compacted_files
+from promweb.multiprocess import mark_process_dead
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names, locks
 from promweb.multiprocess.files.client_library import HAS_TIMESTAMPS
 from promweb.multiprocess.files.keys import Keys
 from promweb.multiprocess.files.reading import FileReader
-from promweb.multiprocess.runs import begin, this_run
+from promweb.multiprocess.lifecycle import compaction, processes
+from promweb.multiprocess.lifecycle.compaction import Compactor, compacted_files
+from promweb.multiprocess.lifecycle.runs import begin, this_run
 from tests.support import workers
 from tests.support.workers import value
 
@@ -381,6 +382,16 @@ def test_a_name_that_was_compacted_may_be_used_again(
     found = read(shared)
     assert value(found, "hits_total") == 2
     assert value(found, "sold_total", item="tea") == 1
+
+
+def test_names_that_were_cleared_take_no_room(tmp_path: Path) -> None:
+    """Otherwise the size of the file would depend on how many digits pids and inodes have."""
+    workers.run(lambda: Shop(tmp_path).sell("tea"))
+    Compactor(str(tmp_path)).compact()
+    for path in tmp_path.glob("*_compacted*"):
+        reader = FileReader(str(path), Keys())
+        reader.update()
+        assert path.stat().st_size == reader.used + 8  # the length of no names
 
 
 def test_a_compacted_file_whose_names_are_broken_names_nothing(tmp_path: Path) -> None:

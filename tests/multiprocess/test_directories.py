@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,11 +14,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import PrometheusMetrics
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
-from promweb.multiprocess import compaction, enable, setup
-from promweb.multiprocess.compaction import Compactor
+from promweb.multiprocess import enable, setup
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import client_files, file_names
+from promweb.multiprocess.lifecycle import compaction
+from promweb.multiprocess.lifecycle.compaction import Compactor
 from tests.support import workers
+from tests.support.disks import fill, small_disk
 from tests.support.workers import value
 
 from .test_compaction import Shop, leave_dead, read
@@ -34,24 +34,10 @@ def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_files, "_failed", set())
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    mount = shutil.which("mount")
-    command = [str(mount), "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
-    if mount is None or subprocess.run(command, capture_output=True).returncode:
-        if os.environ.get("CI"):
-            pytest.fail("a file system of its own needs root")
-        pytest.skip("a file system of its own needs root")
-    yield tmp_path
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
-
-
-def fill(directory: Path) -> None:
-    """Write until there is no room."""
-    with open(directory / "fill", "wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+@pytest.fixture(name="small_disk")
+def a_small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path, "256k"):
+        yield tmp_path
 
 
 def test_a_small_disk_that_is_full(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:

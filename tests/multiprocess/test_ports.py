@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support.needs import PATH, module, program
 from tests.support.paths import ROOT
-from tests.support.running import without
+from tests.support.running import background, without
 from tests.support.servers import free_port
 from tests.support.waiting import DEADLINE, eventually
 
@@ -62,20 +61,8 @@ def workers(framework: str, directory: Path, port: int) -> Iterator[None]:
         "PYTHONPATH": str(ROOT),
         "PATH": PATH,
     }
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            COMMANDS[framework].split(),
-            cwd=directory,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        ) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.terminate()
+    with background(COMMANDS[framework].split(), log, cwd=directory, env=environment):
+        yield
 
 
 @pytest.mark.parametrize("framework", ["flask", "quart"])
@@ -93,13 +80,23 @@ def test_another_worker_takes_over_the_port_of_one_that_was_killed(
             return int(line.split('"')[1])
         return 0
 
+    def another_than(seen: list[int]) -> int:
+        """Wait until a worker serves the metrics that did not before, and return it."""
+        answers: list[int] = []
+
+        def is_another() -> bool:
+            answers.append(pid())
+            return answers[-1] not in {0, *seen}
+
+        eventually(is_another)
+        return answers[-1]
+
     log = tmp_path / "log"
     with workers(framework, tmp_path, port):
         eventually(lambda: log.read_text().count("is taken by process ") == 2)
         seen: list[int] = []
         for _ in range(4):
-            eventually(lambda: pid() not in {0, *seen})
-            seen.append(pid())
+            seen.append(another_than(seen))
             os.kill(seen[-1], signal.SIGKILL)
-        eventually(lambda: pid() not in {0, *seen})
+        another_than(seen)
     assert f"Port {port} is taken by process {seen[0]} (gunicorn" in log.read_text()

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from promweb.multiprocess import setup
 from tests.support import workers
 from tests.support.legs import Leg
 from tests.support.running import python, without
@@ -205,8 +207,9 @@ def test_a_process_without_the_function_sees_what_it_returned_at_first(
 ) -> None:
     app = leg.make_app()
     metrics = leg.make_metrics(app)
-    other = leg.make_app()
-    leg.metrics_class(other, registry=CollectorRegistry())
+    other, registry = leg.make_app(), CollectorRegistry()
+    MultiProcessCollector(registry, str(shared))  # type: ignore[no-untyped-call]
+    leg.metrics_class(other, registry=registry)
     metrics.info("age", "Age.").set_function(iter((42.0, 43.0)).__next__)
     assert value(scrape(leg, other), "age") == 42
     assert value(scrape(leg, app), "age") == 43
@@ -240,6 +243,7 @@ def test_information_is_one_series_however_many_workers_there_were(leg: Leg, sha
 
     def worker() -> None:
         leg.registry = CollectorRegistry()
+        setup._storages.clear()  # it has loaded the application for itself
         leg.make_metrics(leg.make_app()).info("build", "What runs", version="1.4")
 
     for _ in range(3):
@@ -281,21 +285,6 @@ def test_more_label_sets_than_max_series_overflow_in_each_worker(leg: Leg, share
     counts = [name for name, _ in found if name == "flask_http_request_duration_seconds_count"]
     assert len(counts) == 9
     assert value(found, "promweb_series_folded_total", metric="flask_http_request_duration_seconds")
-
-
-def test_two_applications_of_one_process_share_the_directory(leg: Leg, shared: Path) -> None:
-    """Each with a registry of its own; their families have the same names."""
-    first = make_shop(leg)
-    leg.registry = CollectorRegistry()
-    second = make_shop(leg)
-    serve(leg, first, "ab")()
-    serve(leg, second, "a")()
-    for app in (first, second):
-        found = scrape(leg, app)
-        assert value(found, "flask_http_request_total", method="GET", status="200") == 3
-    assert workers.samples(leg.get(first, "/metrics").text) == workers.samples(
-        workers.client_text(shared)
-    )
 
 
 def test_the_variable_may_be_set_after_the_import(

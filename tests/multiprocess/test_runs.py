@@ -15,9 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, values
 
 from promweb.core.families.kinds import CounterFamily
-from promweb.multiprocess import processes, setup
+from promweb.multiprocess import setup
 from promweb.multiprocess.files import file_names
-from promweb.multiprocess.runs import Run, begin, this_run
+from promweb.multiprocess.lifecycle import processes
+from promweb.multiprocess.lifecycle.runs import Run, begin, this_run
 from tests.support import workers
 from tests.support.workers import value
 

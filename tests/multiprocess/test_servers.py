@@ -86,7 +86,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_request_is_lost_or_counted_twice(name: str, tmp_path: Path) -> None:
-    kind = installed(name)
+    kind = installed(KINDS[name])
     with serving(kind, tmp_path) as server, watch(server) as watching:
         counted = 0.0
         if not kind.is_abrupt:
@@ -113,7 +113,7 @@ def test_no_request_is_lost_or_counted_twice(name: str, tmp_path: Path) -> None:
 
 
 def test_hypercorn_ends_with_a_killed_worker_and_leaves_the_numbers(tmp_path: Path) -> None:
-    with serving(installed("hypercorn"), tmp_path) as server:
+    with serving(installed(KINDS["hypercorn"]), tmp_path) as server:
         with load(server) as clients:
             kill_one(server, clients)
             server.process.wait(DEADLINE)
@@ -123,8 +123,8 @@ def test_hypercorn_ends_with_a_killed_worker_and_leaves_the_numbers(tmp_path: Pa
         assert least <= Scrape(generate_latest(registry).decode(), "").requests <= most
 
 
-def installed(name: str) -> Kind:
-    kind = KINDS[name]
+def installed(kind: Kind) -> Kind:
+    """Return the kind if it is installed; else skip the test."""
     program(kind.command.split()[0])
     if kind.imports:
         module(kind.imports)
@@ -167,3 +167,25 @@ def scrapes(server: Server) -> list[Scrape]:
 
     eventually(are_several)
     return found
+
+
+def test_a_scrape_stays_flat_over_a_hundred_restarts_under_invented_paths(tmp_path: Path) -> None:
+    """Prints label sets and bytes of a scrape; `-s` shows them."""
+    max_series, restarts = 50, (10, 50, 100)
+    kind = installed(Kind(f"{GUNICORN} --workers 2 --preload --max-requests 20 {FLASK}"))
+    workers: set[str] = set()
+    answered = 0
+    with serving(kind, tmp_path, MAX_SERIES=str(max_series)) as server:
+        for wanted in restarts:
+            while len(workers) < wanted + 2:
+                status, worker = server.get(f"/item/{answered}")
+                assert status == 200
+                answered += 1
+                workers.add(worker)
+            found = server.scrape()
+            shown = [name for name in found.values if "duration_seconds_count{" in name]
+            size = sum(map(len, found.values))
+            print(f"{wanted} restarts: {len(shown)} label sets, {size} bytes of names")
+            assert found.requests == answered
+            assert len(shown) <= (2 + 1) * max_series
+    assert answered > 4 * max_series

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry, Counter, values
 
 from promweb import multiprocess
 from promweb.core.families.kinds import CounterFamily
-from promweb.multiprocess import enable, runs, setup
+from promweb.multiprocess import enable, setup
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names, locks
-from promweb.multiprocess.runs import this_run
+from promweb.multiprocess.lifecycle import runs
+from promweb.multiprocess.lifecycle.runs import this_run
 from tests.support import workers
 from tests.support.running import python
 from tests.support.workers import value

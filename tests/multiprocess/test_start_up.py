@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 from promweb.deployment import PRELOADED, SEVERAL
 from tests.support.needs import PATH, program
 from tests.support.paths import ROOT
-from tests.support.running import without
+from tests.support.running import background, without
 from tests.support.servers import free_port
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import eventually
 
 PROGRAM = """
     import logging, os, sys
@@ -118,23 +117,15 @@ def started(start: Start, directory: Path) -> str:
         (directory / name).write_text(textwrap.dedent(text))
     environ = without("COVERAGE", "WEB_CONCURRENCY", "PROMETHEUS")
     log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env={**environ, **start.environ, "PATH": PATH, "PYTHONPATH": f"{ROOT}:{directory}"},
-            stdout=output,
-            stderr=output,
-        )
-    try:
+    env = {**environ, **start.environ, "PATH": PATH, "PYTHONPATH": f"{ROOT}:{directory}"}
+    # They are killed as soon as all have loaded the application. A worker of granian ignores a
+    # SIGTERM that comes while it does so, and granian then waits for that worker for ever.
+    with background(command, log, cwd=directory, env=env, ends=False) as process:
         eventually(
             lambda: (
                 process.poll() is not None or log.read_text().count("has loaded\n") == start.workers
             )
         )
-    finally:
-        process.terminate()
-        process.wait(DEADLINE)
     return log.read_text()
 
 

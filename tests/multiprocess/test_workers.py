@@ -29,7 +29,7 @@ from promweb.multiprocess import (
     GunicornInternalPrometheusMetrics,
     MultiprocessInternalPrometheusMetrics,
 )
-from promweb.multiprocess.processes import identify
+from promweb.multiprocess.lifecycle.processes import identify
 from promweb.multiprocess.setup import storage_of
 from promweb.multiprocess.worker_metrics import SWITCH, WorkerMetrics
 from tests.support import workers
@@ -258,7 +258,10 @@ def test_what_the_variable_may_say(
 
 def test_a_family_of_the_program_is_not_doubled(leg: Leg, shared: Path) -> None:
     own = Gauge(
-        "process_resident_memory_bytes", "Mine.", registry=None, multiprocess_mode="liveall"
+        "process_resident_memory_bytes",
+        "Mine.",
+        registry=leg.registry,
+        multiprocess_mode="liveall",
     )
     own.set(7)
     found = scrape(leg, make_app(leg))  # says so if there are two of one kind

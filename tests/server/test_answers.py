@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from tests.support.legs import LEGS, Leg
 from tests.support.waiting import DEADLINE, eventually
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).parent.parent
 BODY = bytes(8_000_000)
 """More than the system takes for a client that does not read."""
 
@@ -108,6 +113,39 @@ def test_closing_does_not_wait_for_clients_that_have_their_answer(
         closing.join(DEADLINE)
         assert not closing.is_alive()
     assert clients() == 0
+
+
+def test_signal_handler_closes_in_the_midst_of_closing() -> None:
+    program = """
+        import os, signal, socket
+        from promweb.server import serve
+
+        server = serve(lambda environ, start_response: [], 0, "127.0.0.1")
+        signal.signal(signal.SIGTERM, lambda *_: server.close())
+        shutdown, handled = socket.socket.shutdown, []
+
+        def shut_down(self, how):
+            if self in server._server.clients and not handled:
+                handled.append(True)
+                os.kill(os.getpid(), signal.SIGTERM)  # which is handled in this thread, at once
+            shutdown(self, how)
+
+        socket.socket.shutdown = shut_down
+        with socket.create_connection(("127.0.0.1", server.port)):
+            while not server._server.clients:
+                pass
+            server.close()
+        print("closed", handled)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "closed [True]\n", "")
 
 
 @pytest.mark.parametrize("framework", ["flask-sync", "quart-sync"])

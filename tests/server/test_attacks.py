@@ -24,7 +24,8 @@ import pytest
 import trustme
 
 from promweb.server import connections
-from promweb.server.http import LONGEST_HEAD, MetricsServer, serve
+from promweb.server.answering import LONGEST_HEAD
+from promweb.server.http import MetricsServer, serve
 from tests.support.legs import LEGS
 from tests.support.needs import posix
 from tests.support.paths import ROOT

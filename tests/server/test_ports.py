@@ -80,7 +80,9 @@ def test_port_is_taken_over_when_it_is_free(
             (
                 "WARNING",
                 f"Port {port} is taken by this process; this process waits for the port, and then "
-                f"serves the metrics at {server.url}.",
+                f"serves the metrics at {server.url}. Until then nobody sees what it counts. "
+                "If that is another worker of the same service, set PROMETHEUS_MULTIPROC_DIR, so "
+                "that one of them shows what all have counted.",
             )
         ]
         caplog.clear()
@@ -112,6 +114,14 @@ def test_process_that_has_the_port_is_named(metrics: Any, caplog: pytest.LogCapt
         metrics.start_http_server(port, HOST).close()
         other.communicate()
     assert f"Port {port} is taken by process {other.pid} (python" in caplog.text
+
+
+def test_workers_that_share_their_metrics_miss_nothing(
+    shared: Path, leg: Leg, taken: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    leg.make_metrics(None).start_http_server(port_of(taken), HOST).close()
+    assert "serves the metrics at" in caplog.text
+    assert "Until then" not in caplog.text
 
 
 def test_system_that_tells_nothing(

@@ -27,6 +27,11 @@ async def work() -> str:
     return "done"
 
 
+@app.get("/item/<name>")
+async def item(name: str) -> str:
+    return name
+
+
 @app.get("/hold")
 async def hold() -> Any:
     """Begin to answer, and stay."""

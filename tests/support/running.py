@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 from .paths import ROOT
-from .waiting import PROGRAM
+from .waiting import DEADLINE, PROGRAM
 
 
 def run(
@@ -36,6 +38,36 @@ def run(
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+@contextmanager
+def background(
+    command: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    ends: bool = True,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program that writes to a log; at the end it is gone, and all that it started.
+
+    It is told to end, and fails the test if it does not; with `ends=False` it is just killed.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        try:
+            if ends:
+                process.terminate()
+                process.wait(DEADLINE)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def python(script: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

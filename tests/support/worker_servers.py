@@ -14,10 +14,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from promweb.multiprocess.lifecycle.processes import started
+
 from .needs import PATH
 from .paths import ROOT
+from .running import background, run
 from .servers import free_port
 from .waiting import DEADLINE, eventually
+
+CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""Runs a command as PID 1 of a namespace of its own."""
 
 WORKERS = 4
 ANSWER = b"done"
@@ -53,13 +59,19 @@ class Server:
     """A server that runs."""
 
     def __init__(
-        self, kind: Kind, process: subprocess.Popen[bytes], ports: tuple[int, int], log: Path
+        self,
+        kind: Kind,
+        process: subprocess.Popen[bytes],
+        ports: tuple[int, int],
+        log: Path,
+        environment: Mapping[str, str],
     ) -> None:
         self.kind = kind
         self.process = process
         self.port = ports[0]
         self._metrics_port = ports[kind.own_port]
-        self._log = log
+        self.log = log
+        self._environment = environment
 
     def connect(self, port: int | None = None) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=DEADLINE)
@@ -68,7 +80,7 @@ class Server:
         """Wait until a scrape fulfils a condition; nobody may be there to answer before."""
 
         def holds() -> bool:
-            assert self.process.poll() is None, self._log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
             with suppress(OSError, http.client.HTTPException):
                 return bool(condition(self.scrape()))
             return False
@@ -88,6 +100,22 @@ class Server:
             return Scrape(text, response.getheader("X-Worker", ""))
         finally:
             connection.close()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Send a request on a connection of its own; return the status and the worker."""
+        connection = self.connect()
+        try:
+            connection.request("GET", path, headers={"Connection": "close"})
+            response = connection.getresponse()
+            response.read()
+            return response.status, response.getheader("X-Worker", "")
+        finally:
+            connection.close()
+
+    def run_in_container(self, *command: str) -> None:
+        """Run a command in the server's container and environment; it must succeed."""
+        enter = f"nsenter --target {first_process(self.process)} --pid --mount"
+        run([*enter.split(), *command], env=self._environment, check=True)
 
     def scrapes(self) -> list[Scrape]:
         """Return some scrapes at the same time, so that several workers have to answer."""
@@ -143,8 +171,13 @@ class Scrape:
 
 
 @contextmanager
-def serving(kind: Kind, directory: Path) -> Iterator[Server]:
-    """Run a server; the workers share what they write in the directory."""
+def serving(
+    kind: Kind, directory: Path, *, contained: bool = False, **environ: str
+) -> Iterator[Server]:
+    """Run a server; the workers share what they write in the directory.
+
+    If it is to be contained, it is PID 1 of a namespace of its own, and killed at the end.
+    """
     ports = free_port(), free_port()
     log = directory / "log"
     # Without coverage, which would write a file for each of thousands of processes.
@@ -156,28 +189,23 @@ def serving(kind: Kind, directory: Path) -> Iterator[Server]:
         "METRICS_PORT": str(ports[1]),
         "PYTHONPATH": str(ROOT),
         "PATH": PATH,
+        **environ,
     }
-    command = kind.command.format(port=ports[0], prefix=sys.prefix)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command.split(),
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    server = Server(kind, process, ports, log)
-    try:
+    command = kind.command.format(port=ports[0], prefix=sys.prefix).split()
+    if contained:
+        command = [*CONTAINER, *command]
+    with background(command, log, env=environment, ends=not contained) as process:
+        server = Server(kind, process, ports, log, environment)
         server.shows(lambda scrape: True)
+        first = first_process(process) if contained else None
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(DEADLINE)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    eventually(lambda: first is None or started(first) is None)
+
+
+def first_process(container: subprocess.Popen[bytes]) -> int:
+    """Return the process that is PID 1 in a container."""
+    (first,) = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()
+    return int(first)
 
 
 class Load:

@@ -13,7 +13,8 @@ from flask import Flask
 
 module, _, name = os.environ.get("METRICS", "promweb:PrometheusMetrics").partition(":")
 app = Flask(__name__)
-metrics: Any = getattr(import_module(module), name)(app, in_progress=True)
+max_series = int(os.environ.get("MAX_SERIES", "1000"))
+metrics: Any = getattr(import_module(module), name)(app, in_progress=True, max_series=max_series)
 
 
 @app.after_request
@@ -26,6 +27,11 @@ def tell_worker(response: Any) -> Any:
 @metrics.counter("works", "Has no labels, so that it is there before any process is forked.")
 def work() -> str:
     return "done"
+
+
+@app.get("/item/<name>")
+def item(name: str) -> str:
+    return name
 
 
 @app.get("/hold")

@@ -144,7 +144,7 @@ class SharedWork(Generic[T]):
 
     def _forget(self, key: object, running: _Running[T]) -> None:
         if self._running.get(key) is running:
-            del self._running[key]
+            self._running.pop(key, None)  # the event loop and the thread may both do this
 
 
 def _threads() -> anyio.CapacityLimiter:

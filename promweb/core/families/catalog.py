@@ -110,12 +110,13 @@ class Catalog:
         labelnames: Sequence[str],
         labelvalues: Iterable[object],
     ) -> Gauge:
-        """Set one label set of an information gauge to 1; such a gauge is prometheus_client's."""
+        """Set one label set of an information gauge to 1, and return that."""
         labelnames = tuple(labelnames)
         with forking.definitions:
             known = self._infos.get(name)
             try:
-                gauge = Gauge(
+                make = Gauge if self.storage is None else self.storage.make_gauge
+                gauge = make(
                     name, documentation, labelnames, registry=registry, multiprocess_mode=_INFO_MODE
                 )
             except ValueError as error:

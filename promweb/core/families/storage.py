@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
 from .children import NumberChild, Owner, Shape
@@ -58,6 +59,20 @@ class Storage(Protocol):
 
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
         """Return a child that keeps its numbers here; never raise."""
+
+    def make_gauge(
+        self,
+        name: str,
+        documentation: str,
+        labelnames: tuple[str, ...],
+        *,
+        registry: CollectorRegistry,
+        multiprocess_mode: str,
+    ) -> Gauge:
+        """Return a gauge of prometheus_client that keeps its numbers here.
+
+        Raises ValueError as prometheus_client does.
+        """
 
     def show_processes(self) -> None:
         """Have scrapes show metrics of each process by its pid."""

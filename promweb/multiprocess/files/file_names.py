@@ -18,6 +18,8 @@ from typing import NamedTuple
 __all__ = [
     "CLIENT",
     "COMPACTED",
+    "DEFAULT",
+    "EVERY",
     "LIMITS",
     "LOCK",
     "NO_RUN",
@@ -57,7 +59,13 @@ NO_RUN = "0" * TOKEN
 """The run of files that prometheus_client made."""
 
 CLIENT = "client"
-"""The registry of prometheus_client's metrics, whose files tell of none."""
+"""In place of a registry: metrics of prometheus_client, whose files tell of none."""
+
+DEFAULT = "default"
+"""prometheus_client's default registry."""
+
+EVERY = "every"
+"""In place of a registry: metrics that each registry shows."""
 
 _NAME = re.compile(
     r"(?P<kind>counter|histogram|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
@@ -92,6 +100,10 @@ class FileName(NamedTuple):
     @property
     def run(self) -> str:
         return self.group.run
+
+    @property
+    def registry(self) -> str:
+        return self.group.registry
 
     @property
     def is_compacted(self) -> bool:

@@ -12,7 +12,7 @@ from ...deployment import network_file_system
 from ...multiprocess.files.keys import Keys
 from ...multiprocess.files.listing import File, listing
 from ...multiprocess.files.reading import Corrupt, FileReader
-from ...multiprocess.processes import Living
+from ...multiprocess.lifecycle.processes import Living
 from .findings import Findings, error, ok, warning
 
 __all__ = ["MANY", "ROOM", "check_directory"]

@@ -13,10 +13,10 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
+from ..files import file_names, locks
+from ..files.writing import replace_file
 from . import processes
 from .compaction import Compactor
-from .files import file_names, locks
-from .files.writing import replace_file
 
 __all__ = ["Run", "begin", "is_in_use", "this_run"]
 

@@ -18,15 +18,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 
-from .files import file_names, locks
-from .files.client_library import HAS_TIMESTAMPS
-from .files.entries import HEADER, entry, header
-from .files.file_names import Group
-from .files.keys import Key, Keys, Labels
-from .files.listing import File, listing
-from .files.max_series import declared
-from .files.reading import Corrupt, FileReader
-from .files.writing import replace_file
+from ..files import file_names, locks
+from ..files.client_library import HAS_TIMESTAMPS
+from ..files.entries import HEADER, entry, header
+from ..files.file_names import Group
+from ..files.keys import Key, Keys, Labels
+from ..files.listing import File, listing
+from ..files.max_series import declared
+from ..files.reading import Corrupt, FileReader
+from ..files.writing import replace_file
 from .processes import Living
 
 __all__ = ["UNKNOWN_MAX_SERIES", "Compactor", "compacted_files"]
@@ -247,5 +247,6 @@ def _clear_names(path: str, used: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.pwrite(descriptor, _LENGTH.pack(0), used)
+        os.ftruncate(descriptor, used + _LENGTH.size)
     finally:
         os.close(descriptor)

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from .files import locks
-from .files.file_names import FileName
+from ..files import locks
+from ..files.file_names import FileName
 
 __all__ = ["Living", "identify", "is_running", "is_worker", "place", "started"]
 
