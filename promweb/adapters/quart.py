@@ -237,7 +237,8 @@ def _watch_sending(site: Site) -> None:
             try:
                 await wrapped_handle_request(self, *args)
             except BaseException as error:
-                await exchange.end(error)  # before it comes in a group
+                if exchange.unseen is None:  # no middleware may answer it
+                    await exchange.end(error)  # before it comes in a group
                 raise
             exchange.finish(exchange.outcome())
 
