@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 __all__ = [
@@ -74,11 +73,15 @@ _NETWORK_KINDS = frozenset(
 )
 
 
-@cache
+_warned: dict[str, object] = {}
+
+
 def warn_once(message: str) -> None:
     """Log a warning about how the program is served, once in this process and those it forks."""
-    with suppress(Exception):  # of a handler
-        logger.warning(message)
+    mine = object()
+    if _warned.setdefault(message, mine) is mine:  # true for one of several threads
+        with suppress(Exception):  # of a handler
+            logger.warning(message)
 
 
 def problems(*, directory: str | None, serves: bool) -> Iterator[str]:

@@ -243,8 +243,8 @@ class MetricsBase(InstrumentFactories):
 
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
-        while self._unchecked:  # all routes should be there by the first scrape
-            mistakes.warn_of_routes(self._unchecked.pop()(), self.path, self._catalog.problems)
+        # All routes should be there by the first scrape.
+        mistakes.warn_of_routes(self._unchecked, self.path, self._catalog.problems)
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
+from . import forking
 from .families.problems import Problems
+from .requests.scope import taken
 
 __all__ = [
     "BELOW",
@@ -123,7 +125,8 @@ def remember(decorated: object, what: str) -> None:
     """Remember, as long as it exists, what decorates a function."""
     # A view class is decorated in place, and methods are no views.
     if isinstance(decorated, (types.FunctionType, partial)):
-        _decorated[decorated] = what
+        with forking.definitions:
+            _decorated[decorated] = what
 
 
 BELOW = "Put it below the route decorator."
@@ -137,7 +140,9 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
     function's name in its module is the decorated one.
     """
     endpoints = {id(view): endpoint for endpoint, view in views.items()}
-    for decorated, what in list(_decorated.items()):
+    with forking.definitions:
+        decorators = list(_decorated.items())
+    for decorated, what in decorators:
         function = decorated.__wrapped__
         module = sys.modules.get(getattr(function, "__module__", ""))
         named = getattr(module, getattr(function, "__name__", ""), None)
@@ -148,17 +153,22 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
             )
 
 
-def warn_of_routes(site: Any, path: str | None, problems: Problems) -> None:
-    """Log which decorators no route has, and which route is where the metrics are, each once."""
-    if site is None:  # the application is gone
-        return
-    try:
-        for message in misplaced(site.app.view_functions):
-            problems.warn(f"{message} {BELOW}")
-        if path:
-            warn_of_route(site, path, problems)
-    except Exception:
-        problems.failed("look at the views")
+def warn_of_routes(sites: list[ref[Any]], path: str | None, problems: Problems) -> None:
+    """Log which decorators no route has, and which route is where the metrics are, each once.
+
+    This removes the sites from the list.
+    """
+    for get_site in taken(sites):
+        site = get_site()
+        if site is None:  # the application is gone
+            continue
+        try:
+            for message in misplaced(site.app.view_functions):
+                problems.warn(f"{message} {BELOW}")
+            if path:
+                warn_of_route(site, path, problems)
+        except Exception:
+            problems.failed("look at the views")
 
 
 def warn_of_route(site: Any, path: str, problems: Problems) -> None:

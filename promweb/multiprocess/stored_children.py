@@ -60,7 +60,8 @@ class StoredNumber(NumberChild):
     @property
     def value(self) -> float:
         """The number of this process."""
-        return 0.0 if self._view is None else self._view[self._index]
+        with self.owner.lock:  # another thread may be moving it
+            return 0.0 if self._view is None else self._view[self._index]
 
     def record(self, amount: float) -> None:
         self._storage.due -= 1

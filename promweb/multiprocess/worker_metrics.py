@@ -63,7 +63,8 @@ class WorkerMetrics:
         self._enabled = is_switched_on()
         self._garbage: Any = None
         """The numbers in the file of this process."""
-        self._announced = False
+        self._unannounced = [True]
+        """The thread that removes this item announces the process."""
         self._is_due = False
         """Whether this process writes numbers, and so is shown if any process is."""
         self._forget: Callable[[], object] = _nothing
@@ -77,15 +78,18 @@ class WorkerMetrics:
     def start_afresh(self) -> None:
         """Forget the file: in a forked child, or after somebody removed it."""
         self._forget()
-        self._garbage, self._announced, self._forget = None, False, _nothing
+        self._garbage, self._unannounced, self._forget = None, [True], _nothing
         self._is_due = False
 
     def announce(self) -> None:
         """Show this process in scrapes from now on, if any is shown."""
         self._is_due = True
-        if self._announced or not self._enabled:
+        if not self._enabled:
             return
-        self._announced = True
+        try:
+            self._unannounced.pop()
+        except IndexError:
+            return
         try:
             self._living()  # removes the files of dead workers
             self._garbage = garbage = _map(_create(self._directory))

@@ -24,9 +24,9 @@ T = TypeVar("T")
 @pytest.fixture(autouse=True)
 def _nothing_told() -> Iterator[None]:
     """Have this process not be warned of anything yet, and afterwards."""
-    serving.warn_once.cache_clear()
+    serving._warned.clear()
     yield
-    serving.warn_once.cache_clear()
+    serving._warned.clear()
 
 
 class Arbiter:

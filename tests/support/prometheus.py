@@ -36,8 +36,9 @@ class Prometheus:
             with urllib.request.urlopen(f"{url}?{query}", timeout=DEADLINE) as response:
                 return json.load(response)["data"]
         except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise AssertionError(f"{arguments}: {error.read().decode()}") from error
+            with error:
+                if error.code < 500:
+                    raise AssertionError(f"{arguments}: {error.read().decode()}") from error
         except OSError:
             pass  # it is starting
         return None

@@ -143,8 +143,9 @@ class SharedWork(Generic[T]):
                 call_soon(running.done.set)
 
     def _forget(self, key: object, running: _Running[T]) -> None:
-        if self._running.get(key) is running:
-            self._running.pop(key, None)  # the event loop and the thread may both do this
+        with forking.definitions:  # the event loop's thread and the worker's may be here
+            if self._running.get(key) is running:
+                del self._running[key]
 
 
 def _threads() -> anyio.CapacityLimiter:

@@ -112,9 +112,13 @@ class Child:
 
     def exemplify(self, labels: Mapping[str, str], amount: float) -> None:
         """Keep an exemplar of an amount; `record` takes the amount itself."""
-        if self.exemplars is None:
-            self.exemplars = {}
-        self.exemplars[self._sample_of(amount)] = Exemplar(dict(labels), amount, time.time())
+        exemplars = self.exemplars
+        if exemplars is None:
+            with self.owner.lock:  # another thread may have its first one, too
+                exemplars = self.exemplars
+                if exemplars is None:
+                    exemplars = self.exemplars = {}
+        exemplars[self._sample_of(amount)] = Exemplar(dict(labels), amount, time.time())
 
     def _sample_of(self, amount: float) -> int:
         """Return the place in the family's `shape` of the sample that an exemplar belongs to."""

@@ -66,7 +66,7 @@ class Connection(Scope):
         if self._counts and not self.in_progress and not self.finished:
             for metrics, values in self._labels:
                 try:
-                    self.in_progress = (*self.in_progress, metrics.open(values))
+                    self.hold(metrics.open(values))
                 except Exception:
                     self.site.problems.failed(_MEASURE)
 
@@ -97,9 +97,8 @@ class Connection(Scope):
 
     def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""
-        if self.finished:
+        if not self.ends():
             return
-        self.finished = True
         self._ended = (close_code, max(self.site.clock() - self.start, 0.0))
         if self._dispatched:
             self._record(*self._ended)

@@ -10,6 +10,7 @@ it records. Both count once. An adapter calls these and knows nothing of metrics
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from functools import partial
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from ..families.limits import LabelValues
 from ..labels.exemplars import ExemplarLabels
 from ..labels.plan import LabelPlan
 from .recorder import Recorder
-from .scope import Measurement, Scope
+from .scope import Measurement, Scope, taken
 from .site import Site
 
 __all__ = ["CLIENT_CLOSED_REQUEST", "Exchange", "Outcome", "Sizes"]
@@ -65,12 +66,12 @@ class Exchange(Scope):
     signalled = False
     """Whether an extension is answering an exception that is no answer by itself."""
     sizes: Sizes | None = None
-    _deferred: list[Measurement] | tuple[()] = ()
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
+        self._deferred: list[Measurement] = []
         if site.needs_sizes:
             self.sizes = Sizes()
 
@@ -107,13 +108,22 @@ class Exchange(Scope):
     def defer(self, measurement: Measurement, target: object) -> bool:
         if not self.is_answered_by(target):
             return False
-        if self.status:  # a view in a thread, whose client is gone
-            measurement.values = measurement.plan.resolve(self._visible_response())
+        if self._waits(measurement):
+            return True
+        # A view in a thread, whose client is gone.
+        measurement.values = measurement.plan.resolve(self._visible_response())
+        return False
+
+    def _waits(self, measurement: Measurement) -> bool:
+        """Keep a measurement, unless the final response exists; another thread may make it now."""
+        if self.status:
             return False
-        if not self._deferred:
-            self._deferred = []
-            self.keep_context()
+        self.keep_context()
         self._deferred.append(measurement)
+        if self.status:
+            with suppress(ValueError):  # `finish` has taken it, and records it
+                self._deferred.remove(measurement)
+                return False
         return True
 
     def fail(self) -> None:
@@ -147,7 +157,7 @@ class Exchange(Scope):
         if self.excluded:
             return
         self._visible_response()
-        for measurement in self._deferred:
+        for measurement in self._deferred.copy():
             yield measurement.plan, partial(setattr, measurement, "values")
         if not self.tracked:
             return
@@ -171,9 +181,8 @@ class Exchange(Scope):
 
         The status is the one that went out. Where none did, or nobody sees it, the outcome has it.
         """
-        if self.finished:
+        if not self.ends():
             return
-        self.finished = True
         seconds = self.site.clock() - self.start
         try:
             if self.request is None and self.unseen is None:
@@ -191,14 +200,15 @@ class Exchange(Scope):
                 return
             if self.tracked:
                 self.site.record(self, seconds)
-            for measurement in self._deferred:
+            for measurement in taken(self._deferred):
                 measurement.flush()
         finally:
             self.leave()  # last: otherwise a scrape could show neither
 
     def in_context(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function where the request context is, if the exchange has kept that."""
-        return function(*args) if self.context is None else self.context.run(function, *args)
+        context = self.context  # another thread may end this exchange
+        return function(*args) if context is None else context.run(function, *args)
 
     def labels(self, recorder: Recorder) -> LabelValues:
         """Return the label values that `respond` resolved for a recorder.

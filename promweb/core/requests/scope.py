@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..families.children import NumberChild
 from ..families.limits import LabelValues
@@ -13,7 +14,9 @@ from ..labels.plan import LabelPlan
 from .site import Site
 from .unseen import UnseenRequest
 
-__all__ = ["BEGUN", "Measurement", "Scope", "current", "is_begun"]
+__all__ = ["BEGUN", "Measurement", "Scope", "current", "is_begun", "taken"]
+
+T = TypeVar("T")
 
 current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
 """The request or connection that the running code belongs to."""
@@ -35,6 +38,17 @@ def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
         return True
     outer.unseen = None
     return False
+
+
+def taken(items: list[T]) -> Iterable[T]:
+    """Remove the items of a list and return them, the oldest first; each goes to one thread."""
+    return _take(items) if items else ()  # most are empty
+
+
+def _take(items: list[T]) -> Iterator[T]:
+    while items:
+        with suppress(IndexError):  # another thread took the last one
+            yield items.pop(0)
 
 
 class Measurement(Protocol):
@@ -59,8 +73,6 @@ class Scope:
     """False once `do_not_track` was called: the default metrics omit this scope."""
     excluded = False
     """True once `exclude_all_metrics` was called: every metric omits this scope."""
-    in_progress: Sequence[NumberChild] = ()
-    """The gauges that go down when this scope ends."""
     raised: type[BaseException] | None = None
     """The class of the last exception of this scope, also of one that was answered.
 
@@ -74,6 +86,22 @@ class Scope:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.start = site.clock()
+        self.in_progress: list[NumberChild] = []
+        """The gauges that go down when this scope ends."""
+        self._unfinished = [True]
+        """Who removes this item ends the scope."""
+
+    def ends(self) -> bool:
+        """Have the scope be finished; return True only the first time, in one of several threads.
+
+        A server may close a body in one thread while another one still reads it.
+        """
+        try:
+            self._unfinished.pop()
+        except IndexError:
+            return False
+        self.finished = True
+        return True
 
     def is_answered_by(self, target: object) -> bool:
         """Return whether `target` answers this request: its view, or an error handler."""
@@ -88,7 +116,7 @@ class Scope:
 
     def hold(self, child: NumberChild) -> None:
         """Have a gauge go down when this scope ends."""
-        self.in_progress = (*self.in_progress, child)
+        self.in_progress.append(child)
         if self.finished:  # in another thread, meanwhile
             self.leave()
 
@@ -112,10 +140,8 @@ class Scope:
 
     def leave(self) -> None:
         """Be in progress no more."""
-        children = self.in_progress
-        self.in_progress = ()
-        try:
-            for child in children:
+        for child in taken(self.in_progress):
+            try:
                 child.dec()
-        except Exception:
-            self.site.problems.failed("count a request as over")
+            except Exception:
+                self.site.problems.failed("count a request as over")

@@ -62,24 +62,26 @@ class Site:
 
         Two with the same duration family would count every request twice: they become one.
         """
-        for known in self.recorders:
-            if known.identity is recorder.identity:
-                known.merge(recorder)
-                break
-        else:
-            self.recorders = (*self.recorders, recorder)
-        self.labelled = tuple(
-            recorder
-            for recorder in self.recorders
-            if not recorder.plan.constant or recorder.exemplar is not None
-        )
-        self.needs_sizes = any(recorder.needs_sizes for recorder in self.recorders)
-        self._compose()
+        with forking.definitions:
+            for known in self.recorders:
+                if known.identity is recorder.identity:
+                    known.merge(recorder)
+                    break
+            else:
+                self.recorders = (*self.recorders, recorder)
+            self.labelled = tuple(
+                recorder
+                for recorder in self.recorders
+                if not recorder.plan.constant or recorder.exemplar is not None
+            )
+            self.needs_sizes = any(recorder.needs_sizes for recorder in self.recorders)
+            self._compose()
 
     def add_decorators(self, decorators: Iterable[Callable[[Any], Any]]) -> None:
         """Put decorators around every view, those added later included."""
-        self._decorators.extend(decorators)
-        self._compose()
+        with forking.definitions:
+            self._decorators.extend(decorators)
+            self._compose()
 
     def _compose(self) -> None:
         preparations: list[Callable[[Any], None]] = []
@@ -153,6 +155,10 @@ class Site:
 
         `view` is called to make the view. Raises ValueError if promweb serves something else there.
         """
+        with forking.definitions:
+            self._serve(path, what, registry, view)
+
+    def _serve(self, path: str, what: str, registry: CollectorRegistry, view: Any) -> None:
         served = self.served.get(path)
         if served == (what, registry):
             return

@@ -151,10 +151,12 @@ class SharedValue:
         if directory is None:
             return values.MutexValue(*args, **kwargs)  # type: ignore[no-untyped-call]
         directory = os.path.abspath(directory)
-        if directory not in _value_classes:
+        value_class = _value_classes.get(directory)
+        if value_class is None:
             # Each has its own files, and keeps to the directory that it had first.
-            _value_classes[directory] = values.MultiProcessValue()  # type: ignore[no-untyped-call]
-        return _value_classes[directory](*args, **kwargs)
+            made = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+            value_class = _value_classes.setdefault(directory, made)
+        return value_class(*args, **kwargs)
 
 
 _value_classes: dict[str, Any] = {}

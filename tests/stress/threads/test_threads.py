@@ -1,0 +1,45 @@
+"""A short run of the stress, in memory and in shared files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .load import Load, announcements, first_exemplars, increments
+
+
+@pytest.fixture(autouse=True)
+def restless() -> Iterator[None]:
+    """Have threads take turns a thousand times as often, where there is a GIL."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_applications() -> None:
+    load = Load()
+    load.run(rounds=40)
+    assert load.wrong == []
+    assert load.scrapes > 1
+
+
+def test_applications_whose_numbers_are_shared(shared: Path) -> None:
+    load = Load()
+    load.run(rounds=20)
+    assert load.wrong == []
+
+
+def test_first_exemplars() -> None:
+    assert [*first_exemplars(rounds=2000)] == []
+
+
+def test_announcements() -> None:
+    assert [*announcements(rounds=100)] == []
+
+
+def test_increments() -> None:
+    assert [*increments(rounds=3000)] == []
