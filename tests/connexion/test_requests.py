@@ -780,15 +780,6 @@ def test_it_needs_connexion_only_when_there_is_an_application(
         metrics.init_app(object())
 
 
-def test_an_older_connexion_is_an_error_that_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    app = connexion.FlaskApp("shop")
-    monkeypatch.setitem(sys.modules, "connexion.middleware", None)
-    with pytest.raises(ImportError, match=r"pip install 'connexion\[flask\]>=3'"):
-        ConnexionPrometheusMetrics(app, registry=CollectorRegistry())
-
-
 def test_start_http_server() -> None:
     shop = Shop()
     shop.serve().get("/v1/list")
