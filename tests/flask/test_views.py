@@ -202,12 +202,12 @@ def test_exception_that_an_api_answers(
     leg: Leg, order: str, error: type[Exception], status: int, failed: bool
 ) -> None:
     """It is named, and counts where the program chose no answer for it."""
-    app, api = leg.make_app(), Api(errors={"UserExists": {"message": "exists", "status": 409}})
-    if order == "api first":
-        api.init_app(app)
-    metrics = leg.make_metrics(app)
+    app, errors = leg.make_app(), {"UserExists": {"message": "exists", "status": 409}}
+    metrics = leg.make_metrics(None)
     if order == "metrics first":
-        api.init_app(app)
+        metrics.init_app(app)
+    api = Api(app, errors=errors)
+    metrics.init_app(app)
 
     class Item(Resource):
         @metrics.counter("calls", "Calls.", {"error": exception_type()})
