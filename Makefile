@@ -48,7 +48,7 @@ test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := multiprocess/test_containers.py multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
-	live/test_page.py project/test_comparison.py project/test_fleet.py stress/model \
+	live/test_page.py project/test_comparison.py project/test_fleet.py quart/test_endings.py stress/model \
 	stress/faults/test_greenlets.py tools/test_monitoring_prometheus.py tools/test_testing.py tools/test_top.py
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends
@@ -64,7 +64,7 @@ find_python = $(shell for python in $(foreach version,$(1), \
 	do $$python -c '' 2>/dev/null && echo $$python && break; done)
 PYTHON_NEWEST ?= $(call find_python,3.13)
 ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes.py server/test_http.py \
-	project/test_documents.py project/test_examples.py stress/model \
+	project/test_documents.py project/test_examples.py stress/attacks stress/faults stress/model \
 	project/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb)
 
 # A million hostile requests to each framework, or `make attack REQUESTS=10000`; fails if they leave

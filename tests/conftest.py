@@ -33,6 +33,7 @@ MARKERS = {
         "multiprocess/test_start_up.py",
         "project/test_fleet.py",
         "project/test_prometheus.py",
+        "quart/test_endings.py",
         "tools/test_monitoring_prometheus.py",
         "tools/test_top.py",
     ],

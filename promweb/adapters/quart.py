@@ -22,7 +22,14 @@ from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .exemptions import exempt_on_quart
 from .protocols import wsgi_bridge
-from .protocols.asgi import ASGIApp, ASGIExchange, DisconnectErrors, instrument, shield
+from .protocols.asgi import (
+    ASGIApp,
+    ASGIExchange,
+    DisconnectErrors,
+    instrument,
+    is_cancellation,
+    shield,
+)
 from .protocols.worker_threads import SharedWork, in_pieces, pause, run
 from .shared import WebMetrics, by_hand, find_exchange
 
@@ -170,6 +177,8 @@ def _attach(site: Site) -> None:
                 return response
         exchange.dispatch(request)
         try:
+            if site.awaiting:
+                await site.count_in_progress(exchange)
             response = await wrapped_full_dispatch_request(*args)
             await exchange.respond_async(response.status_code, response)
         except Exception:
@@ -208,11 +217,17 @@ def _attach(site: Site) -> None:
         return response
 
     async def full_dispatch_websocket(*args: Any) -> Any:
-        """See the websocket before its view runs."""
+        """See the websocket before its view runs, and what cancels that."""
         connection = scope()
-        if isinstance(connection, Connection) and connection.site is site:
+        if not isinstance(connection, Connection) or connection.site is not site:
+            return await wrapped_full_dispatch_websocket(*args)
+        try:
             await connection.dispatch(get_websocket())
-        return await wrapped_full_dispatch_websocket(*args)
+            return await wrapped_full_dispatch_websocket(*args)
+        except BaseException as error:
+            if is_cancellation(error):
+                connection.break_off()  # Quart keeps a cancellation to itself
+            raise
 
     has_middleware = getattr(app.asgi_app, "__self__", None) is not app
     app.asgi_app = instrument(site, app.asgi_app, _Exchange, has_middleware=has_middleware)

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
+from ..core.options import read_path
 from ..core.requests.exchange import Exchange, Outcome
 from ..core.requests.scope import current
 from ..core.requests.site import Site
@@ -67,7 +69,7 @@ class WebMetrics(MetricsBase):
         Of a blueprint, its own requests are measured wherever it is registered, and it serves the
         metrics at `path` below its prefix.
         """
-        if hasattr(type(app), "record_once"):  # a blueprint of Flask or Quart
+        if _is_blueprint(app):
             app.record(self._init_blueprint)
             return
         super().init_app(app)
@@ -79,12 +81,9 @@ class WebMetrics(MetricsBase):
 
     def _init_blueprint(self, state: Any) -> None:
         """Measure a blueprint in the application that it is being registered with."""
-        site, options = self._site(state.app), self._options
-        name = f"{state.name_prefix}.{state.name}".lstrip(".")
+        site, options, name = self._site(state.app), self._options, _registered_name(state)
         if self.path:
-            view = self._protected(self._metrics_view())
-            state.add_url_rule(self.path, "prometheus_metrics", view)
-            site.endpoints.add(f"{name}.prometheus_metrics")
+            self._serve_in_blueprint("metrics", self._metrics_view, self.path, state)
         if self._export_defaults:
             own = replace(options, websockets=False)
             exemplar = self._exemplar_reader()
@@ -100,6 +99,27 @@ class WebMetrics(MetricsBase):
             )
         if self not in site.owners:
             site.owners.append(self)
+
+    def _serve(
+        self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
+    ) -> None:
+        target = self.app if app is None else app
+        if _is_blueprint(target):
+            read_path(path)
+            target.record(partial(self._serve_in_blueprint, what, make_view, path))
+        else:
+            super()._serve(what, make_view, path, app)
+
+    def _serve_in_blueprint(
+        self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, state: Any
+    ) -> None:
+        """Add a protected route below the prefix of a blueprint that is being registered."""
+        site, name = self._site(state.app), _registered_name(state)
+        endpoint = f"prometheus_{what}"
+        while f"{name}.{endpoint}" in state.app.view_functions:
+            endpoint += "_"
+        state.add_url_rule(path, endpoint, self._protected(make_view()))
+        site.endpoints.add(f"{name}.{endpoint}")
 
     def _see_environ(self, environ: Mapping[str, Any]) -> None:
         """Look at how the server says that it serves, when it asks for the metrics."""
@@ -151,6 +171,16 @@ class WebMetrics(MetricsBase):
     @abstractmethod
     def _server_app(self, endpoint: str) -> Callable[..., Any]:
         """Return a WSGI application that serves the metrics at `endpoint`."""
+
+
+def _is_blueprint(app: Any) -> bool:
+    """Tell a blueprint of Flask or Quart; neither needs to be loaded for that."""
+    return hasattr(type(app), "record_once")
+
+
+def _registered_name(state: Any) -> str:
+    """Return the name that a blueprint is being registered with, nested ones included."""
+    return f"{state.name_prefix}.{state.name}".lstrip(".")
 
 
 def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None:

@@ -217,7 +217,7 @@ class MetricsBase(InstrumentFactories):
         )
 
     def register_endpoint(self, path: str, app: Any = None) -> None:
-        """Serve the metrics at `path` of an application (this object's, or the current one).
+        """Serve the metrics at `path` of an application or blueprint (this object's by default).
 
         Serving the same registry at the same path twice changes nothing. Raises ValueError if
         promweb serves something else there.

@@ -101,6 +101,28 @@ def test_a_blueprint_of_the_other_framework(leg: Leg) -> None:
         app.register_blueprint(blueprint)
 
 
+@pytest.mark.parametrize("owner", ["application", "blueprint", "nobody"])
+def test_further_endpoints_of_a_blueprint(leg: Leg, owner: str) -> None:
+    """They are below its prefix, and no metric sees them."""
+    api, app = make_api(leg), leg.make_app()
+    owners = {"application": app, "blueprint": api, "nobody": None}
+    metrics = leg.make_metrics(owners[owner])
+    given = () if owner == "blueprint" else (api,)
+    metrics.register_endpoint("/more", *given)
+    metrics.register_endpoint("/most", *given)
+    metrics.register_dashboard("/live", *given)
+    app.register_blueprint(api)
+    for path in ("/api/more", "/api/most", "/api/live"):
+        assert leg.get(app, path).status == 200
+    assert leg.get(app, "/more").status == 404
+    unmatched = [Done("GET", "<unmatched>", 404)] if owner == "application" else []
+    leg.get(app, "/api/x")
+    found = [Done("GET", "/api/x", 200)] if owner != "nobody" else []
+    assert samples(leg.registry) == expected(*unmatched, *found)
+    with pytest.raises(ValueError, match="path"):
+        metrics.register_endpoint("more", leg.web.Blueprint("other", "shop"))
+
+
 def test_methods_that_need_the_application_say_so(leg: Leg) -> None:
     metrics = leg.make_metrics(make_api(leg))
     with pytest.raises(TypeError, match="the application that it is registered with"):

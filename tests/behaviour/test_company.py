@@ -13,11 +13,12 @@ import anyio.lowlevel
 import pytest
 from werkzeug.test import EnvironBuilder
 
-from tests.support.asgi import Browser
+from tests.support.asgi import Browser, Socket
 from tests.support.legs import Leg
 from tests.support.waiting import DEADLINE
 
 TOTAL = "flask_http_request_total"
+CONNECTIONS = "flask_websocket_connection_duration_seconds_count"
 EXCEPTIONS = "flask_http_request_exceptions_total"
 
 QUART = pytest.mark.parametrize("leg", ["quart-sync", "quart-async"], indirect=True)
@@ -189,6 +190,55 @@ def test_default_labels_are_on_requests_in_progress(
     assert seen == [{"method": "GET", "tier": "web", "host": "localhost"}]
     (record,) = [record for record in caplog.records if record.name == "promweb"]
     assert "omits the default labels late" in record.getMessage()
+
+
+@QUART
+def test_default_labels_of_requests_in_progress_are_awaited(leg: Leg) -> None:
+    app, seen = leg.make_app(), []
+
+    async def host() -> str:
+        await asyncio.sleep(0)
+        return str(leg.web.request.host)
+
+    labels = {"host": host, "later": lambda: host()}
+    leg.make_metrics(app, in_progress=True, default_labels=labels)
+    leg.make_metrics(app, in_progress=True, defaults_prefix="plain", path=None)
+
+    def view() -> str:
+        seen.append(leg.value("flask_http_requests_in_progress", **values))
+        seen.append(leg.value("plain_http_requests_in_progress", method="GET"))
+        return "ok"
+
+    values = {"method": "GET", "host": "localhost", "later": "localhost"}
+    app.add_url_rule("/", "view", leg.view(view))
+    assert leg.get(app, "/").status == 200
+    assert seen == [1.0, 1.0]
+    assert leg.value("flask_http_requests_in_progress", **values) == 0
+    assert leg.value(TOTAL, **values, status="200") == 1
+
+
+@QUART
+def test_a_client_that_leaves_while_a_label_of_requests_in_progress_is_awaited(leg: Leg) -> None:
+    app = leg.make_app()
+
+    async def late() -> str:
+        if not reached.is_set():
+            reached.set()
+            await asyncio.Event().wait()
+        return "late"
+
+    leg.make_metrics(app, in_progress=True, default_labels={"late": late})
+    app.add_url_rule("/", "view", leg.view(lambda: "never"))
+
+    async def main() -> None:
+        browser = Browser(app).start()
+        await reached.wait()
+        await browser.vanish()
+
+    reached = asyncio.Event()
+    asyncio.run(main())
+    assert leg.value(TOTAL, method="GET", status="499", late="late") == 1
+    assert leg.label_sets("flask_http_requests_in_progress") == []
 
 
 # --- views and objects --------------------------------------------------------------------------
@@ -378,6 +428,32 @@ async def websocket(app: Any, *messages: dict[str, Any], told_while_closing: int
 
     scope = Browser(app, "/ws").scope | {"type": "websocket", "scheme": "ws", "subprotocols": []}
     await app(scope, inbox.get, send)
+
+
+@pytest.mark.parametrize(("accepts", "code"), [(True, "1011"), (False, "500")])
+@QUART
+def test_a_cancellation_inside_a_websocket(leg: Leg, accepts: bool, code: str) -> None:
+    """Quart keeps it to itself, and the client gets no code of the application's."""
+    app = leg.make_app()
+    leg.make_metrics(app)
+
+    @app.websocket("/")
+    async def view() -> None:
+        if accepts:
+            await leg.web.websocket.accept()
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        socket = Socket(app).start()
+        while not leg.label_sets(CONNECTIONS):
+            await anyio.lowlevel.checkpoint()
+        socket.put("websocket.disconnect", code=1000)  # Quart 0.23 waits for that
+        await asyncio.wait({socket.task})
+
+    asyncio.run(main())
+    assert leg.label_sets(CONNECTIONS) == [{"path": "/", "close_code": code}]
 
 
 @pytest.mark.parametrize(

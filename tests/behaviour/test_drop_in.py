@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -270,6 +271,32 @@ def late_failures(bench: Bench) -> object:
     return found
 
 
+@check(exporter=(1, 1, None), ours=(1, None, 1))
+def failure_statuses(bench: Bench) -> object:
+    bench.measure()
+    bench.app.register_error_handler(500, lambda error: ("later", 503))
+    bench.app.route("/")(lambda: 1 // 0)
+    bench.get()
+    return bench.total(503), bench.failed(500), bench.failed(503)
+
+
+@check(exporter=(1, None, None), ours=(None, 1, 1))
+def middleware(bench: Bench) -> object:
+    inner = bench.app.wsgi_app
+
+    def middleware(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/own":
+            start_response("418 Teapot", [])
+            return [b""]
+        return inner(environ, lambda status, *rest: start_response("203 Changed", *rest))
+
+    bench.app.wsgi_app = middleware  # type: ignore[method-assign]
+    bench.measure()
+    bench.app.route("/")(lambda: "view")
+    assert [bench.get(path)[0] for path in ("/", "/own")] == [203, 418]
+    return bench.timed(200), bench.timed(203), bench.timed(418, "<middleware>")
+
+
 @check(exporter={"200", "b'Exception'"}, ours={"418", "b'<!doctype'"})
 def final_response(bench: Bench) -> object:
     metrics = bench.measure()
@@ -460,8 +487,8 @@ def reserved_labels(bench: Bench) -> object:
 
 
 @check(
-    exporter=("decorated", "decorated", "decorated", 500),
-    ours=(ValueError, ValueError, ValueError, 200),
+    exporter=("decorated", "decorated", "decorated", "decorated", 500),
+    ours=(ValueError, ValueError, ValueError, ValueError, 200),
 )
 def label_callables(bench: Bench) -> object:
     metrics = bench.measure()
@@ -479,10 +506,57 @@ def label_callables(bench: Bench) -> object:
     bench.app.route("/")(make("counter", "bound", Labels().bound))
     return (
         outcome(lambda: make("counter", "two", lambda one, two: "") and "decorated"),
+        outcome(lambda: make("counter", "any", lambda *args: "") and "decorated"),
         outcome(lambda: make("counter", "awaited", coroutine) and "decorated"),
         outcome(lambda: make("gauge", "gauge", lambda response: "") and "decorated"),
         bench.get()[0],
     )
+
+
+class Size(Enum):
+    SMALL = "s"
+
+
+@check(exporter={"Size.SMALL", "<coroutine"}, ours={"s", "<error>"})
+def label_values_of_objects(bench: Bench) -> object:
+    metrics = bench.measure()
+
+    async def late() -> str:
+        return "late"
+
+    coroutine = late()
+    labels = {"size": lambda: Size.SMALL, "late": lambda: coroutine}
+    bench.app.route("/")(metrics.counter("views", "Views", labels=labels)(lambda: "view"))
+    bench.get()
+    coroutine.close()
+    sizes, lates = (label_values(bench, "views_total", label) for label in labels)
+    return sizes | {late.partition(" ")[0] for late in lates}
+
+
+@check(exporter=[0, 0], ours=[1, 0])
+def streaming_gauges(bench: Bench) -> object:
+    metrics = bench.measure()
+    seen = []
+
+    def body() -> Iterator[str]:
+        seen.append(bench.value("busy"))
+        yield "part"
+
+    gauge = metrics.gauge("busy", "Busy")
+    bench.app.route("/")(gauge(lambda: flask.Response(body())))
+    bench.get()
+    return [*seen, bench.value("busy")]
+
+
+@check(exporter=(1, 1), ours=(None, None))
+def untracked_requests(bench: Bench) -> object:
+    metrics = bench.measure()
+    bench.app.before_request(lambda: ("no", 403) if flask.request.args else None)
+    bench.app.route("/")(metrics.do_not_track()(lambda: "view"))
+    bench.get()
+    bench.get(method="OPTIONS")
+    bench.get("/?forbidden=1")
+    return bench.total(200, "OPTIONS"), bench.total(403)
 
 
 @check(exporter="constructed", ours=TypeError)
@@ -677,13 +751,14 @@ def uwsgi_server(bench: Bench, shared: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tuple(serves)
 
 
-@check(exporter=1, ours=None)
+@check(exporter=(1, 1), ours=(None, 1))
 def contexts_made_by_hand(bench: Bench) -> object:
-    bench.measure()
-    bench.app.route("/")(lambda: "view")
+    metrics = bench.measure()
+    labels = {"status": lambda response: response.status_code}
+    bench.app.route("/")(metrics.counter("views", "Views", labels=labels)(lambda: "view"))
     with bench.app.test_request_context("/"):
         bench.app.full_dispatch_request()
-    return bench.total(200)
+    return bench.total(200), bench.value("views_total", status="200")
 
 
 @check(exporter=(AttributeError, {"500"}), ours=("attached", {"418", "404"}))

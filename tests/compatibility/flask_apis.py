@@ -46,7 +46,7 @@ def connexion_app(name: str) -> Any:
 
 def _operation(name: str, *parameters: Any) -> dict[str, Any]:
     answers = {"200": {"description": "ok"}}
-    return {"get": {"operationId": name, "parameters": parameters, "responses": answers}}
+    return {"get": {"operationId": name, "parameters": [*parameters], "responses": answers}}
 
 
 def _parameter(place: str, name: str) -> dict[str, Any]:

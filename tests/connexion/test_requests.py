@@ -780,6 +780,19 @@ def test_it_needs_connexion_only_when_there_is_an_application(
         metrics.init_app(object())
 
 
+def test_connexion_2_is_measured_as_any_flask_application(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has no middleware; `make compatibility` has the package itself."""
+    app, registry = connexion.FlaskApp("shop"), CollectorRegistry()
+    monkeypatch.setitem(sys.modules, "connexion.middleware", None)
+    ConnexionPrometheusMetrics(app, registry=registry)
+    app.app.add_url_rule("/", "view", lambda: ("view", 203))
+    assert app.app.test_client().get("/").status_code == 203
+    labels = {"method": "GET", "status": "203"}
+    assert registry.get_sample_value("flask_http_request_total", labels) == 1
+
+
 def test_start_http_server() -> None:
     shop = Shop()
     shop.serve().get("/v1/list")

@@ -10,10 +10,12 @@ from typing import Any
 import flask
 import pytest
 from flask_restful import Api, Resource, abort
+from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from promweb import RESTfulPrometheusMetrics
+from promweb.labels import exception_type
 from tests.support.legs import LEGS, Leg
 from tests.support.recorded import Done, expected, labels, samples
 
@@ -185,6 +187,40 @@ def test_resource_that_raises_counts_one_exception(
     found = {"calls_total": {labels(code="500"): 1.0}}
     done = Done("GET", "/item", 500, 0.25, failed=True)
     assert samples(leg.registry) == {**expected(done), **found}
+
+
+class UserExists(Exception):
+    """What an API has an answer for."""
+
+
+@pytest.mark.parametrize("order", ["metrics first", "api first"])
+@pytest.mark.parametrize(
+    ("error", "status", "failed"),
+    [(NotFound, 404, False), (UserExists, 409, False), (ZeroDivisionError, 500, True)],
+)
+def test_exception_that_an_api_answers(
+    leg: Leg, order: str, error: type[Exception], status: int, failed: bool
+) -> None:
+    """It is named, and counts where the program chose no answer for it."""
+    app, errors = leg.make_app(), {"UserExists": {"message": "exists", "status": 409}}
+    metrics = leg.make_metrics(None)
+    if order == "metrics first":
+        metrics.init_app(app)
+    api = Api(app, errors=errors)
+    metrics.init_app(app)
+
+    class Item(Resource):
+        @metrics.counter("calls", "Calls.", {"error": exception_type()})
+        def get(self) -> Any:
+            raise error
+
+    api.add_resource(Item, "/item")
+    assert leg.get(app, "/item").status == status
+    found = {"calls_total": {labels(error=error.__name__): 1.0}}
+    assert samples(leg.registry) == {
+        **expected(Done("GET", "/item", status, failed=failed)),
+        **found,
+    }
 
 
 def test_unmatched_requests_of_an_api(leg: Leg, shop: Any) -> None:

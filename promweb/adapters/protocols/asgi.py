@@ -193,7 +193,6 @@ async def _serve_websocket(
 ) -> None:
     """Begin a connection; end it with the close code of whoever closes first."""
     connection = Connection(site)
-    is_accepted = False
 
     async def receive_and_see() -> Message:
         message = await receive()
@@ -204,24 +203,23 @@ async def _serve_websocket(
         return message
 
     async def send_and_see(message: Message) -> None:
-        nonlocal is_accepted
         kind = message["type"]
-        if kind == "websocket.close" and is_accepted:
+        if kind == "websocket.close" and connection.is_accepted:
             connection.closing(message.get("code") or 1000)  # a client may be told at once
         try:
             await send(message)
         except BaseException as error:
             if not is_cancellation(error):  # that is the client, not the application
-                connection.finish(1006 if is_accepted else CLIENT_CLOSED_REQUEST)
+                connection.finish(1006 if connection.is_accepted else CLIENT_CLOSED_REQUEST)
             raise
         if kind == "websocket.send":
             connection.message("sent")
         elif kind == "websocket.accept":
-            is_accepted = True
             connection.accepted()
         elif kind == "websocket.close":
             # A server answers 403 to a handshake that is closed before it is accepted.
-            connection.finish(message.get("code") or 1000 if is_accepted else 403)
+            code = message.get("code") or 1000
+            connection.finish(code if connection.is_accepted else 403)
         elif kind == "websocket.http.response.start":
             connection.finish(message["status"])
 
@@ -229,10 +227,9 @@ async def _serve_websocket(
     current.set(connection)
     try:
         await app(scope, receive_and_see, send_and_see)
-        connection.finish(1006 if is_accepted else 500)  # a server answers so to nothing
+        connection.finish(1006 if connection.is_accepted else 500)  # servers answer nothing so
     except BaseException:
-        # What a server then sends, also for a cancellation: 1011, or 500 before the handshake.
-        connection.finish(1011 if is_accepted else 500)
+        connection.break_off()
         raise
     finally:
         current.set(before)

@@ -82,9 +82,7 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
     return instrumented_app
 
 
-def _leave(
-    exchange: Exchange, environ: Mapping[str, Any], error: BaseException, sent: int
-) -> None:
+def _leave(exchange: Exchange, environ: Mapping[str, Any], error: BaseException, sent: int) -> None:
     """End an exchange whose application raises; `sent` is the status of one that fails.
 
     Applications raise, too, when they took over the socket for a websocket and are done with it:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..families.children import NumberChild
+from ..labels.plan import LabelPlan
 from ..requests.exchange import Exchange
 from .recording import RequestRecorder
 
@@ -26,8 +26,8 @@ class BlueprintRecorder(RequestRecorder):
 
         self.record = record_own
 
-    def in_progress(self, request: Any) -> NumberChild | None:
-        return super().in_progress(request) if self._measures(request) else None
+    def _early_plan(self, request: Any) -> LabelPlan | None:
+        return super()._early_plan(request) if self._measures(request) else None
 
     def merge(self, other: RequestRecorder) -> None:
         super().merge(other)

@@ -163,13 +163,30 @@ class RequestRecorder:
     def counts_in_progress(self) -> bool:
         return self._in_progress is not None
 
+    @property
+    def awaits_in_progress(self) -> bool:
+        return self._early is not None and self._early.awaits
+
     def in_progress(self, request: Any) -> NumberChild | None:
         """Return the child that counts a request as in progress, if there is one."""
-        gauge, plan = self._in_progress, self._early
-        if gauge is None or plan is None or (self._excludes and self._excludes(request.path)):
+        plan = self._early_plan(request)
+        return None if plan is None else self._early_child(request, plan, plan.resolve(None))
+
+    async def in_progress_async(self, request: Any) -> NumberChild | None:
+        """Do what `in_progress` does, and await the labels."""
+        plan = self._early_plan(request)
+        if plan is None:
             return None
+        return self._early_child(request, plan, await plan.resolve_async(None))
+
+    def _early_plan(self, request: Any) -> LabelPlan | None:
+        """Return the plan of a request in progress, None if it is not counted."""
+        return None if self._excludes and self._excludes(request.path) else self._early
+
+    def _early_child(self, request: Any, plan: LabelPlan, defaults: LabelValues) -> NumberChild:
+        assert self._in_progress is not None
         values = self._naming.in_progress_values(request)
-        return gauge.child((*values, *plan.resolve(None)), (*values, *plan.overflow))
+        return self._in_progress.child((*values, *defaults), (*values, *plan.overflow))
 
     def merge(self, other: RequestRecorder) -> None:
         """Also record what another recorder of the same duration family does."""

@@ -25,6 +25,8 @@ _DEFINED_CODES = frozenset((1000, 1001, 1002, 1003, *range(1005, 1012), 1015))
 class Connection(Scope):
     """One websocket connection. Nothing here raises."""
 
+    is_accepted = False
+
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self._labels: list[tuple[ConnectionRecorder, LabelValues]] = []
@@ -63,6 +65,7 @@ class Connection(Scope):
 
     def accepted(self) -> None:
         """Be in progress from now on."""
+        self.is_accepted = True
         if self._counts and not self.in_progress and not self.finished:
             for metrics, values in self._labels:
                 try:
@@ -94,6 +97,13 @@ class Connection(Scope):
             self.finish(self._own_code)
         else:
             self.finish(close_code if close_code in _DEFINED_CODES else OTHER)
+
+    def break_off(self) -> None:
+        """End for an exception or a cancellation that nobody answers: with what servers then send.
+
+        That is 1011, or 500 before the handshake.
+        """
+        self.finish(1011 if self.is_accepted else 500)
 
     def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""

@@ -61,8 +61,15 @@ class Recorder(Protocol):
     def record(self, exchange: Any, seconds: float) -> None:
         """Record a request that has ended; never raise."""
 
+    @property
+    def awaits_in_progress(self) -> bool:
+        """Whether the labels of these children may have to be awaited."""
+
     def in_progress(self, request: Any) -> NumberChild | None:
         """Return the child that counts a request as in progress, if there is one."""
+
+    async def in_progress_async(self, request: Any) -> NumberChild | None:
+        """Do what `in_progress` does, and await the labels."""
 
     def merge(self, other: Any) -> None:
         """Also record what another recorder with the same identity does."""

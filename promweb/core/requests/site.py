@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from .. import forking
+from ..families.children import NumberChild
 from ..families.problems import Problems
 from .recorder import Recorder
 from .views import Exclude, exclusion, targets
@@ -41,6 +42,8 @@ class Site:
         """The recorders that have a label to resolve or an exemplar to read."""
         self.preparations: tuple[Callable[[Any], None], ...] = ()
         """What is done with a scope that reaches the application's dispatch."""
+        self.awaiting: tuple[Recorder, ...] = ()
+        """The recorders that have to await the labels of requests in progress."""
         self.needs_sizes = False
         """Whether a recorder wants the sizes of bodies."""
         self.owners: list[object] = []
@@ -89,7 +92,8 @@ class Site:
             preparations.append(self.decorate_view)
         if self.labelled:
             preparations.append(_keep_context)
-        if any(recorder.counts_in_progress for recorder in self.recorders):
+        self.awaiting = tuple(r for r in self.recorders if r.awaits_in_progress)
+        if any(r.counts_in_progress and r not in self.awaiting for r in self.recorders):
             preparations.append(self._count_in_progress)
         self.preparations = tuple(preparations)
 
@@ -100,10 +104,19 @@ class Site:
 
     def _count_in_progress(self, scope: Any) -> None:
         if scope.tracked and not scope.excluded:
-            children = (recorder.in_progress(scope.request) for recorder in self.recorders)
-            for child in filter(None, children):
-                child.inc()
-                scope.hold(child)
+            for recorder in self.recorders:
+                if recorder not in self.awaiting:
+                    _count(scope, recorder.in_progress(scope.request))
+
+    async def count_in_progress(self, scope: Any) -> None:
+        """Count a request as in progress where the labels are awaited; the dispatch was reached."""
+        if not scope.tracked or scope.excluded:
+            return
+        try:
+            for recorder in self.awaiting:
+                _count(scope, await recorder.in_progress_async(scope.request))
+        except Exception:
+            self.problems.failed("prepare a request")
 
     def exclusion(self, request: Any) -> Exclude | None:
         """Return what leaves a request out of metrics, whether or not its view runs."""
@@ -207,6 +220,12 @@ class Site:
             # The function keeps alive what the ids stand for.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return known[1]
+
+
+def _count(scope: Any, child: NumberChild | None) -> None:
+    if child is not None:
+        child.inc()
+        scope.hold(child)
 
 
 def _exclude_all(scope: Any) -> None:

@@ -124,10 +124,10 @@ class Model:
         family[key] = family.get(key, 0.0) + amount
 
     def _early(self, script: Script, *, again: bool = False) -> dict[str, str]:
-        """Return the labels of a request in progress, where nothing can be awaited yet."""
+        """Return the labels of a request in progress."""
         labels = {"method": _method(script), **self.tenant}
         if self.has_mood:
-            fails = self.late_default or bool(script.label)
+            fails = bool(script.label)
             labels["mood"] = "<error>" if fails else "calm"
             if fails and not again:
                 self._error("flask_http_requests_in_progress", "mood")

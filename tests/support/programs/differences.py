@@ -78,7 +78,8 @@ DIFFERENCES = (
     Difference(
         "unmatched",
         "Requests that no route matched (404, 405, slash redirects) have the group `<unmatched>` "
-        "instead of their path or `None`, so that strangers cannot create series.",
+        "instead of their path or `None`, so that strangers cannot create series; only a "
+        "`group_by` function is called for them.",
         {
             "first_releases": _unmatched("GET /no/such/page 404", "POST / 405"),
             "factory": _unmatched(
@@ -159,6 +160,17 @@ DIFFERENCES = (
         "registered first.",
     ),
     Difference(
+        "failure_statuses",
+        "`http_request_exceptions_total` has the status that was sent where a handler of 500 "
+        "answers with another one; the exporter counted 500, and the request by the other one.",
+    ),
+    Difference(
+        "middleware",
+        "Where middleware inside of the measurement changes the status, or answers in the "
+        "application's place (the group is `<middleware>`), the status that is sent counts; the "
+        "exporter saw neither.",
+    ),
+    Difference(
         "final_response",
         "The response that label callables of a view get is the one that the client gets, after "
         "every `after_request` function; for an exception that propagates it is an empty 500.",
@@ -215,9 +227,24 @@ DIFFERENCES = (
     ),
     Difference(
         "label_callables",
-        "Label callables are checked when the decorator is made: more than one argument, a "
-        "coroutine function, or one argument on a gauge is a `ValueError`. Bound methods and "
-        "callable objects without arguments work.",
+        "Label callables are checked when the decorator is made: more than one argument, any "
+        "number of them (`*args`), a coroutine function, or one argument on a gauge is a "
+        "`ValueError`. Bound methods and callable objects without arguments work.",
+    ),
+    Difference(
+        "label_values_of_objects",
+        "A label callable that returns a member of an enum gives the member's value, and one that "
+        "returns a coroutine gives `<error>`; the exporter made text of the objects.",
+    ),
+    Difference(
+        "streaming_gauges",
+        "A gauge on a view is up until the body has been sent; the exporter counted it down when "
+        "the view returned.",
+    ),
+    Difference(
+        "untracked_requests",
+        "`do_not_track` and `exclude_all_metrics` leave out requests that never reach the view, "
+        "too: `OPTIONS`, and what a `before_request` function answers.",
     ),
     Difference(
         "unknown_arguments",
@@ -308,12 +335,12 @@ DIFFERENCES = (
     ),
     Difference(
         "contexts_made_by_hand",
-        "A request context that was made by hand (`app.test_request_context()`) is no request and "
-        "is not recorded.",
+        "A request context that was made by hand (`app.test_request_context()`) is no request: "
+        "only decorators record what is dispatched there.",
     ),
     Difference(
         "connexion",
-        "`ConnexionPrometheusMetrics` is for Connexion 3: `init_app` takes the "
+        "`ConnexionPrometheusMetrics` knows Connexion 3, beside 2.15: `init_app` takes the "
         "`connexion.FlaskApp`, the status is the one that the client saw, requests that Connexion "
         "rejects count, and `default_mimetype` is accepted and not needed.",
     ),

@@ -1,0 +1,70 @@
+"""What servers serve in the tests of who ended a request: `app`, on Quart, and `trio_app`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import quart
+from quart_trio import QuartTrio
+
+from promweb import AsyncPrometheusMetrics
+
+
+def make_app(kind: Any) -> Any:
+    app = kind(__name__)
+    AsyncPrometheusMetrics(app, in_progress=True)
+
+    @app.get("/stay")
+    @app.get("/stay-on")
+    async def stay() -> None:
+        await anyio.sleep_forever()
+
+    @app.get("/stream")
+    async def stream() -> Any:
+        async def body() -> AsyncIterator[str]:
+            yield "first"
+            await anyio.sleep_forever()
+
+        return body(), 206
+
+    @app.get("/cancelled")
+    async def cancelled() -> None:
+        await a_cancelled_task()
+
+    @app.get("/cut")
+    async def cut() -> Any:
+        async def body() -> AsyncIterator[str]:
+            yield "first"
+            await a_cancelled_task()
+
+        return body(), 207
+
+    @app.websocket("/socket/stay")
+    async def socket_stay() -> None:
+        await quart.websocket.send("first")
+        await anyio.sleep_forever()
+
+    @app.websocket("/socket/cancelled")
+    async def socket_cancelled() -> None:
+        await quart.websocket.send("first")
+        await a_cancelled_task()
+
+    @app.websocket("/socket/refused")
+    async def socket_refused() -> None:
+        await a_cancelled_task()
+
+    return app
+
+
+async def a_cancelled_task() -> None:
+    """Await a task that somebody cancelled."""
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+app = make_app(quart.Quart)
+trio_app = make_app(QuartTrio)
