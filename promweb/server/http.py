@@ -38,6 +38,8 @@ class MetricsServer:
         self.url: str = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{endpoint}"
         """The URL of the metrics."""
         self._closing = threading.Event()
+        self._closer: int | None = None
+        """The thread that closes the server."""
         self._lock = threading.RLock()  # nothing takes the port once `_closing` is set
         self._thread = threading.Thread(target=self._run, name=f"promweb-{self.port}", daemon=True)
         self._thread.start()
@@ -64,7 +66,11 @@ class MetricsServer:
 
         Scrapes that are being answered have 5 seconds to finish.
         """
-        if self in _running:
+        me = threading.get_ident()
+        if self not in _running or self._closer == me:  # called by a signal handler meanwhile
+            return
+        self._closer = me
+        try:
             with self._lock:
                 self._closing.set()
             if not self.is_waiting:
@@ -72,6 +78,8 @@ class MetricsServer:
             self._thread.join()
             self._server.server_close()
             self._forget()
+        finally:
+            self._closer = None
 
     def _forget(self) -> None:
         _running.discard(self)

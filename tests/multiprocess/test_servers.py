@@ -172,7 +172,7 @@ def scrapes(server: Server) -> list[Scrape]:
 def test_a_scrape_stays_flat_over_a_hundred_restarts_under_invented_paths(tmp_path: Path) -> None:
     """Prints label sets and bytes of a scrape; `-s` shows them."""
     max_series, restarts = 50, (10, 50, 100)
-    kind = installed(Kind(f"{GUNICORN} --workers 2 --preload --max-requests 20 {FLASK}"))
+    kind = installed(Kind(f"{GUNICORN} --workers 2 --preload --max-requests 5 {FLASK}"))
     workers: set[str] = set()
     answered = 0
     with serving(kind, tmp_path, MAX_SERIES=str(max_series)) as server:
