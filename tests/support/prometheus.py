@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .needs import program
+from .paths import ROOT
 from .servers import free_port
 from .waiting import DEADLINE
 
@@ -49,10 +50,19 @@ class Prometheus:
         return [] if found is None else found["result"]
 
 
+FORKY = ROOT / "build/forky/usr/bin"
+"""Where `.ci/python build/forky prometheus` leaves a newer Prometheus than Debian bookworm's."""
+
+PROGRAMS = ["prometheus", *map(str, FORKY.glob("prometheus"))]
+"""Each Prometheus that is there: tests that have one run with each."""
+
+
 @contextmanager
-def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
+def prometheus(
+    config: Mapping[str, Any], directory: Path, name: str = "prometheus"
+) -> Iterator[Prometheus]:
     """Run Prometheus with a configuration."""
-    path = program("prometheus")
+    path = program(name)
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     log = directory / "log"
