@@ -71,7 +71,7 @@ def app(leg: Leg) -> Any:
     return app
 
 
-@pytest.fixture(scope="module", params=PROGRAMS, ids=lambda name: Path(name).parts[-3:][0])
+@pytest.fixture(scope="module", params=PROGRAMS, ids=["installed", "forky"][: len(PROGRAMS)])
 def prometheus_program(request: pytest.FixtureRequest) -> str:
     """Run the test with each Prometheus that is there."""
     return program(request.param)

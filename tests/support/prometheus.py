@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .needs import program
 from .paths import ROOT
 from .servers import free_port
 from .waiting import DEADLINE
@@ -58,18 +57,15 @@ PROGRAMS = ["prometheus", *map(str, FORKY.glob("prometheus"))]
 
 
 @contextmanager
-def prometheus(
-    config: Mapping[str, Any], directory: Path, name: str = "prometheus"
-) -> Iterator[Prometheus]:
+def prometheus(config: Mapping[str, Any], directory: Path, program: str) -> Iterator[Prometheus]:
     """Run Prometheus with a configuration."""
-    path = program(name)
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     log = directory / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [
-                path,
+                program,
                 f"--config.file={directory}/prometheus.yml",
                 f"--storage.tsdb.path={directory}/data",
                 f"--web.listen-address=127.0.0.1:{port}",

@@ -346,9 +346,11 @@ def test_alerts_about_promweb_fire(scene: Scene) -> None:
     assert happens(lambda: names <= firing()), alerts(scene.server)
 
 
-def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> None:
+def test_a_burst_of_errors_fires_for_the_service_that_has_it(
+    tmp_path: Path, prometheus_program: str
+) -> None:
     with ExitStack() as stack:
-        scene = Scene(stack, tmp_path, "shop-flask", "shop-quart")
+        scene = Scene(stack, tmp_path, prometheus_program, "shop-flask", "shop-quart")
 
         def shares() -> dict[tuple[str, str], float]:
             """Return the share of errors by job and window."""
