@@ -12,7 +12,7 @@ COMPARISON := .venv-comparison/bin
 COMPATIBILITY := .venv-compatibility/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test quick lint check test-oldest test-newest bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility uwsgi release-check
+.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility uwsgi release-check
 
 demo: .venv-demo/ready
 	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
@@ -39,8 +39,9 @@ check: .venv/ready
 	$(BIN)/coverage report
 
 # Most tests, within four minutes on two cores: without servers, browsers, and what takes long.
+MARKERS := not slow and not browser and not servers
 quick: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not browser and not servers' $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
 
 # The oldest versions that pyproject.toml admits. What needs servers, browsers and terminals of
 # others takes long, and is tested with the newest; the model knows the newest Quart's errors.
@@ -66,6 +67,20 @@ PYTHON_NEWEST ?= $(call find_python,3.13)
 ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes.py server/test_http.py \
 	project/test_documents.py project/test_examples.py stress/attacks stress/faults stress/model \
 	project/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb)
+
+# What `make quick` runs, on another Python and with the newest versions that it has:
+# `make test-python PYTHON=python3.14`. With MARKERS= it is the whole suite.
+OTHER = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
+test-python:
+	$(MAKE) $(OTHER)/ready
+	$(OTHER)/bin/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
+
+# The same on a Python without the GIL, and the stress of threads: `make test-freethreaded
+# PYTHON=python3.13t`. It installs what has wheels, or builds without Rust.
+test-freethreaded:
+	$(MAKE) $(OTHER)/without-gil
+	PYTHON_GIL=0 $(OTHER)/bin/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
+	PYTHON_GIL=0 $(OTHER)/bin/python -m tests.stress.threads
 
 # A million hostile requests to each framework, or `make attack REQUESTS=10000`; fails if they leave
 # something behind.
@@ -169,6 +184,16 @@ build/runtime/ready: pyproject.toml
 	$(NEWEST)/pip install -q -e '.[flask,quart,cli]' --group test
 	@touch $@
 
+.venv-3.%/ready: pyproject.toml
+	$(call bootstrap,$(@D),the newest versions that promweb supports)
+	$(@D)/bin/pip install -q --prefer-binary -e '.[flask,quart,cli]' --group test --group servers
+	@touch $@
+
+.venv-3.%/without-gil: pyproject.toml
+	$(call bootstrap,$(@D),what the tests need that a Python without the GIL can have)
+	$(@D)/bin/pip install -q --prefer-binary -e '.[flask,quart]' --group without-gil
+	@touch $@
+
 .venv-bench/ready: pyproject.toml benchmarks/peers.txt
 	$(call bootstrap,.venv-bench,promweb and its peers)
 	$(BENCH)/pip install -q -e '.[flask,quart]' -r benchmarks/peers.txt
@@ -203,4 +228,4 @@ define bootstrap
 endef
 
 clean:
-	rm -rf .venv .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .venv-compatibility .venv-release .coverage* dist build
+	rm -rf .venv .venv-3.* .venv-demo .venv-oldest .venv-newest .venv-bench .venv-audit .venv-docs .venv-comparison .venv-compatibility .venv-release .coverage* dist build

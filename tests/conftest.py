@@ -12,6 +12,8 @@ from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
 from tests.support.legs import LEGS, Leg
+from tests.support.needs import program
+from tests.support.prometheus import PROGRAMS
 
 # The same examples in every run, and no limits of time.
 settings.register_profile(
@@ -69,6 +71,12 @@ def app(leg: Leg) -> Any:
     app = leg.make_app()
     leg.make_metrics(app, in_progress=True)
     return app
+
+
+@pytest.fixture(scope="module", params=PROGRAMS, ids=["installed", "forky"][: len(PROGRAMS)])
+def prometheus_program(request: pytest.FixtureRequest) -> str:
+    """Run the test with each Prometheus that is there."""
+    return program(request.param)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from werkzeug.test import EnvironBuilder
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
+from promweb.core.requests.exchange import Exchange
+from promweb.core.requests.scope import current, taken
 from promweb.core.requests.site import Site
 from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
@@ -291,6 +293,63 @@ def test_thousands_of_streams_to_quart_at_once() -> None:
     assert failed == STREAMS / 4
     sizes = total(leg.registry, "flask_http_response_size_bytes_sum")
     assert sizes == 3 * STREAMS + 3 * STREAMS / 4
+
+
+# --- a view in a thread, whose request ends -----------------------------------------------------
+
+
+@pytest.mark.parametrize(("what", "reads"), [("status", 1), ("keep_context", 1), ("status", 2)])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_response_that_comes_while_a_view_begins(what: str, reads: int, is_over: bool) -> None:
+    """Another thread brings it at this attribute of the exchange; the view counts once."""
+
+    class Interrupted(Exchange):
+        left = reads
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == what and index.now == 0:
+                self.left -= 1
+                if self.left == 0:
+                    in_threads(2, lambda at: setattr(index, "now", 1) or (at and end()))
+            return super().__getattribute__(name)
+
+        def is_answered_by(self, target: object) -> bool:
+            return True
+
+    def end() -> None:
+        exchange.respond(503)
+        if is_over:
+            exchange.finish()
+
+    index = threading.local()
+    index.now = 0
+    leg = LEGS["flask-sync"]()
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    count = metrics.counter("views", "Views.", {"status": lambda response: response.status_code})
+    exchange = Interrupted(app.extensions["promweb"])
+    exchange.request = EnvironBuilder().get_request()
+    exchange.request.url_rule = None
+    current.set(exchange)
+    try:
+        count(lambda: "ok")()
+        end()
+        exchange.finish()
+    finally:
+        current.set(None)
+    assert samples(leg.registry)["views_total"] == {labels(status="503"): 1.0}
+    assert samples(leg.registry)["flask_http_request_total"] == {
+        labels(method="GET", status="503"): 1.0
+    }
+
+
+def test_a_list_that_another_thread_empties() -> None:
+    class Emptied(list[Any]):
+        def pop(self, *at: Any) -> Any:
+            self.clear()
+            return super().pop(*at)
+
+    assert [*taken(Emptied([1]))] == []
 
 
 # --- everything at once -------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import quart
-import trustme
 from prometheus_client.metrics_core import Metric
 
 import promweb
@@ -20,6 +19,8 @@ from tests.support.asgi import Browser, Socket
 from tests.support.documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
 from tests.support.legs import LEGS
 from tests.support.programs.differences import DIFFERENCES
+
+trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
 README = (ROOT / "README.md").read_text()
 

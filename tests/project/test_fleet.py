@@ -28,9 +28,9 @@ class Ready(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+def ready(tmp_path_factory: pytest.TempPathFactory, prometheus_program: str) -> Iterator[Ready]:
     directory = tmp_path_factory.mktemp("fleet")
-    with fleet(program("prometheus"), directory) as running:
+    with fleet(prometheus_program, directory) as running:
         checks = {check.what: check for check in command.compare(running)}
         yield Ready(running, directory, checks)
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import trustme
 
 from promweb.security import allow_networks
 from promweb.server import MetricsServer, connections, serve
 from tests.support.legs import LEGS, Leg
 from tests.support.running import python
 from tests.support.waiting import DEADLINE, eventually
+
+trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
 HOST = "127.0.0.1"
 BODY = bytes(8_000_000)

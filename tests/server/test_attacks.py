@@ -21,7 +21,6 @@ from socketserver import TCPServer
 from typing import Any
 
 import pytest
-import trustme
 
 from promweb.server import connections
 from promweb.server.answering import LONGEST_HEAD
@@ -32,6 +31,8 @@ from tests.support.paths import ROOT
 from tests.support.running import answer
 from tests.support.servers import reset
 from tests.support.waiting import DEADLINE, eventually
+
+trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
 HOST = "127.0.0.1"
 

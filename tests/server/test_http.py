@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import trustme
 from prometheus_client import generate_latest
 
 from promweb.server.connections import TIMEOUT
@@ -18,6 +17,8 @@ from promweb.server.http import MetricsServer
 from tests.support.legs import LEGS, Leg
 from tests.support.samples import samples
 from tests.support.waiting import DEADLINE
+
+trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
 HOST = "127.0.0.1"
 PATIENCE = 25.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .needs import program
+from .paths import ROOT
 from .servers import free_port
 from .waiting import DEADLINE
 
@@ -49,17 +49,23 @@ class Prometheus:
         return [] if found is None else found["result"]
 
 
+FORKY = ROOT / "build/forky/usr/bin"
+"""Where `.ci/python build/forky prometheus` leaves a newer Prometheus than Debian bookworm's."""
+
+PROGRAMS = ["prometheus", *map(str, FORKY.glob("prometheus"))]
+"""Each Prometheus that is there: tests that have one run with each."""
+
+
 @contextmanager
-def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
+def prometheus(config: Mapping[str, Any], directory: Path, program: str) -> Iterator[Prometheus]:
     """Run Prometheus with a configuration."""
-    path = program("prometheus")
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     log = directory / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [
-                path,
+                program,
                 f"--config.file={directory}/prometheus.yml",
                 f"--storage.tsdb.path={directory}/data",
                 f"--web.listen-address=127.0.0.1:{port}",

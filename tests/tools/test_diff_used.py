@@ -295,7 +295,9 @@ def rules_of(expressions: list[str], path: Path) -> Path:
     return path
 
 
-def test_prometheus_answers_what_was_said_that_it_does(tmp_path: Path) -> None:
+def test_prometheus_answers_what_was_said_that_it_does(
+    tmp_path: Path, prometheus_program: str
+) -> None:
     """For each selector, and each label that is grouped by, of OLD and of NEW."""
     used = rules_of(EXPRESSIONS, tmp_path / "rules.yml")
     with Exposing(OLD) as old, Exposing(NEW) as new:
@@ -314,7 +316,7 @@ def test_prometheus_answers_what_was_said_that_it_does(tmp_path: Path) -> None:
             ]
         }
         said = {one["what"].partition(": ")[0] for one in found if one["check"] == "selector"}
-        with prometheus(config, tmp_path) as server:
+        with prometheus(config, tmp_path, prometheus_program) as server:
             eventually(lambda: len(server.vector("up == 1")) == 2)
             eventually(lambda: len(server.vector("whose")) == 2)
             missing = {

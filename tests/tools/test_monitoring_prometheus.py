@@ -142,7 +142,7 @@ SERVICES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
 class Scene:
     """Services that run, and a Prometheus that scrapes them and evaluates their rules."""
 
-    def __init__(self, stack: ExitStack, directory: Path, *names: str) -> None:
+    def __init__(self, stack: ExitStack, directory: Path, program: str, *names: str) -> None:
         for name in ("examples", "werkzeug", "quart", "hypercorn", "promweb", __name__):
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)
@@ -162,7 +162,7 @@ class Scene:
                 for name, port in self.ports.items()
             ],
         }
-        self.server: Prometheus = stack.enter_context(prometheus(config, directory))
+        self.server: Prometheus = stack.enter_context(prometheus(config, directory, program))
 
     def send(self, name: str, *, errors: bool) -> None:
         """Send a service the requests of the demo, and what else makes its families appear."""
@@ -181,9 +181,10 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory, prometheus_program: str) -> Iterator[Scene]:
     with ExitStack() as stack:
-        yield Scene(stack, tmp_path_factory.mktemp("prometheus"), *SERVICES)
+        directory = tmp_path_factory.mktemp("prometheus")
+        yield Scene(stack, directory, prometheus_program, *SERVICES)
 
 
 def has_data(answer: Any) -> bool:
@@ -345,9 +346,11 @@ def test_alerts_about_promweb_fire(scene: Scene) -> None:
     assert happens(lambda: names <= firing()), alerts(scene.server)
 
 
-def test_a_burst_of_errors_fires_for_the_service_that_has_it(tmp_path: Path) -> None:
+def test_a_burst_of_errors_fires_for_the_service_that_has_it(
+    tmp_path: Path, prometheus_program: str
+) -> None:
     with ExitStack() as stack:
-        scene = Scene(stack, tmp_path, "shop-flask", "shop-quart")
+        scene = Scene(stack, tmp_path, prometheus_program, "shop-flask", "shop-quart")
 
         def shares() -> dict[tuple[str, str], float]:
             """Return the share of errors by job and window."""

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import trustme
 from click.testing import CliRunner, Result
 from flask import Flask, request
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -38,6 +37,8 @@ from tests.support.servers import werkzeug
 from tests.support.terminal import terminal
 
 from .test_top_numbers import EMPTY, one_route, snapshot
+
+trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
 DURATION = "shop_http_request_duration_seconds"
 

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-import trustme
 
 from promweb.scrapes import http_client as scrape
 from promweb.scrapes.http_client import MAX_BYTES, Client, metrics_url
 from promweb.scrapes.parsing import ScrapeError
 from tests.support.waiting import DEADLINE
+
+trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
 BODY = b"jobs_total 2.0\n"
 

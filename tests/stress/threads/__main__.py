@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .load import THREADS, Load, announcements, first_exemplars, increments
+from .load import THREADS, Load, announcements, endings, first_exemplars, increments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,13 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load.run(rounds)
     wrong = [
         *load.wrong,
+        *endings(10 * rounds),
         *first_exemplars(50 * rounds),
-        *announcements(rounds),
+        *announcements(rounds // 10),
         *increments(100 * rounds),
     ]
     seconds = time.perf_counter() - begin
     print(
-        f"{load.asked['requests'] + load.asked['streams']} requests, {load.asked['jobs']} jobs, "
+        f"{load.asked['requests']} requests, {load.asked['jobs']} jobs, "
         f"{load.scrapes} scrapes, {100 * rounds * THREADS} increments, {THREADS} threads, "
         f"{seconds:.0f} s: {len(wrong)} wrong"
     )

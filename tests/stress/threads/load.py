@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -49,6 +51,30 @@ def in_threads(work: Callable[[int], object], number: int = THREADS) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def line_by_line() -> Iterator[None]:
+    """Have threads that start in here take turns at every line of promweb."""
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        if not frame.f_globals.get("__name__", "").startswith("promweb."):
+            return None
+        if event == "line":
+            time.sleep(1e-6)
+        return trace
+
+    before = threading.gettrace()
+    threading.settrace(trace)
+    try:
+        yield
+    finally:
+        threading.settrace(before)  # type: ignore[arg-type]
+
+
+def call(app: Any, path: str) -> Any:
+    """Return the body of a WSGI application's answer."""
+    return app(EnvironBuilder(path=path).get_environ(), lambda *start: None)
 
 
 class Body:
@@ -105,11 +131,6 @@ class Load:
         def raises() -> None:
             raise ZeroDivisionError
 
-        @self._flask.get("/stream")
-        @metrics.gauge("streaming", "Streams.")
-        def stream() -> flask.Response:
-            return flask.Response(Body())
-
         @self._quart.get("/<int:number>")
         async def view_async(number: int) -> str:
             job()
@@ -118,19 +139,13 @@ class Load:
         self._flask.logger.disabled = True
 
     def run(self, rounds: int) -> None:
-        """Send requests from eight threads, so many rounds from each, and scrape meanwhile.
-
-        All threads end the same streams.
-        """
-        self._number.now = 0
-        streams = [self._open("/stream") for _ in range(10 * rounds)]
-        self.asked["streams"] += len(streams)
+        """Send requests from eight threads, so many rounds from each, and scrape meanwhile."""
         asked = [Counter[str]() for _ in range(THREADS)]
         over = threading.Event()
         scraper = threading.Thread(target=self._scrape_until, args=(over,))
         scraper.start()
         try:
-            in_threads(lambda index: self._visit(index, rounds, asked[index], streams))
+            in_threads(lambda index: self._visit(index, rounds, asked[index]))
         finally:
             over.set()
             scraper.join()
@@ -139,10 +154,8 @@ class Load:
         self.scrape()
         self.wrong += self._differences()
 
-    def _visit(self, index: int, rounds: int, asked: Counter[str], streams: list[Any]) -> None:
+    def _visit(self, index: int, rounds: int, asked: Counter[str]) -> None:
         """Be one of the threads."""
-        for body in streams:
-            body.close()
         for step in range(rounds):
             self._number.now = index * rounds + step
             self._get(f"/{self._number.now}")
@@ -158,12 +171,8 @@ class Load:
             await browser.run()
             assert browser.status == 200, browser.error
 
-    def _open(self, path: str) -> Any:
-        environ = EnvironBuilder(path=path).get_environ()
-        return self._flask(environ, lambda *start: None)
-
     def _get(self, path: str) -> None:
-        body = self._open(path)
+        body = call(self._flask, path)
         list(body)
         body.close()
 
@@ -196,7 +205,7 @@ class Load:
 
     def _differences(self) -> Iterator[str]:
         found, asked = samples(self.registry), self.asked
-        requests = asked["requests"] + asked["streams"]
+        requests = asked["requests"]
         for name, wanted in {
             "flask_http_request_duration_seconds_count": requests,
             "flask_http_request_total": requests,
@@ -208,7 +217,6 @@ class Load:
             "flask_http_requests_in_progress": 0,
             "working": 0,
             "raising": 0,
-            "streaming": 0,
             "promweb_label_errors_total": 0,
         }.items():
             family = found.get(name, {})
@@ -216,6 +224,31 @@ class Load:
                 yield f"{name} is {sum(family.values())} and not {wanted}"
             if len(family) > MAX_SERIES:
                 yield f"{name} has {len(family)} label sets"
+
+
+def endings(rounds: int) -> Iterator[str]:
+    """Have all threads end the same streams."""
+    registry = CollectorRegistry()
+    app = flask.Flask("endings")
+    metrics = PrometheusMetrics(app, registry=registry, in_progress=True)
+
+    @app.get("/")
+    @metrics.gauge("streaming", "Streams.")
+    @metrics.counter("streams", "Streams.")
+    def stream() -> flask.Response:
+        return flask.Response(Body())
+
+    bodies = [call(app, "/") for _ in range(rounds)]
+    in_threads(lambda index: [body.close() for body in bodies])
+    found = samples(registry)
+    for name, wanted in {
+        "flask_http_request_total": rounds,
+        "streams_total": rounds,
+        "flask_http_requests_in_progress": 0,
+        "streaming": 0,
+    }.items():
+        if sum(found[name].values()) != wanted:
+            yield f"{name} is {found[name]} and not {wanted}"
 
 
 def first_exemplars(rounds: int) -> Iterator[str]:
@@ -235,7 +268,7 @@ def first_exemplars(rounds: int) -> Iterator[str]:
 
 def announcements(rounds: int) -> Iterator[str]:
     """Have the threads announce one process in a directory that shows processes."""
-    for _ in range(rounds // 10):
+    for _ in range(rounds):
         with TemporaryDirectory() as directory:
             workers = WorkerMetrics(directory)
             workers.enable()

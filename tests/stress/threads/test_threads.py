@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from .load import Load, announcements, first_exemplars, increments
+from .load import Load, announcements, endings, first_exemplars, increments, line_by_line
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +33,12 @@ def test_applications_whose_numbers_are_shared(shared: Path) -> None:
     assert load.wrong == []
 
 
-def test_first_exemplars() -> None:
-    assert [*first_exemplars(rounds=2000)] == []
-
-
-def test_announcements() -> None:
-    assert [*announcements(rounds=100)] == []
+@pytest.mark.parametrize("stress", [endings, first_exemplars, announcements])
+def test_each_line_may_be_the_last_before_another_thread_runs(
+    stress: Callable[[int], Iterator[str]],
+) -> None:
+    with line_by_line():
+        assert [*stress(4)] == []
 
 
 def test_increments() -> None:
