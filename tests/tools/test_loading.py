@@ -225,11 +225,14 @@ def test_a_failing_import_is_shown_with_the_users_line(
 # Settings.
 
 MEASURED = """
+import itertools
+
 from flask import Flask
 from prometheus_client import CollectorRegistry
 from promweb import NO_PREFIX, PrometheusMetrics
 
 print("hello")
+numbers = itertools.count()
 
 
 def tenant(request):
@@ -237,7 +240,7 @@ def tenant(request):
 
 
 def make(*several, **arguments):
-    app, registry = Flask(__name__), CollectorRegistry()
+    app, registry = Flask(f"shop{next(numbers)}"), CollectorRegistry()
     for one in several or [arguments]:
         PrometheusMetrics(app, registry=registry, path=None, **one)
     return app
