@@ -15,10 +15,13 @@ from prometheus_client.metrics_core import Metric
 from ..core.families.problems import logger
 from .compaction import Compactor, compacted_files
 from .files import file_names, locks
+from .files.file_names import NATIVE
 from .files.keys import Keys
 from .files.listing import File, listing
 from .files.reading import Corrupt, FileReader
 from .merging import MergedFamily, restricted
+from .native.merging import Natives
+from .native.siblings import orphans
 from .plans import Plan
 
 __all__ = ["DirectoryReader"]
@@ -34,7 +37,7 @@ _PATIENCE = 1.0
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
-Families = list[tuple[MergedFamily, list[float]]]
+Families = list[tuple[MergedFamily, list[float], Natives | None]]
 
 
 class DirectoryReader:
@@ -77,8 +80,8 @@ class DirectoryReader:
         with self._lock:
             families = self._read(pause)
         wanted = frozenset(names) if names else None
-        for family, numbers in families:
-            metric: Metric | None = family.metric(numbers)
+        for family, numbers, natives in families:
+            metric: Metric | None = family.metric(numbers, natives)
             if metric is not None and wanted is not None:
                 metric = restricted(metric, wanted)
             if metric is not None:
@@ -136,6 +139,7 @@ class DirectoryReader:
         for identity in foreign:
             self._skip(identity, "foreign")
         self._is_unfinished = bool(done)
+        done |= orphans(files)
         kinds: dict[str, list[tuple[FileReader, str]]] = {}
         for file in files:
             reader = None if file.identity in done else self._reader(file)
@@ -147,12 +151,16 @@ class DirectoryReader:
         for kind in self._plans.keys() - kinds.keys():
             del self._plans[kind]
         families: dict[str, tuple[MergedFamily, list[float]]] = {}
+        natives: dict[str, Natives] = {}
         for kind, readers in kinds.items():
             plan = self._plan(kind, readers)
             pause()
             numbers = plan.numbers()
             for reader, _ in readers:
                 reader.release()
+            if kind == NATIVE:
+                natives = {one.name: Natives(one.name, one.slots, numbers) for one in plan.families}
+                continue
             for family in plan.families:
                 if families.setdefault(family.name, (family, numbers))[0] is not family:
                     self._warn(
@@ -161,7 +169,7 @@ class DirectoryReader:
                         "there is another metric of this name. Give each application a directory.",
                     )
             pause()
-        return list(families.values())
+        return [(*found, natives.get(name)) for name, found in families.items()]
 
     def _reader(self, file: File) -> FileReader | None:
         """Return a file's reader; None if the file is gone or cannot be read."""

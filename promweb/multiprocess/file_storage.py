@@ -16,13 +16,16 @@ from ..core import forking
 from ..core.families.children import ObservedChild
 from ..core.families.kinds import CounterFamily, GaugeFamily
 from ..core.families.limits import LabelValues
+from ..core.families.native import NativeChild
 from ..core.families.problems import logger
 from ..core.families.storage import StoredFamily
 from .directory_reader import DirectoryReader
 from .files import client_files, locks, max_series
 from .files.client_library import key_of
-from .files.file_names import Group
+from .files.file_names import NATIVE, Group, new_name
 from .files.writing import OwnFile
+from .native.children import StoredNative
+from .native.siblings import name_beside
 from .runs import Run, begin, this_run
 from .stored_children import Places, StoredNumber, StoredObservations
 from .worker_metrics import WorkerMetrics
@@ -78,6 +81,8 @@ class FileStorage:
         self._undeclared[family.name] = family.max_series
 
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
+        if issubclass(family.child_class, NativeChild):
+            return StoredNative(family, self, values)
         if issubclass(family.child_class, ObservedChild):
             return StoredObservations(family, self, values)
         return StoredNumber(family, self, values)
@@ -90,10 +95,18 @@ class FileStorage:
         return self.workers.add_to(self.directory.collect(names, pause), names)
 
     def places(
-        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
+        self,
+        family: StoredFamily,
+        values: LabelValues,
+        parts: Iterable[tuple[str, str | None]],
+        kind: str = "",
     ) -> Places:
-        """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
-        kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
+        """Return the places of a label set's numbers; `parts` has name suffixes and buckets.
+
+        `kind` is that of the file, unless it follows from the family.
+        """
+        if not kind:
+            kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
         labels = dict(zip(family.labelnames, values, strict=True))
         keys = [
             key_of(
@@ -136,7 +149,16 @@ class FileStorage:
             Thread(target=self.directory.compact, daemon=True).start()
         if self._directory is None:
             self._directory = locks.share(self.path)
-        return OwnFile(self.path, Group(kind, self._run.token, "default"))
+        if kind == NATIVE:
+            return OwnFile(self.path, name_beside(os.path.basename(self._histograms().path)))
+        return OwnFile(self.path, new_name(Group(kind, self._run.token, "default"), os.getpid()))
+
+    def _histograms(self) -> OwnFile:
+        """Return the file of histograms, which native buckets are beside."""
+        file = self._files.get("histogram")
+        if file is None:  # a signal handler that interrupts whoever writes there
+            file = self._files["histogram"] = self._new_file("histogram")
+        return file
 
     def look(self) -> None:
         """See whether the files of this process are still there; else make them again.

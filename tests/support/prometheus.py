@@ -49,9 +49,11 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
-    """Run Prometheus with a configuration."""
-    path = program("prometheus")
+def prometheus(
+    config: Mapping[str, Any], directory: Path, *flags: str, name: str = "prometheus"
+) -> Iterator[Prometheus]:
+    """Run Prometheus with a configuration and flags of its command line."""
+    path = program(name)
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     log = directory / "log"
@@ -62,6 +64,7 @@ def prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheu
                 f"--config.file={directory}/prometheus.yml",
                 f"--storage.tsdb.path={directory}/data",
                 f"--web.listen-address=127.0.0.1:{port}",
+                *flags,
             ],
             stderr=stderr,
             stdout=stderr,

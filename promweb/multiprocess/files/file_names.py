@@ -4,6 +4,7 @@
     gauge_livesum_123.db
     counter_123.db_promweb-<run>-<registry>-<random>.db  by promweb, of a living or dead process
     counter_compacted.db_promweb-<run>-<registry>.db     the numbers of dead processes
+    native_123.db_promweb-<run>-<registry>-<random>.native  native buckets, beside a histogram's
 
 prometheus_client's reader takes the type from before the first underscore, the mode of a gauge
 from before the second, and the pid from what follows, without its last three characters.
@@ -20,6 +21,8 @@ __all__ = [
     "COMPACTED",
     "LIMITS",
     "LOCK",
+    "NATIVE",
+    "NATIVE_SUFFIX",
     "NO_RUN",
     "RUNS",
     "SUFFIX",
@@ -34,6 +37,12 @@ __all__ = [
 ]
 
 SUFFIX = ".db"
+
+NATIVE = "native"
+"""The kind of the files that have the native buckets of histograms."""
+
+NATIVE_SUFFIX = ".native"
+"""What their names end with. prometheus_client would read every `.db`, and cannot read these."""
 
 COMPACTED = "compacted"
 """What the name of a compacted file has in place of a pid."""
@@ -60,9 +69,10 @@ CLIENT = "client"
 """The registry of prometheus_client's metrics, whose files tell of none."""
 
 _NAME = re.compile(
-    r"(?P<kind>counter|histogram|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
+    r"(?P<kind>counter|histogram|native|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
     r"_(?P<owner>.+?)\.db"
-    r"(?P<own>_promweb-(?P<run>[0-9a-f]{12})-(?P<registry>[0-9a-z]+)(-[0-9a-f]{16})?\.db)?"
+    r"(?P<own>_promweb-(?P<run>[0-9a-f]{12})-(?P<registry>[0-9a-z]+)(-[0-9a-f]{16})?"
+    r"(?P<suffix>\.db|\.native))?"
 )
 
 
@@ -70,7 +80,7 @@ class Group(NamedTuple):
     """Files whose numbers can be in one file."""
 
     kind: str
-    """`counter`, `histogram`, `summary`, or `gauge_` and the mode."""
+    """`counter`, `histogram`, `native`, `summary`, or `gauge_` and the mode."""
     run: str
     registry: str
 
@@ -101,7 +111,7 @@ class FileName(NamedTuple):
 def parse(name: str) -> FileName | None:
     """Take a name apart; return None if it is not that of a file of numbers."""
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or (match["kind"] == NATIVE) is not (match["suffix"] == NATIVE_SUFFIX):
         return None
     group = Group(match["kind"], match["run"] or NO_RUN, match["registry"] or CLIENT)
     return FileName(name, group, match["owner"], match["own"] is not None)
@@ -119,7 +129,7 @@ def client_name(name: str, run: str) -> str:
 
 def compacted_name(group: Group) -> str:
     """Return the name of the compacted file of a group."""
-    return f"{_name(group, COMPACTED)}{SUFFIX}"
+    return f"{_name(group, COMPACTED)}{NATIVE_SUFFIX if group.kind == NATIVE else SUFFIX}"
 
 
 def _name(group: Group, owner: str) -> str:
