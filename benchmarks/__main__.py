@@ -28,7 +28,9 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
     ),
     "lag": lambda effort: [scrapes.event_loop_lag(effort, 100_000, 30)],
     "memory": lambda effort: [scrapes.memory(effort)],
-    "native": lambda effort: [native.protobuf_scrapes(effort), native.flushes(effort)],
+    "native": lambda effort: (
+        make(effort) for make in (native.protobuf_scrapes, native.flushes, native.memory)
+    ),
 }
 """The tables that `make bench` prints, by name; each one is made when it is asked for."""
 

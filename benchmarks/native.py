@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from statistics import median
@@ -18,13 +19,13 @@ from promweb.core.families.native import NativeHistogramFamily
 
 from .harness import BARE, NULL, Effort, Table, Variant, compare, without_collector
 
-__all__ = ["PROTOBUF", "flushes", "protobuf_scrapes"]
+__all__ = ["PROTOBUF", "flushes", "memory", "protobuf_scrapes"]
 
 PROTOBUF = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 )
 
-_KINDS: dict[str, Callable[[], Any]] = {
+_KINDS: dict[str, Callable[..., Any]] = {
     "classic": partial(HistogramFamily, "request_seconds", "Time.", ("method", "path", "status")),
     "native": partial(
         NativeHistogramFamily,
@@ -44,9 +45,7 @@ class _Service:
 
     def __init__(self, kind: str, label_sets: int, observations: int) -> None:
         self.registry = CollectorRegistry()
-        self.family = _KINDS[kind]()
-        self.family.max_series = label_sets + 1
-        self.family._unreserved = label_sets + 1
+        self.family = _KINDS[kind](max_series=2 * label_sets)
         self.registry.register(self.family)
         dice = random.Random(1)
         # Each route has a speed of its own.
@@ -138,6 +137,24 @@ def _row(
         f"{len(body):,}",
         f"{len(packed):,}",
     )
+
+
+def memory(effort: Effort) -> Table:
+    """Measure what a label set keeps after a thousand observations, and after a scrape."""
+    label_sets = effort.count(200)
+    table = Table("Memory of a label set of a histogram", ("variant", "bytes", "after a scrape"))
+    for kind in _KINDS:
+        with without_collector():
+            tracemalloc.start()
+            before = tracemalloc.get_traced_memory()[0]
+            service = _Service(kind, label_sets, 20 if effort.quick else 1000)
+            recorded = tracemalloc.get_traced_memory()[0] - before
+            render(service.registry, PROTOBUF)
+            scraped = tracemalloc.get_traced_memory()[0] - before
+            tracemalloc.stop()
+        table.row(kind, f"{recorded / label_sets:.0f}", f"{scraped / label_sets:.0f}")
+    table.notes.append("The label values included.")
+    return table
 
 
 def flushes(effort: Effort) -> Table:

@@ -127,7 +127,8 @@ def test_any_counts(buckets: list[int], total: float) -> None:
 def test_metrics_of_prometheus_client(value: str, number: float, at: float) -> None:
     counter = CounterMetricFamily("c_total", value, labels=["z", "a"])
     exemplar = Exemplar({"trace_id": value}, number, at)
-    counter.add_metric(["x", value], number, created=at, exemplar=exemplar)
+    counter.add_metric(["x", value], number, created=at)
+    counter.samples[0] = counter.samples[0]._replace(exemplar=exemplar)
     gauge = GaugeMetricFamily("g_seconds", "d", labels=["a"], unit="seconds")
     gauge.add_metric([value], number)
     histogram = HistogramMetricFamily("h", "d", labels=["a"])

@@ -157,16 +157,31 @@ def test_a_compacted_file_without_histograms_counts_no_more(tmp_path: Path) -> N
     assert [one.name for one in storage.collect(None, lambda: None)] == []
 
 
-def test_files_that_were_removed_are_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("removed", [(".db", ".native"), (".db",), (".native",)])
+def test_files_that_were_removed_are_made_again(tmp_path: Path, removed: tuple[str, ...]) -> None:
     shop = Shop(tmp_path)
     shop.observe(0.25, 0.5)
     for name in os.listdir(tmp_path):
-        if name.endswith((".db", ".native")):
+        if name.endswith(removed):
             os.unlink(tmp_path / name)
     shop.storage.look()
     shop.observe(1.0)
     native = native_of(tmp_path)
     assert (native.count, native.sum) == (3, 1.75)
+    Compactor(str(tmp_path)).compact()
+    assert native_of(tmp_path).count == 3
+
+
+def test_a_signal_handler_that_interrupts_who_writes_histograms_has_files_of_its_own(
+    tmp_path: Path,
+) -> None:
+    shop = Shop(tmp_path)
+    shop.time.child(("tea",))
+    file = shop.storage._files.pop("histogram")  # while it is written to
+    shop.observe(0.25)
+    shop.storage._files["histogram"] = file
+    shop.observe(0.25)
+    assert native_of(tmp_path).count == 2
 
 
 def test_a_compaction_that_is_killed_at_any_line_changes_no_count(tmp_path: Path) -> None:
