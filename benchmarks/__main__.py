@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from . import budget, requests, scrapes, worker_files
+from . import budget, native, requests, scrapes, worker_files
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -28,8 +28,11 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
     ),
     "lag": lambda effort: [scrapes.event_loop_lag(effort, 100_000, 30)],
     "memory": lambda effort: [scrapes.memory(effort)],
+    "native": lambda effort: (
+        make(effort) for make in (native.protobuf_scrapes, native.flushes, native.memory)
+    ),
 }
-"""The tables that have goals, by name; each one is made when it is asked for."""
+"""The tables that `make bench` prints, by name; each one is made when it is asked for."""
 
 MORE: dict[str, Callable[[Effort], Iterable[Table]]] = {
     "options": lambda effort: [requests.options(effort)],

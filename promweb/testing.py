@@ -15,7 +15,17 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-__all__ = ["MetricDelta", "assert_metric_delta", "isolated_registry", "snapshot"]
+from .core.families.family import FamilyMetric
+from .core.native.buckets import Buckets
+
+__all__ = [
+    "MetricDelta",
+    "NativeHistogram",
+    "assert_metric_delta",
+    "isolated_registry",
+    "native_histogram",
+    "snapshot",
+]
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _LISTED = 10
@@ -80,6 +90,68 @@ def assert_metric_delta(
     sample of the name has. What the body raises passes through, with nothing asserted.
     """
     return MetricDelta(name, by, registry, {key: str(value) for key, value in labels.items()})
+
+
+class NativeHistogram:
+    """What `native_histogram` returns: the observations until then."""
+
+    def __init__(self, buckets: Buckets) -> None:
+        self._buckets = buckets
+
+    @property
+    def count(self) -> int:
+        """How many observations there were."""
+        return self._buckets.count
+
+    @property
+    def sum(self) -> float:
+        """Their sum, in the unit observed."""
+        return self._buckets.sum
+
+    def quantile(self, q: float) -> float:
+        """Return an estimate of a quantile between 0 and 1, at most a bucket's width off.
+
+        It is that of `histogram_quantile` in Prometheus 3; NaN without observations. Raises
+        ValueError for another number.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"q={q!r}: must be between 0 and 1, as in 0.99")
+        return self._buckets.quantile(q)
+
+    def __repr__(self) -> str:
+        return f"NativeHistogram(count={self.count}, sum={self.sum})"
+
+
+def native_histogram(
+    name: str, /, *, registry: CollectorRegistry | None = None, **labels: object
+) -> NativeHistogram:
+    """Return the native buckets of a histogram, as they are now.
+
+    Those of all label sets that have the given labels are added up. Label values are compared as
+    text. `registry` is `prometheus_client.REGISTRY` unless given.
+
+        assert native_histogram("work_seconds", queue="mail").quantile(0.5) < 0.1
+
+    Raises LookupError if no histogram of that name has native buckets and these labels: it needs
+    `native_histograms=True`.
+
+    """
+    wanted = {key: str(value) for key, value in labels.items()}
+    found, names = [], set()
+    for metric in _current(registry).collect():
+        if not isinstance(metric, FamilyMetric) or metric.native is None:
+            continue
+        names.add(metric.name)
+        for values, child in metric.label_sets() if metric.name == name else ():
+            pairs = dict(zip(metric.family.labelnames, values, strict=True))
+            native = metric.native(values, child)
+            if native is not None and pairs.items() >= wanted.items():
+                found.append(native[1])
+    if not found:
+        given = _Series(name, frozenset(wanted.items()))
+        lines = [f"{given}: no histogram with native buckets has that name and these labels"]
+        raise LookupError("\n".join(lines + _listing("There are:", sorted(names))))
+    return NativeHistogram(Buckets.merged(found))
 
 
 class MetricDelta:

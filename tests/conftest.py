@@ -34,6 +34,7 @@ MARKERS = {
         "multiprocess/test_servers.py",
         "multiprocess/test_start_up.py",
         "project/test_fleet.py",
+        "project/test_native_prometheus.py",
         "project/test_prometheus.py",
         "quart/test_endings.py",
         "tools/test_monitoring_prometheus.py",

@@ -14,8 +14,10 @@ from .decorators.wrapping import Probe, wrap
 from .families.catalog import Catalog
 from .families.family import Family
 from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
+from .families.native import NativeHistogramFamily
 from .labels.exemplars import ExemplarReader, exemplar_reader
 from .labels.plan import LabelPlan
+from .native.advice import in_short
 from .options import Options
 from .requests.scope import Scope
 
@@ -32,7 +34,7 @@ _SHARED = ("labels", "initial_value_when_only_static_labels", "namespace", "subs
 _ARGUMENTS = {
     "counter": _SHARED,
     "gauge": (*_SHARED, "multiprocess_mode"),
-    "histogram": (*_SHARED, "buckets"),
+    "histogram": (*_SHARED, "buckets", "native_histograms"),
     "summary": _SHARED,
 }
 """What the methods take after name and description, some of it for prometheus_client."""
@@ -109,7 +111,9 @@ class InstrumentFactories(ABC):
         """Return a decorator that measures the duration of calls, in seconds, in buckets.
 
         The arguments are those of `counter`, and `buckets`: upper bounds in seconds. Generators
-        are measured until they are exhausted or closed.
+        are measured until they are exhausted or closed. `native_histograms=True` or a number above
+        1 adds native buckets, as the constructor's argument does for the default metrics;
+        `buckets=()` then omits the others.
         """
         initial = initial_value_when_only_static_labels
         return self._instrument(HistogramFamily, name, description, labels, initial, kwargs)
@@ -157,8 +161,15 @@ class InstrumentFactories(ABC):
         for argument in kwargs:
             if argument not in _ARGUMENTS[kind]:
                 raise TypeError(f"{where}: {mistakes.unknown(argument, _ARGUMENTS[kind])}")
+        factor = options.read_native(kwargs.pop("native_histograms", None), f" of {where}")
+        if factor is not None:
+            family_class, kwargs["factor"] = NativeHistogramFamily, factor
+            self._catalog.problems.tell(f"Some histograms have native buckets. {in_short()}")
         if "buckets" in kwargs:
-            kwargs["buckets"] = options.read_buckets(kwargs["buckets"], f" of {where}")
+            native = factor is not None
+            kwargs["buckets"] = options.read_buckets(
+                kwargs["buckets"], f" of {where}", native=native
+            )
         plan = LabelPlan(
             name,
             labels,

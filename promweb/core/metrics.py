@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -17,6 +16,8 @@ from .exposition import scrape
 from .factories import InstrumentFactories, LabelValue
 from .families.catalog import Catalog
 from .families.storage import Storage
+from .framework import Framework
+from .native.advice import in_short
 from .options import NO_PREFIX, GroupBy, Naming, Options
 from .requests.site import Site
 from .version import __version__
@@ -27,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
 
 
-class MetricsBase(InstrumentFactories):
+class MetricsBase(InstrumentFactories, Framework):
     """Prometheus metrics of one or more web applications.
 
     The default metrics measure every request from when it reaches the application until its last
@@ -55,7 +56,7 @@ class MetricsBase(InstrumentFactories):
       unless asked for: requests in progress by method, sizes of bodies in bytes, and seconds to
       the first byte.
     * `websockets`: whether to measure websockets (Quart).
-    * `exemplar`: what counters and histograms show as exemplars, in OpenMetrics only: labels that
+    * `exemplar`: what counters and histograms show as exemplars, not in plain text: labels that
       a function returns; True for the trace and span of OpenTelemetry's current span if it is
       sampled; False for none. None means True if the program has set up a tracer provider when
       `init_app` or a decorator is called, and False otherwise.
@@ -63,6 +64,9 @@ class MetricsBase(InstrumentFactories):
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
     * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
+    * `native_histograms`: whether duration, sizes and time to the first byte have native buckets
+      beside those of `buckets`, or in their place with `buckets=()`: True for buckets that grow by
+      10 %, or by how much they grow at most, such as 1.05. Prometheus has to be told to take them.
 
     Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
@@ -90,6 +94,7 @@ class MetricsBase(InstrumentFactories):
     naming: Naming
     status_classes: bool
     process_metrics: bool
+    native_histograms: bool | float | None
     version: str
 
     @mistakes.explained
@@ -119,6 +124,7 @@ class MetricsBase(InstrumentFactories):
         naming: Naming = "promweb",
         status_classes: bool = False,
         process_metrics: bool = False,
+        native_histograms: bool | float | None = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -127,7 +133,7 @@ class MetricsBase(InstrumentFactories):
             export_defaults=export_defaults,
             defaults_prefix=defaults_prefix or "flask",
             group_by=options.read_group_by(group_by, group_by_endpoint),
-            buckets=options.read_buckets(buckets),
+            buckets=options.read_buckets(buckets, native=bool(native_histograms)),
             default_latency_as_histogram=default_latency_as_histogram,
             default_labels=options.read_default_labels(default_labels, static_labels),
             excluded_paths=options.read_patterns(excluded_paths),
@@ -144,8 +150,10 @@ class MetricsBase(InstrumentFactories):
             naming=options.read_naming(naming),
             status_classes=options.read_flag("status_classes", status_classes),
             process_metrics=options.read_flag("process_metrics", process_metrics),
+            native_histograms=options.read_native(native_histograms),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
+        self.native_histograms = native_histograms
         self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
         self.app = app
         self.response_converter = response_converter
@@ -155,6 +163,8 @@ class MetricsBase(InstrumentFactories):
         if self.process_metrics and self._catalog.storage is not None:
             self._catalog.storage.show_processes()
         self._unchecked: list[weakref.ref[Site]] = []
+        if self.native_histograms:
+            self._catalog.problems.tell(f"Some histograms have native buckets. {in_short()}")
         self._exemplar_reader()
         self._check_defaults(checked)  # reported here, not when an app factory runs
         if app is not None:
@@ -192,7 +202,7 @@ class MetricsBase(InstrumentFactories):
         """Record the default metrics for an application (this object's, or the current one)."""
         changed = replace(
             self._options,
-            buckets=options.read_buckets(buckets),
+            buckets=options.read_buckets(buckets, native=bool(self.native_histograms)),
             group_by=options.read_group_by(group_by, group_by_endpoint),
             default_latency_as_histogram=latency_as_histogram,
             defaults_prefix=prefix or self.defaults_prefix,
@@ -282,10 +292,10 @@ class MetricsBase(InstrumentFactories):
     ) -> tuple[str, str]:
         """Return the exposition and its content type.
 
-        `accept_header` is an HTTP Accept header, `names` restricts to samples of these names.
+        `accept_header` is an HTTP Accept header, `names` restricts to samples of these names. The
+        exposition is text, also for a header that wants protobuf.
         """
-        body, content_type = scrape.render(self.registry, accept_header, names)
-        return body.decode(), content_type
+        return scrape.render_text(self.registry, accept_header, names)
 
     def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the metrics view as `metrics_decorator` decorates it."""
@@ -322,28 +332,3 @@ class MetricsBase(InstrumentFactories):
     def _storage(self) -> Storage | None:
         """Return where this process keeps numbers that others share; None if nowhere."""
         return None
-
-    @abstractmethod
-    def _check_app(self, app: Any) -> None:
-        """Raise `TypeError` for an application of another framework."""
-
-    @abstractmethod
-    def _current_app(self) -> Any:
-        """Return the framework's current application; raise `RuntimeError` if there is none."""
-
-    @abstractmethod
-    def _attach(self, site: Site) -> None:
-        """Have the application's requests become exchanges of `site`."""
-
-    @staticmethod
-    @abstractmethod
-    def _protocol(request: Any) -> str:
-        """Return the protocol of a request, as the framework spells it."""
-
-    @abstractmethod
-    def _metrics_view(self) -> Callable[..., Any]:
-        """Return a view that answers a scrape of the registry."""
-
-    @abstractmethod
-    def _dashboard_view(self) -> Callable[..., Any]:
-        """Return a view that answers with the live page, its files, or a scrape."""

@@ -18,6 +18,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 __all__ = [
+    "DEFAULT_FACTOR",
     "NO_PREFIX",
     "GroupBy",
     "Naming",
@@ -29,10 +30,14 @@ __all__ = [
     "read_group_by",
     "read_max_series",
     "read_naming",
+    "read_native",
     "read_path",
     "read_patterns",
     "read_registry",
 ]
+
+DEFAULT_FACTOR = 1.1
+"""By how much native buckets grow unless the program says so."""
 
 NO_PREFIX = "#no_prefix"
 """Pass it as `defaults_prefix` to give the default metrics no prefix."""
@@ -70,6 +75,7 @@ class Options:
     naming: Naming = "promweb"
     status_classes: bool = False
     process_metrics: bool = False
+    native_histograms: float | None = None
 
     @property
     def prefix(self) -> str:
@@ -127,10 +133,33 @@ def read_flag(argument: str, value: object) -> bool:
     return bool(value)
 
 
+def read_native(native_histograms: bool | float | None, of: str = "") -> float | None:
+    """Return by how much native buckets grow at most; None for no such buckets.
+
+    Raises ValueError or TypeError for what no buckets can grow by.
+    """
+    if native_histograms is None or native_histograms is False:
+        return None
+    if native_histograms is True:
+        return DEFAULT_FACTOR
+    where = f"native_histograms={native_histograms!r}{of}"
+    if not isinstance(native_histograms, (int, float)):
+        raise TypeError(f"{where}: must be True, False, or a number above 1, as in 1.1")
+    if not 1 < native_histograms < math.inf:
+        raise ValueError(
+            f"{where}: must be above 1: each bucket is so many times as wide as the one before, "
+            "as in 1.1"
+        )
+    return float(native_histograms)
+
+
 def read_buckets(
-    buckets: Iterable[float | str] | None, of: str = ""
+    buckets: Iterable[float | str] | None, of: str = "", *, native: bool = False
 ) -> Sequence[float | str] | None:
-    """Return upper bounds; raise ValueError or TypeError for what cannot be those of buckets."""
+    """Return upper bounds; raise ValueError or TypeError for what cannot be those of buckets.
+
+    There may be none where the histogram has `native` buckets.
+    """
     if buckets is None:
         return None
     example = "as in buckets=(0.1, 0.5, 1)"
@@ -142,8 +171,13 @@ def read_buckets(
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"buckets={read!r}{of}: must be numbers, {example}; {error}") from error
+    if native and bounds in ([], [math.inf]):
+        return ()
     if not bounds or bounds == [math.inf]:
-        raise ValueError(f"buckets={read!r}{of}: must have at least one number, {example}")
+        raise ValueError(
+            f"buckets={read!r}{of}: must have at least one number, {example}; only a histogram "
+            "with native_histograms may have none"
+        )
     if math.isnan(bounds[0]) or any(not low < high for low, high in pairwise(bounds)):
         raise ValueError(
             f"buckets={read!r}{of}: each number must be greater than the one before, {example}"

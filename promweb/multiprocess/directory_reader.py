@@ -15,11 +15,14 @@ from prometheus_client.metrics_core import Metric
 
 from ..core.families.problems import logger
 from .files import file_names, locks
+from .files.file_names import NATIVE
 from .files.keys import Keys
 from .files.listing import File, listing
 from .files.reading import Corrupt, FileReader
 from .lifecycle.compaction import Compactor, compacted_files
 from .merging import MergedFamily, restricted
+from .native.merging import Natives
+from .native.siblings import orphans
 from .plans import Plan
 
 __all__ = ["DirectoryReader", "Shown"]
@@ -35,7 +38,7 @@ _PATIENCE = 1.0
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
-Families = list[tuple[MergedFamily, list[float]]]
+Families = list[tuple[MergedFamily, list[float], Natives | None]]
 
 
 class Shown(NamedTuple):
@@ -103,8 +106,8 @@ class DirectoryReader:
         with self._lock:
             families = self._read(shown, pause)
         wanted = frozenset(names) if names else None
-        for family, numbers in families:
-            metric: Metric | None = family.metric(numbers)
+        for family, numbers, natives in families:
+            metric: Metric | None = family.metric(numbers, natives)
             if metric is not None and wanted is not None:
                 metric = restricted(metric, wanted)
             if metric is not None:
@@ -164,6 +167,7 @@ class DirectoryReader:
         for identity in foreign:
             self._skip(identity, "foreign")
         self._is_unfinished = bool(done)
+        done |= orphans(files)
         parts: dict[tuple[str, str], list[tuple[FileReader, str]]] = {}
         for file in files:
             part = "" if shown is None else shown.part(file.name.registry)
@@ -178,12 +182,17 @@ class DirectoryReader:
             if known[1] in looked_at:
                 del self._plans[known]
         families: dict[str, tuple[MergedFamily, list[float]]] = {}
+        natives: dict[str, Natives] = {}
         for (kind, part), readers in parts.items():
             plan = self._plan((kind, part), readers)
             pause()
             numbers = plan.numbers()
             for reader, _ in readers:
                 reader.release()
+            if kind == NATIVE:
+                for one in plan.families:
+                    natives[one.name] = Natives(one.name, one.slots, numbers)
+                continue
             for family in plan.families:
                 if part == file_names.CLIENT and shown is not None and not shown.has(family.name):
                     continue
@@ -194,7 +203,7 @@ class DirectoryReader:
                         "there is another metric of this name. Give each application a directory.",
                     )
             pause()
-        return list(families.values())
+        return [(*found, natives.get(name)) for name, found in families.items()]
 
     def _reader(self, file: File) -> FileReader | None:
         """Return a file's reader; None if the file is gone or cannot be read."""

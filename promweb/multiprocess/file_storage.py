@@ -15,19 +15,23 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
 from ..core import forking
+from ..core.families.children import ObservedChild
 from ..core.families.kinds import CounterFamily, GaugeFamily
 from ..core.families.limits import LabelValues
+from ..core.families.native import NativeChild
 from ..core.families.problems import logger
 from ..core.families.storage import StoredFamily
 from .directory_reader import DirectoryReader, Shown
 from .files import client_files, file_names, locks, max_series
 from .files.client_library import key_of
-from .files.file_names import Group
+from .files.file_names import NATIVE, Group, new_name
 from .files.writing import OwnFile
 from .lifecycle.runs import Run, begin, this_run
+from .native.siblings import name_beside
 from .registries import Registries, is_of_all_processes
-from .stored_children import Places, make_child
+from .stored_children import Files, Places, StoredNumber, StoredObservations
 from .stored_gauges import stored_gauge
+from .stored_native import StoredNative
 from .worker_metrics import WorkerMetrics, is_switched_on
 
 __all__ = ["FileStorage", "RegistryStorage"]
@@ -83,7 +87,7 @@ class FileStorage:
         self._undeclared[family.name] = family.max_series
 
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
-        return make_child(family, self, values)
+        return _make_child(family, self, values)
 
     def collect(
         self,
@@ -112,10 +116,15 @@ class FileStorage:
         family: StoredFamily,
         values: LabelValues,
         parts: Iterable[tuple[str, str | None]],
+        kind: str = "",
         registry: str = file_names.DEFAULT,
     ) -> Places:
-        """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
-        kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
+        """Return the places of a label set's numbers; `parts` has name suffixes and buckets.
+
+        `kind` is that of the file, unless it follows from the family.
+        """
+        if not kind:
+            kind = f"gauge_{family.mode}" if isinstance(family, GaugeFamily) else family.type
         labels = dict(zip(family.labelnames, values, strict=True))
         keys = [
             key_of(
@@ -159,7 +168,19 @@ class FileStorage:
             Thread(target=self.directory.compact, daemon=True).start()
         if self._directory is None:
             self._directory = locks.share(self.path)
-        return OwnFile(self.path, Group(kind, self._run.token, registry))
+        if kind == NATIVE:
+            beside = os.path.basename(self._histograms(registry).path)
+            return OwnFile(self.path, name_beside(beside))
+        group = Group(kind, self._run.token, registry)
+        return OwnFile(self.path, new_name(group, os.getpid()))
+
+    def _histograms(self, registry: str) -> OwnFile:
+        """Return the file of histograms, which native buckets are beside."""
+        part = "histogram", registry
+        file = self._files.get(part)
+        if file is None:  # a signal handler that interrupts whoever writes there
+            file = self._files[part] = self._new_file(*part)
+        return file
 
     def look(self) -> None:
         """See whether the files of this process are still there; else make them again.
@@ -234,7 +255,7 @@ class RegistryStorage:
         self._storage.accept(family)
 
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
-        return make_child(family, self, values)
+        return _make_child(family, self, values)
 
     def make_gauge(self, *args: Any, **kwargs: Any) -> Gauge:
         return stored_gauge(self, *args, **kwargs)
@@ -256,10 +277,14 @@ class RegistryStorage:
         return Shown(self._token, partial(self._storage.registries.has, registry))
 
     def places(
-        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
+        self,
+        family: StoredFamily,
+        values: LabelValues,
+        parts: Iterable[tuple[str, str | None]],
+        kind: str = "",
     ) -> Places:
-        """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
-        places = self._storage.places(family, values, parts, self._token)
+        """Do what `FileStorage.places` does, in the files of this registry."""
+        places = self._storage.places(family, values, parts, kind, self._token)
         self.due = min(self.due, self._storage.due)  # it is 0 if the files are gone
         return places
 
@@ -267,6 +292,15 @@ class RegistryStorage:
         """See whether the files of this process are still there."""
         self._storage.look()
         self.due = _RECORDINGS
+
+
+def _make_child(family: StoredFamily, files: Files, values: LabelValues) -> Any:
+    """Return a child that keeps its numbers in files."""
+    if issubclass(family.child_class, NativeChild):
+        return StoredNative(family, files, values)
+    if issubclass(family.child_class, ObservedChild):
+        return StoredObservations(family, files, values)
+    return StoredNumber(family, files, values)
 
 
 _storages: weakref.WeakSet[FileStorage] = weakref.WeakSet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,9 +19,13 @@ from ..core.families.kinds import (
     SummaryFamily,
 )
 from ..core.families.limits import LabelValues
+from ..core.families.native import NativeHistogramFamily
 from ..core.families.numbers import text_of, texts_of_counts
+from ..core.native.buckets import Buckets
+from .files.file_names import NATIVE
 from .files.keys import Block, Part
 from .files.reading import picker
+from .native.merging import Natives
 
 __all__ = ["MergedFamily", "families", "restricted"]
 
@@ -28,7 +33,7 @@ __all__ = ["MergedFamily", "families", "restricted"]
 class MergedChild:
     """One label set: the places of its numbers in the common order."""
 
-    __slots__ = ("pick", "rendered_labels", "slots")
+    __slots__ = ("pick", "rendered_labels", "rendered_pairs", "slots")
 
     created = 0.0
     exemplars = None
@@ -37,6 +42,7 @@ class MergedChild:
         self.slots = slots
         self.pick: Any = None
         self.rendered_labels: tuple[str, str, str] | None = None
+        self.rendered_pairs: Any = None
 
 
 class MergedFamily:
@@ -57,12 +63,13 @@ class MergedFamily:
             for labels, slots in label_sets.items()
         ]
         self.labels = list(label_sets)
-        self.pattern = None if may_lack else self._find_pattern()
+        self.slots = {values: child.slots for values, child in self.rows}
+        self.pattern = None if may_lack or type == NATIVE else self._find_pattern()
 
-    def metric(self, numbers: Sequence[Any]) -> Metric:
-        """Return the family with these numbers."""
+    def metric(self, numbers: Sequence[Any], natives: Natives | None = None) -> Metric:
+        """Return the family with these numbers, and with native buckets if it has any."""
         if self.pattern is not None:
-            return MergedMetric(self, numbers)
+            return MergedMetric(self, numbers, None, natives)
         metric = Metric(self.name, self.help, self.type)
         metric.samples = list(self.samples(numbers, None))
         return metric
@@ -98,6 +105,17 @@ class MergedFamily:
 
         return texts
 
+    def amounts(
+        self, numbers: Sequence[float]
+    ) -> Callable[[MergedChild], tuple[Sequence[float], float]]:
+        """Return a function of a label set's numbers: those of its buckets, and the last one."""
+
+        def amounts(child: MergedChild) -> tuple[Sequence[float], float]:
+            *buckets, total = child.pick(numbers)
+            return buckets, total
+
+        return amounts
+
     def _find_pattern(self) -> AnyFamily | None:
         labelnames = tuple([name for name, _ in self.labels[0]])
         first: dict[Part, int] = self.rows[0][1].slots
@@ -105,7 +123,9 @@ class MergedFamily:
         pattern: AnyFamily
         try:
             if self.type == "histogram":
-                pattern = HistogramFamily(self.name, self.help, labelnames, buckets=bounds)
+                # Only one with native buckets may have no other bound.
+                make = HistogramFamily if len(bounds) > 1 else NativeHistogramFamily
+                pattern = make(self.name, self.help, labelnames, buckets=bounds)
                 parts: list[Part] = [(f"{self.name}_bucket", bound) for bound in bounds]
                 parts.append((f"{self.name}_sum", None))
                 if not pattern.has_sum or bounds[-1] != float("inf"):
@@ -140,13 +160,25 @@ class MergedMetric(FamilyMetric):
     has_created = False  # files do not tell when a label set was created
 
     def __init__(
-        self, merged: MergedFamily, numbers: Sequence[float], names: frozenset[str] | None = None
+        self,
+        merged: MergedFamily,
+        numbers: Sequence[float],
+        names: frozenset[str] | None = None,
+        natives: Natives | None = None,
     ) -> None:
         assert merged.pattern is not None
         super().__init__(merged.pattern, names)
         self._merged = merged
         self._numbers = numbers
         self.texts = merged.texts(numbers)
+        self.amounts = merged.amounts(numbers)
+        self.native = None if natives is None else partial(self._native, natives)
+
+    def _native(
+        self, natives: Natives, values: LabelValues, child: MergedChild
+    ) -> tuple[Sequence[float], Buckets] | None:
+        native = natives.of(values)
+        return None if native is None else (self.amounts(child)[0], native)
 
     def label_sets(self) -> list[tuple[LabelValues, MergedChild]]:
         return self._merged.rows

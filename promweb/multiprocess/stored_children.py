@@ -12,7 +12,7 @@ from ..core.families.limits import LabelValues
 from ..core.families.numbers import text_of
 from ..core.families.storage import StoredFamily
 
-__all__ = ["Files", "Places", "StoredNumber", "make_child"]
+__all__ = ["Files", "Places", "StoredNumber", "StoredObservations"]
 
 Places = tuple[Any, list[int]]
 """Where numbers are: a view of doubles, and their indexes in it."""
@@ -27,16 +27,16 @@ class Files(Protocol):
         """See whether the files are still there, and make `due` positive again."""
 
     def places(
-        self, family: StoredFamily, values: LabelValues, parts: Iterable[tuple[str, str | None]]
+        self,
+        family: StoredFamily,
+        values: LabelValues,
+        parts: Iterable[tuple[str, str | None]],
+        kind: str = "",
     ) -> Places:
-        """Return the places of a label set's numbers; `parts` has name suffixes and buckets."""
+        """Return the places of a label set's numbers; `parts` has name suffixes and buckets.
 
-
-def make_child(family: StoredFamily, files: Files, values: LabelValues) -> Any:
-    """Return a child that keeps its numbers in files."""
-    if issubclass(family.child_class, ObservedChild):
-        return StoredObservations(family, files, values)
-    return StoredNumber(family, files, values)
+        `kind` is that of the file, unless it follows from the family.
+        """
 
 
 class StoredNumber(NumberChild):

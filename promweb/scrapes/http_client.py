@@ -5,11 +5,13 @@ Whatever goes wrong raises `ScrapeError`, which says what happened.
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from http.client import BadStatusLine, HTTPException, HTTPResponse, IncompleteRead
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import (
@@ -78,6 +80,13 @@ class Client:
         except UnicodeDecodeError as error:
             raise ScrapeError(f"the answer is not UTF-8: {error}") from error
         return parse(text, content_type)
+
+    def json(self, url: str) -> Any:
+        """Fetch a document of JSON."""
+        try:
+            return json.loads(self._fetch(url, "application/json")[1])
+        except ValueError as error:
+            raise ScrapeError(f"the answer is no JSON: {error}") from error
 
     def _fetch(self, url: str, accept: str) -> tuple[str, bytes]:
         deadline = self._clock() + self.timeout

@@ -468,7 +468,7 @@ def test_a_scrape_that_fails_without_a_collector_blames_none(
     def fail(accept: str) -> Any:
         raise TypeError("expected str")
 
-    monkeypatch.setattr("promweb.core.exposition.scrape.choose_encoder", fail)
+    monkeypatch.setattr("promweb.core.exposition.negotiation.choose_encoder", fail)
     reply = leg.get(app, "/metrics")
     assert (reply.status, reply.text) == (500, "promweb failed: TypeError\n")
     (record,) = (record for record in caplog.records if record.name == "promweb")

@@ -520,10 +520,10 @@ def test_no_process_waits_for_a_compaction(tmp_path: Path) -> None:
 
         with locks.exclusive(str(tmp_path / file_names.LOCK)):
             os.write(held[1], b"x")
-            os.read(go_on[0], 1)
+            workers.told(go_on[0])
 
     pid = workers.start(hold)
-    os.read(held[0], 1)
+    workers.told(held[0])
     assert sums(read(tmp_path, compact=True)) == expected
     assert "counter.own" in files(tmp_path)  # it was not this process that compacted
     os.write(go_on[1], b"x")
@@ -609,7 +609,7 @@ def test_a_process_that_nobody_waited_for_is_dead(shared: Path) -> None:
 
     ready = os.pipe()
     pid = workers.start(work)
-    os.read(ready[0], 1)
+    workers.told(ready[0])
     compactor = Compactor(str(shared))
     compactor.compact()
     assert "counter.compacted" not in files(shared)

@@ -109,7 +109,7 @@ def test_no_reader_sees_half_a_number(tmp_path: Path) -> None:
     ready = os.pipe()
     pid = workers.start(write_on)
     try:
-        os.read(ready[0], 1)
+        workers.told(ready[0])
         (path,) = tmp_path.glob("gauge*")
         reader = FileReader(str(path), Keys())
         reader.update()
@@ -193,10 +193,10 @@ def test_a_child_of_a_dead_worker_does_not_keep_it_alive(tmp_path: Path) -> None
         def child() -> None:
             os.close(go_on[1])
             os.write(ready[1], b"x")
-            os.read(go_on[0], 1)
+            workers.told(go_on[0])
 
         workers.start(child)
-        os.read(ready[0], 1)
+        workers.told(ready[0])
 
     workers.run(parent)
     try:

@@ -57,7 +57,7 @@ class Server:
     def start_worker(self) -> None:
         """Start a worker that sells something and ends."""
         os.write(self._order[1], b"x")
-        os.read(self._answer[0], 1)
+        workers.told(self._answer[0])
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_a_run_of_another_container_is_judged_by_locks(
 
     pids = {item: workers.start(lambda item=item: container(item)) for item in ("1", "2")}
     for _ in pids:
-        os.read(ready[0], 1)
+        workers.told(ready[0])
     os.kill(pids["1"], signal.SIGKILL)
     workers.join(pids["1"])
     workers.run(lambda: sell(tmp_path, "here"))

@@ -118,10 +118,10 @@ def test_a_temporary_directory_without_a_worker_stays_as_long_as_its_server(
     def server() -> None:
         workers.run(lambda: sell(Path(enable()), item="tea"))
         os.write(ready[1], b"x")
-        os.read(go_on[0], 1)
+        workers.told(go_on[0])
 
     pid = workers.start(server)
-    os.read(ready[0], 1)
+    workers.told(ready[0])
     (directory,) = temporary.iterdir()
     workers.run(enable)
     assert directory.exists()
@@ -221,13 +221,13 @@ def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) 
         def worker() -> None:
             sell(tmp_path, item="old")
             os.write(ready[1], b"x")
-            os.read(go_on[0], 1)
+            workers.told(go_on[0])
 
         workers.run(lambda: sell(tmp_path, item="old"))
         workers.join(workers.start(worker))
 
     pid = workers.start(server)
-    os.read(ready[0], 1)
+    workers.told(ready[0])
     workers.run(lambda: sell(tmp_path, item="tea"))
     assert value(read(tmp_path), "sold_total", item="old") == 2
     os.write(go_on[1], b"x")
@@ -251,17 +251,17 @@ def test_workers_that_start_at_the_same_time_keep_each_other(
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         Counter("hits", "", registry=CollectorRegistry()).inc()
         os.write(ready[1], b"x")
-        os.read(start[0], 1)
+        workers.told(start[0])
         sell(tmp_path, item="tea")
         os.write(ready[1], b"x")
         signal.pause()
 
     pids = [workers.start(worker) for _ in range(4)]
     for _ in pids:
-        os.read(ready[0], 1)
+        workers.told(ready[0])
     os.write(start[1], b"xxxx")
     for _ in pids:
-        os.read(ready[0], 1)
+        workers.told(ready[0])
     try:
         found = read(tmp_path)
         assert value(found, "sold_total", item="tea") == 4

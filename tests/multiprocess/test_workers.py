@@ -96,7 +96,7 @@ def living(function: Callable[[], object]) -> Iterator[Worker]:
         os.close(end)
         gc.disable()
         os.write(tell, json.dumps(function()).encode())
-        os.read(wait, 1)
+        workers.told(wait)
 
     pid = workers.start(work)
     os.close(tell)

@@ -46,6 +46,16 @@ def test_a_table_of_scrapes_has_promweb_warm_and_cold_beside_prometheus_client()
     assert bounds(table) == [">= 18x", ">= 6x"]
 
 
+def test_the_tables_of_protobuf_have_text_and_googles_runtime_beside_it() -> None:
+    scrapes, flushes, memory = TABLES["native"](QUICK)
+    names = list(rows(scrapes))
+    assert names[:2] == ["classic, text", "classic, protobuf"]
+    assert sum("runtime" in name for name in names) == 2
+    assert list(rows(flushes))[:2] == [BARE, NULL]
+    assert list(rows(memory)) == ["classic", "native", "both"]
+    assert all(row[1].endswith(" ns") for row in rows(flushes).values())
+
+
 def test_the_table_of_many_workers_has_promweb_warm_and_cold_beside_prometheus_client() -> None:
     table = worker_files.scrape(QUICK)
     assert first_words(table) == ["prometheus_client", *["promweb"] * 2]

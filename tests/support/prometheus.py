@@ -57,8 +57,10 @@ PROGRAMS = ["prometheus", *map(str, FORKY.glob("prometheus"))]
 
 
 @contextmanager
-def prometheus(config: Mapping[str, Any], directory: Path, program: str) -> Iterator[Prometheus]:
-    """Run Prometheus with a configuration."""
+def prometheus(
+    config: Mapping[str, Any], directory: Path, program: str, *flags: str
+) -> Iterator[Prometheus]:
+    """Run Prometheus with a configuration and flags of its command line."""
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     log = directory / "log"
@@ -69,6 +71,7 @@ def prometheus(config: Mapping[str, Any], directory: Path, program: str) -> Iter
                 f"--config.file={directory}/prometheus.yml",
                 f"--storage.tsdb.path={directory}/data",
                 f"--web.listen-address=127.0.0.1:{port}",
+                *flags,
             ],
             stderr=stderr,
             stdout=stderr,

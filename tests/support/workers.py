@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import traceback
@@ -14,6 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+
+from .waiting import DEADLINE
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -88,3 +91,9 @@ def client_text(directory: Any) -> str:
 def value(found: Samples, name: str, **labels: str) -> float | None:
     """Return a sample's value, None where there is no such sample."""
     return found.get((name, frozenset(labels.items())))
+
+
+def told(descriptor: int) -> None:
+    """Wait for a byte from another process; fail if none comes."""
+    assert select.select([descriptor], [], [], DEADLINE)[0], "the other process says nothing"
+    os.read(descriptor, 1)

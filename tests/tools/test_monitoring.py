@@ -27,6 +27,8 @@ VARIANTS = {
     "no prefix": ("--no-prefix", "--group-by", "endpoint"),
     "otel": ("--naming", "otel"),
     "summary": ("--summary", "--no-websockets"),
+    "native": ("--native", "--latency-threshold", "0.3"),
+    "otel, native": ("--naming", "otel", "--native"),
     "everything": (
         *("--prefix", "shop", "--group-by", "url_rule", "--selector", 'job="shop",env=~"a|b"'),
         *("--slo", "99.95", "--buckets", "0.1,1,2500000", "--latency-threshold", "1"),
@@ -344,9 +346,13 @@ def as_otel(series: str) -> str:
     ("naming", "case"),
     [*(("promweb", case) for case in CASES), *(("otel", case) for case in OTEL_CASES)],
 )
+@pytest.mark.parametrize("native", [(), ("--native",)])
 def test_alerts_fire_when_they_should_and_not_otherwise(
-    naming: str, case: str, tmp_path: Path
+    naming: str, case: str, native: tuple[str, ...], tmp_path: Path
 ) -> None:
+    """With `--native` also where no instance has native series yet."""
+    if native and case not in OTEL_CASES:
+        pytest.skip("these alerts read no histogram")
     series, when, expected = CASES[case]
     series, prefix = {**ALIVE, **series}, "Flask"
     if naming == "otel":
@@ -362,6 +368,7 @@ def test_alerts_fire_when_they_should_and_not_otherwise(
         series,
         "--naming",
         naming,
+        *native,
         # Days in small steps take promtool long, and no alert of those cases waits.
         evaluation_interval="20m" if when == "80h" else "5m",
         promql_expr_test=[{"expr": query, "eval_time": when, "exp_samples": wanted}],

@@ -17,7 +17,13 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
 from promweb import PrometheusMetrics, __version__
-from promweb.testing import assert_metric_delta, isolated_registry, snapshot
+from promweb.core.families.native import NativeHistogramFamily
+from promweb.testing import (
+    assert_metric_delta,
+    isolated_registry,
+    native_histogram,
+    snapshot,
+)
 from tests.support.needs import missing
 from tests.support.paths import ROOT
 from tests.support.running import python, run, without
@@ -355,6 +361,32 @@ def test_a_snapshot_is_of_the_current_registry(metrics_registry: CollectorRegist
 
 
 # --- the plugin ----------------------------------------------------------------------------------
+
+
+def test_native_histograms_of_all_label_sets_that_are_meant(
+    metrics_registry: CollectorRegistry,
+) -> None:
+    family = NativeHistogramFamily("work_seconds", "Work", ("queue", "tier"), buckets=())
+    metrics_registry.register(family)
+    for queue, seconds in (("mail", 0.25), ("mail", 1.0), ("print", 4.0)):
+        family.child((queue, "1")).record(seconds)
+    found = native_histogram("work_seconds", queue="mail", tier=1)
+    assert (found.count, found.sum) == (2, 1.25)
+    assert found.quantile(1) == 1.0
+    assert repr(found) == "NativeHistogram(count=2, sum=1.25)"
+    assert native_histogram("work_seconds", registry=metrics_registry).count == 3
+    with pytest.raises(ValueError, match=r"q=99: must be between 0 and 1"):
+        found.quantile(99)
+
+
+def test_native_histograms_that_are_not_there(metrics_registry: CollectorRegistry) -> None:
+    metrics = PrometheusMetrics.for_app_factory()
+    metrics.histogram("work_seconds", "Work", native_histograms=True)
+    metrics.histogram("classic_seconds", "Work")
+    with pytest.raises(LookupError, match=r"classic_seconds: no histogram[^:]*There are:\n  work"):
+        native_histogram("classic_seconds")
+    with pytest.raises(LookupError, match=r'work_seconds\{queue="mail"\}: no histogram'):
+        native_histogram("work_seconds", queue="mail")
 
 
 def test_loading_the_plugin_loads_nothing_else() -> None:

@@ -14,6 +14,7 @@ from ..families.children import Child, NumberChild
 from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
+from ..families.native import NativeHistogramFamily
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options
@@ -127,8 +128,14 @@ class RequestRecorder:
                 arguments: dict[str, Any] = {"max_series": options.max_series}
                 if row.buckets is not None:
                     arguments["buckets"] = row.buckets
+                kind = row.kind
+                if kind is HistogramFamily and options.native_histograms is not None:
+                    kind = NativeHistogramFamily
+                    arguments["factor"] = options.native_histograms
+                    if options.buckets == ():
+                        arguments["buckets"] = ()
                 names = labels if row.has_group else _without_group(labels)
-                family = add(row.kind, row.name, row.documentation, names, **arguments)
+                family = add(kind, row.name, row.documentation, names, **arguments)
                 self._families[row.name] = row, family
                 if row.total is not None:
                     add(DerivedCounterFamily, *row.total, family, grouping.name)

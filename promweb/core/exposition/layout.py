@@ -17,7 +17,7 @@ from ..families.family import EXEMPLARY, Family, Rows
 from ..families.limits import LabelValues
 from ..families.numbers import text_of
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "batches"]
 
 _BATCH = 64
 """How many label sets are written at a time: about a third of a millisecond of work."""
@@ -72,7 +72,7 @@ class Layout:
         kept, lines, head = self._kept, self._lines, self._head
         before, after = bool(self._before), bool(self._after)
         with_exemplars = self._with_exemplars
-        for batch in _batches(rows) if lines else ():
+        for batch in batches(rows) if lines else ():
             all_texts: list[str] = []
             all_before: list[str] = []
             all_after: list[str] = []
@@ -112,7 +112,7 @@ class Layout:
         begin = self._created + ("{" if before or after else "")
         between = "," if before and after else ""
         end = "" if after else "} " if before else " "
-        for batch in _batches(rows):
+        for batch in batches(rows):
             pieces = [head]
             for values, child in batch:
                 rendered = child.rendered_labels or self._render_labels(child, values)
@@ -160,7 +160,8 @@ class Layout:
         return pieces
 
 
-def _batches(rows: Iterable[tuple[LabelValues, Any]]) -> Iterator[list[tuple[LabelValues, Any]]]:
+def batches(rows: Iterable[tuple[LabelValues, Any]]) -> Iterator[list[tuple[LabelValues, Any]]]:
+    """Yield label sets, as many at a time as a scrape writes without a pause."""
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH)):
         yield batch

@@ -5,33 +5,19 @@ from __future__ import annotations
 import gzip
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from ..families.catalog import Catalog
-from .text import TextFormat
+from .negotiation import LONGEST_HEADER, Format, any_format, text_format
 
-__all__ = ["Format", "Scrape", "answer", "render"]
+__all__ = ["Scrape", "answer", "render", "render_text"]
 
-_VERSION = re.compile(r"\s*version\s*=\s*(.*?)\s*", re.ASCII)
-_NUMBERS = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}", re.ASCII)
-_LONGEST_HEADER = 4096  # Prometheus sends about 350 characters
 _MOST_NAMES = 1000  # looking for more would take longer than writing everything
-
-
-class Format(Protocol):
-    """How a metric becomes bytes. An exposition is what it writes of each metric, and its end."""
-
-    content_type: str
-    end: bytes
-
-    def write(self, metric: Metric) -> Iterator[bytes]:
-        """Yield a metric as bytes, in pieces that take little time each."""
 
 
 class Scrape(NamedTuple):
@@ -57,7 +43,8 @@ def answer(
 
     More than a thousand names restrict nothing: the answer has all that was asked for, and more.
     Nothing that a client sends makes this raise. A client that accepts no known format gets the
-    text format 0.0.4, as from prometheus_client. If a collector raises, the answer is a 500 that
+    text format 0.0.4, as from prometheus_client. So does one that wants protobuf restricted to
+    names: a family there is whole. If a collector raises, the answer is a 500 that
     names it. `pause` is called every few dozen label sets, to let other threads run.
     """
     if names and len(names) > _MOST_NAMES:
@@ -84,9 +71,25 @@ def render(
     names: Sequence[str] | None = None,
     pause: Callable[[], None] = _do_not_pause,
 ) -> tuple[bytes, str]:
-    """Return the exposition and its content type, negotiated by prometheus_client."""
+    """Return the exposition and its content type, negotiated."""
+    return _write(registry, text_format(accept) if names else any_format(accept), names, pause)
+
+
+def render_text(
+    registry: CollectorRegistry, accept: str | None = None, names: Sequence[str] | None = None
+) -> tuple[str, str]:
+    """Return the exposition as text, and its content type; protobuf is not text."""
+    body, content_type = _write(registry, text_format(accept), names, _do_not_pause)
+    return body.decode(), content_type
+
+
+def _write(
+    registry: CollectorRegistry,
+    format: Format,
+    names: Sequence[str] | None,
+    pause: Callable[[], None],
+) -> tuple[bytes, str]:
     names = [names] if isinstance(names, str) else names
-    format = _negotiate(accept)
     body = BytesIO()
     for metric in Catalog.collect(registry, names, pause):
         for piece in format.write(metric):
@@ -96,38 +99,9 @@ def render(
     return body.getvalue(), format.content_type
 
 
-def _negotiate(accept: str | None) -> Format:
-    """Choose the format; prometheus_client raises for some versions that are no numbers."""
-    accept = accept or ""
-    if len(accept) > _LONGEST_HEADER:
-        accept = ""
-    ranges = [_known(part) for part in accept.split(",") if _has_plain_version(part)]
-    return TextFormat(*choose_encoder(",".join(ranges)))
-
-
-def _has_plain_version(media_range: str) -> bool:
-    versions = map(_VERSION.fullmatch, media_range.split(";"))
-    return all(_NUMBERS.fullmatch(version[1]) for version in versions if version)
-
-
-def _known(media_range: str) -> str:
-    """Return a media range with OpenMetrics 1.0.0 in place of a newer version.
-
-    prometheus_client takes any version for one that it writes.
-    """
-    name, *parameters = media_range.split(";")
-    if name.strip() != "application/openmetrics-text":
-        return media_range
-    for position, parameter in enumerate(parameters):
-        version = _VERSION.fullmatch(parameter)
-        if version and int(version[1].partition(".")[0]) >= 1:
-            parameters[position] = "version=1.0.0"
-    return ";".join((name, *parameters))
-
-
 def _accepts_gzip(accept_encoding: str | None) -> bool:
     """Tell whether the header names gzip with a weight above zero (RFC 9110, 12.5.3)."""
-    for coding in (accept_encoding or "")[:_LONGEST_HEADER].lower().split(","):
+    for coding in (accept_encoding or "")[:LONGEST_HEADER].lower().split(","):
         name, _, parameters = coding.partition(";")
         if name.strip() == "gzip":
             return not re.fullmatch(r"\s*q\s*=\s*0(\.0{0,3})?\s*", parameters)

@@ -11,7 +11,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client.samples import Exemplar
 
@@ -56,7 +56,15 @@ class Child:
     batch stays pending.
     """
 
-    __slots__ = ("_flushing", "created", "exemplars", "owner", "pending", "rendered_labels")
+    __slots__ = (
+        "_flushing",
+        "created",
+        "exemplars",
+        "owner",
+        "pending",
+        "rendered_labels",
+        "rendered_pairs",
+    )
 
     created: float
     exemplars: dict[int, Exemplar] | None
@@ -66,6 +74,8 @@ class Child:
     rendered_labels: tuple[str, str, str] | None
     """Labels before and after `le`, with what ends them, and `created`, as text; None until a
     scrape needs them."""
+    rendered_pairs: Any
+    """The same in protobuf, and the layout that it is of; None until a scrape needs them."""
     _flushing: bool
 
     def __init__(self, owner: Owner) -> None:
@@ -75,7 +85,7 @@ class Child:
     def clear(self) -> None:
         """Start from zero."""
         self.created, self.pending, self.rendered_labels = time.time(), [], None
-        self._flushing, self.exemplars = False, None
+        self._flushing, self.exemplars, self.rendered_pairs = False, None, None
 
     def record(self, amount: float) -> None:
         """Append a number to the pending batch, and flush the batch if it is full.
@@ -140,6 +150,10 @@ class NumberChild(Child):
     def dec(self, amount: float = 1.0) -> None:
         self.record(-amount)
 
+    def snapshot(self) -> tuple[Sequence[int], float]:
+        """Return no buckets, and the sum of all amounts."""
+        return (), self.value
+
     @property
     def value(self) -> float:
         """The sum of all amounts."""
@@ -175,18 +189,23 @@ class ObservedChild(Child):
         return bisect_left(self.owner.bounds, amount)
 
     def _take(self, count: int) -> None:
-        taken, below = sorted(self.pending[:count]), 0
-        bounds, buckets = self.owner.bounds, self._buckets.copy()
+        taken = sorted(self.pending[:count])
+        buckets = self._added(taken)
+        total = self._sum + sum(taken if taken[0] >= 0.0 else taken[bisect_right(taken, 0.0) :])
+        self._buckets, self._count, self._sum = buckets, self._count + count, total
+        del self.pending[:count]
+
+    def _added(self, taken: list[float]) -> list[int]:
+        """Return the buckets with more observations, at least one, which are sorted."""
+        bounds, buckets, below = self.owner.bounds, self._buckets.copy(), 0
         for index in range(bisect_left(bounds, taken[0]), len(bounds)):
             if taken[-1] <= bounds[index]:  # and so are all that are left
-                buckets[index] += count - below
+                buckets[index] += len(taken) - below
                 break
             position = bisect_right(taken, bounds[index], below)
             buckets[index] += position - below
             below = position
-        total = self._sum + sum(taken if taken[0] >= 0.0 else taken[bisect_right(taken, 0.0) :])
-        self._buckets, self._count, self._sum = buckets, self._count + count, total
-        del self.pending[:count]
+        return buckets
 
     @property
     def total(self) -> int:

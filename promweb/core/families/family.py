@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
 from .. import forking
+from ..native.buckets import Buckets
 from .children import Child, Lock, Shape
 from .limits import MAX_LABEL_BYTES, OVERFLOW, LabelValues, encodable, reserved, without_long
 from .numbers import text_of
@@ -53,6 +54,9 @@ Rows = LabelSets[Any] | Sequence[tuple[LabelValues, Any]]
 """Label sets and their numbers, at one moment."""
 
 
+Native = Callable[[LabelValues, Any], tuple[Sequence[float], Buckets] | None]
+
+
 class Family(Generic[ChildT]):
     """One metric name, its label names and at most `max_series` label sets.
 
@@ -66,6 +70,9 @@ class Family(Generic[ChildT]):
     zeros: list[int] = [0]  # noqa: RUF012
     totals: tuple[Total, ...] = ()
     """The counters that are derived from this family and kept in a storage."""
+
+    native: Native | None = None
+    """Returns the classic and the native buckets of a label set; None if it has only the former."""
 
     shape: Shape
     """The samples of a label set, in order: name suffix, and the `le` label of a bucket."""
@@ -233,6 +240,10 @@ class FamilyMetric(Metric):
         self.unit = family.unit if names is None else ""  # as prometheus_client restricts
         self.texts: Callable[[Any], tuple[str, ...]] = family.texts
         """Returns the values of a label set as text, in the order of the family's `shape`."""
+        self.amounts: Callable[[Any], tuple[Sequence[float], float]] = _snapshot
+        """Returns the observations per bucket of a label set, and their sum; of a counter or a
+        gauge no buckets, and the value."""
+        self.native: Native | None = family.native
 
     @property
     def has_created(self) -> bool:
@@ -274,6 +285,10 @@ class FamilyMetric(Metric):
         """
         wanted = self.family.sample_names.intersection(names)
         return FamilyMetric(self.family, wanted) if wanted and self.label_sets() else None
+
+
+def _snapshot(child: Any) -> tuple[Sequence[float], float]:
+    return child.snapshot()  # type: ignore[no-any-return]
 
 
 def created_series_enabled() -> bool:

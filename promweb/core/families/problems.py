@@ -72,6 +72,11 @@ class Problems:
         if self._first("warning", message, ""):
             _log(logging.WARNING, message)
 
+    def tell(self, message: str) -> None:
+        """Log once what the program may want to know; nothing is wrong."""
+        if self._first("information", message, ""):
+            _log(logging.INFO, message)
+
     def failed(self, what: str) -> None:
         """Log, once per `what`, an exception that promweb caught so that the request goes on."""
         if self._first("failed", what, ""):

@@ -4,6 +4,7 @@
     gauge_livesum_123.db
     counter_123.db_promweb-<run>-<registry>-<random>.db  by promweb, of a living or dead process
     counter_compacted.db_promweb-<run>-<registry>.db     the numbers of dead processes
+    native_123.db_promweb-<run>-<registry>-<random>.native  native buckets, beside a histogram's
 
 prometheus_client's reader takes the type from before the first underscore, the mode of a gauge
 from before the second, and the pid from what follows, without its last three characters.
@@ -22,6 +23,8 @@ __all__ = [
     "EVERY",
     "LIMITS",
     "LOCK",
+    "NATIVE",
+    "NATIVE_SUFFIX",
     "NO_RUN",
     "RUNS",
     "SUFFIX",
@@ -36,6 +39,12 @@ __all__ = [
 ]
 
 SUFFIX = ".db"
+
+NATIVE = "native"
+"""The kind of the files that have the native buckets of histograms."""
+
+NATIVE_SUFFIX = ".native"
+"""What their names end with. prometheus_client would read every `.db`, and cannot read these."""
 
 COMPACTED = "compacted"
 """What the name of a compacted file has in place of a pid."""
@@ -68,9 +77,10 @@ EVERY = "every"
 """In place of a registry: metrics that each registry shows."""
 
 _NAME = re.compile(
-    r"(?P<kind>counter|histogram|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
+    r"(?P<kind>counter|histogram|native|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
     r"_(?P<owner>.+?)\.db"
-    r"(?P<own>_promweb-(?P<run>[0-9a-f]{12})-(?P<registry>[0-9a-z]+)(-[0-9a-f]{16})?\.db)?"
+    r"(?P<own>_promweb-(?P<run>[0-9a-f]{12})-(?P<registry>[0-9a-z]+)(-[0-9a-f]{16})?"
+    r"(?P<suffix>\.db|\.native))?"
 )
 
 
@@ -78,7 +88,7 @@ class Group(NamedTuple):
     """Files whose numbers can be in one file."""
 
     kind: str
-    """`counter`, `histogram`, `summary`, or `gauge_` and the mode."""
+    """`counter`, `histogram`, `native`, `summary`, or `gauge_` and the mode."""
     run: str
     registry: str
 
@@ -113,7 +123,7 @@ class FileName(NamedTuple):
 def parse(name: str) -> FileName | None:
     """Take a name apart; return None if it is not that of a file of numbers."""
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or (match["kind"] == NATIVE) is not (match["suffix"] == NATIVE_SUFFIX):
         return None
     group = Group(match["kind"], match["run"] or NO_RUN, match["registry"] or CLIENT)
     return FileName(name, group, match["owner"], match["own"] is not None)
@@ -131,7 +141,7 @@ def client_name(name: str, run: str) -> str:
 
 def compacted_name(group: Group) -> str:
     """Return the name of the compacted file of a group."""
-    return f"{_name(group, COMPACTED)}{SUFFIX}"
+    return f"{_name(group, COMPACTED)}{NATIVE_SUFFIX if group.kind == NATIVE else SUFFIX}"
 
 
 def _name(group: Group, owner: str) -> str:

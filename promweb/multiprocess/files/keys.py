@@ -149,6 +149,12 @@ class Keys:
         raw = key_of(key.metric, key.sample, {**dict(labels), **bound}, key.help)
         return self._one(key.metric, key.sample, labels, key.le, key.help, raw)
 
+    def beside(self, key: Key, suffix: str) -> Key:
+        """Return the key of another number of the same label set."""
+        sample = key.metric + suffix
+        raw = key_of(key.metric, sample, dict(key.labels), key.help)
+        return self._one(key.metric, sample, key.labels, None, key.help, raw)
+
     def _one(
         self, metric: str, sample: str, labels: Labels, le: float | None, help: str, raw: bytes
     ) -> Key:

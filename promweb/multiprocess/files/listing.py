@@ -36,13 +36,13 @@ def listing(directory: str) -> tuple[list[File], list[tuple[str, int]]]:
     foreign: list[tuple[str, int]] = []
     with os.scandir(directory) as entries:
         for found in entries:
-            if not found.name.endswith(file_names.SUFFIX):
+            if not found.name.endswith((file_names.SUFFIX, file_names.NATIVE_SUFFIX)):
                 continue
             with suppress(FileNotFoundError):
                 status = found.stat(follow_symlinks=False)
                 name = file_names.parse(found.name)
-                if name is None:
+                if name is None and found.name.endswith(file_names.SUFFIX):
                     foreign.append((found.name, status.st_ino))
-                else:
+                elif name is not None:
                     files.append(File(name, status.st_ino, status.st_size, status.st_mtime))
     return sorted(files), foreign

@@ -17,7 +17,6 @@ from typing import Any
 
 from . import file_names, locks
 from .entries import HEADER, STRIDE, entry, header
-from .file_names import Group
 
 __all__ = ["OwnFile", "create", "replace_file", "reserve"]
 
@@ -31,8 +30,8 @@ class OwnFile:
     that would live on in every forked child that still has a mapping.
     """
 
-    def __init__(self, directory: str, group: Group) -> None:
-        self.path, self._lock = create(directory, file_names.new_name(group, os.getpid()))
+    def __init__(self, directory: str, name: str) -> None:
+        self.path, self._lock = create(directory, name)
         self._inode = os.fstat(self._lock).st_ino
         self._used = HEADER
         try:

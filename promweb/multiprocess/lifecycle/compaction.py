@@ -21,12 +21,14 @@ from operator import itemgetter
 from ..files import file_names, locks
 from ..files.client_library import HAS_TIMESTAMPS
 from ..files.entries import HEADER, entry, header
-from ..files.file_names import Group
+from ..files.file_names import NATIVE, Group
 from ..files.keys import Key, Keys, Labels
 from ..files.listing import File, listing
 from ..files.max_series import declared
 from ..files.reading import Corrupt, FileReader
 from ..files.writing import replace_file
+from ..native.merging import bounded
+from ..native.siblings import orphans
 from .processes import Living
 
 __all__ = ["UNKNOWN_MAX_SERIES", "Compactor", "compacted_files"]
@@ -35,7 +37,16 @@ UNKNOWN_MAX_SERIES = 10_000
 """How many label sets of dead workers are kept of a metric that promweb did not make."""
 
 _COMPACTED_KINDS = frozenset(
-    ["counter", "histogram", "summary", "gauge_sum", "gauge_min", "gauge_max", "gauge_mostrecent"]
+    [
+        "counter",
+        "histogram",
+        "native",
+        "summary",
+        "gauge_sum",
+        "gauge_min",
+        "gauge_max",
+        "gauge_mostrecent",
+    ]
 )
 
 _LENGTH = struct.Struct("=q")
@@ -78,9 +89,15 @@ class Compactor:
             for file in self._compacted():
                 self._finish(file)
             # Another process may have compacted some of them before this one got the lock.
-            dead = self._dead(listing(self._directory)[0])
+            files, _ = listing(self._directory)
+            dead = self._dead(files)
+            lost = orphans(files)
+            self._remove(file for files in dead.values() for file in files if file.identity in lost)
+            self._remove(f for f in files if f.name.is_compacted and f.identity in lost)
             compacted = {file.name.group: file for file in self._compacted()}
-            for group, files in dead.items():
+            # Native buckets go first: without the file of histograms beside them they are lost.
+            for group, files in sorted(dead.items(), key=lambda item: item[0].kind != NATIVE):
+                files = [file for file in files if file.identity not in lost]
                 if group.kind in _COMPACTED_KINDS:
                     self._merge(group, compacted.get(group), files)
                 else:
@@ -227,7 +244,10 @@ class _Sums:
 
     def content(self, names: Sequence[tuple[str, int]]) -> tuple[bytes, int]:
         """Return a file of these numbers and names, and how many of its bytes are used."""
-        entries = b"".join(entry(key.raw, *numbers) for key, numbers in self._numbers.items())
+        all_numbers = self._numbers
+        if self._mode == NATIVE:
+            all_numbers = bounded(all_numbers, self._keys)
+        entries = b"".join(entry(key.raw, *numbers) for key, numbers in all_numbers.items())
         used = HEADER + len(entries)
         tail = json.dumps(names).encode()
         tail += b" " * (-len(tail) % 8)

@@ -40,11 +40,24 @@ def _url(_ctx: click.Context, _parameter: click.Parameter, given: str | None) ->
         raise click.BadParameter(f"{given!r}: {error}") from error
 
 
+def _server(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    try:
+        return None if given is None else metrics_url(given).removesuffix("/metrics").rstrip("/")
+    except ValueError as error:
+        raise click.BadParameter(f"{given!r}: {error}") from error
+
+
 @click.command(name="doctor", short_help="What is wrong, and what to do.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @click.option("--app", metavar="MODULE:APP", help="The same as the argument.")
 @click.option(
     "--url", metavar="URL", callback=_url, help="Scrape a running service a few times and compare."
+)
+@click.option(
+    "--prometheus",
+    metavar="URL",
+    callback=_server,
+    help="Ask a Prometheus whether it takes native histograms, and what it drops for them.",
 )
 @click.option(
     "--format",
@@ -61,6 +74,7 @@ def command(
     target: str | None,
     app: str | None,
     url: str | None,
+    prometheus: str | None,
     form: str,
     client: Client,
 ) -> None:
@@ -68,16 +82,18 @@ def command(
 
     With MODULE:APP or MODULE:create_app() an application is imported and looked at; `flask promweb
     doctor` and `quart promweb doctor` look at the framework's own. With --url a running service is
-    scraped. Else it is the environment alone. Run it with the environment of the service.
+    scraped, and with --prometheus that server is asked. Else it is the environment alone. Run it
+    with the environment of the service.
 
     Exit codes: 0 if all is well, 1 for warnings, 2 for errors and for wrong usage.
     """
     if target and app and target != app:
         raise click.UsageError("give one application, as argument or as --app")
     target = target or app
-    load = _loader(ctx, target) if target or not url else None
+    elsewhere = url or prometheus
+    load = _loader(ctx, target) if target or not elsewhere else None
     findings: list[Finding] = []
-    if url is None or target is not None:
+    if not elsewhere or target is not None:
         findings += _look_at_environment()
     if load is not None:
         from ..doctor.application import check_application
@@ -85,6 +101,12 @@ def command(
         findings += check_application(load)
     if url is not None:
         findings += _look_at_service(client, url)
+    if prometheus is not None:
+        from ..doctor.prometheus_server import check_prometheus
+
+        findings += check_prometheus(
+            prometheus, lambda path: client.json(f"{prometheus}/api/v1/{path}")["data"]
+        )
     findings = sorted(dict.fromkeys(findings), key=lambda finding: -_LEVELS.index(finding.level))
     _print(findings, form)
     sys.exit(max(_LEVELS.index(finding.level) for finding in findings))

@@ -45,6 +45,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         latency_threshold: float,
         latency_slo: Decimal,
         websockets: bool,
+        native: bool,
         **others: Any,
     ) -> Any:
         if no_prefix and _is_given("prefix"):
@@ -52,12 +53,13 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "contradicts --prefix; give one of them", param_hint="--no-prefix"
             )
         start = NO_PREFIX if no_prefix else prefix
-        settings = Settings(naming, start, group_by, buckets, summary, websockets)
+        settings = Settings(naming, start, group_by, buckets, summary, websockets, native)
         target = target_of(app)
         settings = _checked(settings) if target is None else _read(target, settings)
         latency = None
         if not settings.summary:
-            _check_threshold(latency_threshold, settings.buckets, is_read=target is not None)
+            if not settings.native:  # native buckets know any threshold
+                _check_threshold(latency_threshold, settings.buckets, is_read=target is not None)
             latency = Latency(latency_slo, latency_threshold)
         for option in ("latency_threshold", "latency_slo", "buckets"):
             if settings.summary and _is_given(option):
@@ -75,6 +77,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             errors=Objective(slo),
             latency=latency,
             websockets=settings.websockets,
+            native=settings.native,
         )
         return command(service, **others)
 
@@ -124,9 +127,11 @@ def _read(target: str, given: Settings) -> Settings:
         raise click.UsageError(
             "the application has several metrics objects; choose one: " + "; ".join(map(str, found))
         )
+    # A fleet may have what this instance of it has not yet.
+    native = found[0].native or given.native
     if _is_given("websockets"):
-        return replace(found[0], websockets=given.websockets)
-    return found[0]
+        return replace(found[0], websockets=given.websockets, native=native)
+    return replace(found[0], native=native)
 
 
 def _text(value: object) -> str:
@@ -319,5 +324,12 @@ _OPTIONS = (
         default=True,
         show_default=True,
         help="Whether there may be websockets (Quart).",
+    ),
+    click.option(
+        "--native",
+        is_flag=True,
+        help="The application has native_histograms: take native series where Prometheus has "
+        "them, and classic ones elsewhere. Any latency threshold will do; where instances have "
+        "classic buckets only, it must be the bound of one.",
     ),
 )

@@ -21,7 +21,8 @@ _ENDPOINT = "prometheus_metrics"
 KNOWN = {
     "version": "`exporter_info` has the version of promweb.",
     "unmatched": "Requests that no route matched (404, 405, slash redirects) have the group "
-    "`<unmatched>` instead of their path or `None`, so that strangers cannot create series.",
+    "`<unmatched>` instead of their path or `None`, so that strangers cannot create series; only a "
+    "`group_by` function is called for them.",
     "method": "Methods that HTTP does not define have the method label `<other>`.",
     "endpoint": "`register_default` covers every route, those added after it too, but not the "
     "metrics endpoint; the exporter covered what was there, the metrics endpoint included.",

@@ -13,6 +13,7 @@ from ...core.families.catalog import Catalog
 from ...core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from ...core.mistakes import BELOW, misplaced
 from ...core.names import prefix_problem
+from ...core.native.advice import in_short
 from ...core.options import NO_PREFIX
 from ..loading.isolation import sharing_nothing
 from .findings import Findings, error, ok, warning
@@ -80,6 +81,7 @@ def check_application(load: Callable[[], Any]) -> Findings:
         if message not in told
     ]
     yield from found or [ok("application", f"{len(_rules(app, site))} routes are measured.")]
+    yield from _check_native(site)
 
 
 def _check_mode(site: Any) -> Findings:
@@ -90,6 +92,15 @@ def _check_mode(site: Any) -> Findings:
             "They are those of one process, whatever it says now.",
             "Set it before the program starts, or call promweb.multiprocess.enable() before "
             "metrics are made.",
+        )
+
+
+def _check_native(site: Any) -> Findings:
+    if any(owner.native_histograms for owner in site.owners):
+        yield ok(
+            "native-histograms",
+            f"Durations have native buckets. {in_short()} "
+            "promweb doctor --prometheus URL asks yours.",
         )
 
 

@@ -27,6 +27,8 @@ class Settings:
     buckets: tuple[float, ...]
     summary: bool
     websockets: bool
+    native: bool = False
+    """`native_histograms`, whatever the factor."""
 
     def __str__(self) -> str:
         prefix = "--no-prefix" if self.prefix == NO_PREFIX else f"--prefix {self.prefix}"
@@ -46,6 +48,7 @@ def read_settings(metrics: Any, *, is_async: bool) -> Settings:
         buckets=tuple(float(bound) for bound in buckets),
         summary=not metrics.default_latency_as_histogram,
         websockets=is_async and metrics.websockets,
+        native=bool(metrics.native_histograms),
     )
 
 

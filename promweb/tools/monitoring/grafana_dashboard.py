@@ -8,7 +8,7 @@ from typing import Any
 
 from . import http_rows, other_rows
 from .grafana_layout import dashboard, query_variable
-from .queries import Queries
+from .native_queries import queries_of
 from .service import Service
 
 __all__ = ["make_dashboard"]
@@ -24,14 +24,14 @@ def make_dashboard(
     With `multiprocess` there are panels for each worker process of an instance. Title and uid
     depend on what the service is and what selects it, unless they are given.
     """
-    queries = Queries(
+    queries = queries_of(
         service,
         'job=~"$job",instance=~"$instance"',
         group=f'{service.group}=~"$group"',
     )
-    everywhere = Queries(service)
-    of_job = Queries(service, 'job=~"$job"')
-    of_instance = Queries(service, 'job=~"$job",instance=~"$instance"')
+    everywhere = queries_of(service)
+    of_job = queries_of(service, 'job=~"$job"')
+    of_instance = queries_of(service, 'job=~"$job",instance=~"$instance"')
     variables = [
         # Without a value for "All": other jobs have process metrics, too.
         query_variable("job", "Job", f"label_values({everywhere.info()}, job)"),

@@ -259,8 +259,8 @@ def sizes(queries: Queries) -> Row:
             "response_size=True.",
             "Bps",
             {
-                "sent": queries.rate(f"{words.response_size}_sum", RATE),
-                "received": queries.rate(f"{words.request_size}_sum", RATE),
+                "sent": queries.total(words.response_size, RATE),
+                "received": queries.total(words.request_size, RATE),
             },
         )
     )

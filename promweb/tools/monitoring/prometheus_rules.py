@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from .queries import Queries
+from .native_queries import queries_of
 from .service import Objective, Service, duration_text
 
 __all__ = ["Pair", "make_rules", "shortest_window", "windows"]
@@ -82,7 +82,7 @@ class _Rules:
         minimum_rate: float | None,
     ) -> None:
         self.service = service
-        self.queries = Queries(service)
+        self.queries = queries_of(service)
         self.request = service.words.duration.removesuffix("_duration_seconds")
         """What the names of recorded series call a request."""
         self.period = period
@@ -171,7 +171,7 @@ class _Rules:
 
     def _worst(self, what: str) -> str:
         group, over = self.service.group, f"[{self.recent}]"
-        here = Queries(self.service, 'job="{{ $labels.job }}"')
+        here = queries_of(self.service, 'job="{{ $labels.job }}"')
         if what == "errors":
             query, look = here.failures(over, group), "the log for their exceptions"
         else:
@@ -228,7 +228,7 @@ class _Rules:
         since = "start" if self.service.words.info else "first request"
         yield self._alert(
             "ScrapeFails",
-            f"{queries.scraped('up')} == 0\nand on (job, instance)\nmax_over_time({info}[1d])",
+            f"{queries.scraped('up')} == 0\nand on (job, instance)\n{queries.seen('[1d]')}",
             wait="5m",
             severity=_TICKET,
             summary="{{ $labels.instance }} of {{ $labels.job }} cannot be scraped",
@@ -239,7 +239,7 @@ class _Rules:
         yield self._alert(
             "MetricsAbsent",
             # One job may vanish beside others; and there may never have been any.
-            f"group by (job) (max_over_time({info}[1d]))\nunless\ngroup by (job) ({info})\n"
+            f"{queries.seen('[1d]', 'job')}\nunless\ngroup by (job) ({info})\n"
             f"or\nabsent_over_time({info}[1d])",
             wait="10m",
             severity=_PAGE,

@@ -38,7 +38,7 @@ class Queries:
         """
         counter = self.words.requests
         if counter is None or self._group_matcher or self.service.group in by:
-            return self.rate(f"{self.words.duration}_count", over, *by, where=where)
+            return self.observations(self.words.duration, over, *by, where=where)
         return self._sum(f"rate({self._select(counter, where)}{over})", by)
 
     def requests_by_class(self, over: str) -> str:
@@ -70,12 +70,14 @@ class Queries:
 
         Failed requests are left out: they are the other promise's, and often fast.
         """
+        everything = self.observations(self.words.duration, over, *by, where=self._answered)
+        return f"1 -\n{self._fast(over, by)}\n/\n{everything}"
+
+    def _fast(self, over: str, by: tuple[str, ...]) -> str:
         latency = self.service.latency
         assert latency is not None, "a summary has no buckets"
-        duration, answered = self.words.duration, self._answered
-        fast = self.rate(f"{duration}_bucket", over, *by, where=f'le="{latency.le}",{answered}')
-        everything = self.rate(f"{duration}_count", over, *by, where=answered)
-        return f"1 -\n{fast}\n/\n{everything}"
+        where = f'le="{latency.le}",{self._answered}'
+        return self.rate(f"{self.words.duration}_bucket", over, *by, where=where)
 
     def in_progress(self, *by: str) -> str:
         return self._sum(self._select(self.words.in_progress), by)
@@ -85,6 +87,14 @@ class Queries:
     def rate(self, name: str, over: str, *by: str, where: str = "") -> str:
         """Return the rate of a counter that has the group label."""
         return self._sum(f"rate({self._select_grouped(name, where)}{over})", by)
+
+    def observations(self, family: str, over: str, *by: str, where: str = "") -> str:
+        """Return observations per second."""
+        return self.rate(f"{family}_count", over, *by, where=where)
+
+    def total(self, family: str, over: str, *by: str) -> str:
+        """Return the sum of the observations of a second."""
+        return self.rate(f"{family}_sum", over, *by)
 
     def quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
         rates = self.rate(f"{family}_bucket", over, *by, "le")
@@ -96,8 +106,7 @@ class Queries:
         return {name: self.quantile(value, family, over, *by) for name, value in wanted.items()}
 
     def mean(self, family: str, over: str, *by: str) -> str:
-        total, count = (self.rate(f"{family}_{part}", over, *by) for part in ("sum", "count"))
-        return f"{total}\n/\n{count}"
+        return f"{self.total(family, over, *by)}\n/\n{self.observations(family, over, *by)}"
 
     def buckets(self, family: str, over: str) -> str:
         """Return how many observations fell into each bucket, as a heatmap wants it."""
@@ -134,6 +143,11 @@ class Queries:
     def info(self) -> str:
         """Return series that every instance has, if need be from its first request on."""
         return self._foreign(self.service.presence)
+
+    def seen(self, over: str, *by: str) -> str:
+        """Return what had such series within a range."""
+        series = f"max_over_time({self.info()}{over})"
+        return f"group by ({', '.join(by)}) ({series})" if by else series
 
     def instances(self) -> str:
         each = self.info() if self.words.info else f"count by (job, instance) ({self.info()})"

@@ -52,6 +52,8 @@ class Service:
     errors: Objective
     latency: Latency | None
     websockets: bool
+    native: bool = False
+    """Whether durations and sizes have native buckets, at some instances at least."""
 
     @property
     def start(self) -> str:

@@ -35,6 +35,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from promweb.core.exposition import scrape as exposition
+from promweb.testing import native_histogram
 
 from .arsenal import Arsenal, Shot
 from .targets import LONGEST, Target, flask_target, quart_target, send_asgi, send_wsgi
@@ -42,6 +43,10 @@ from .targets import LONGEST, Target, flask_target, quart_target, send_asgi, sen
 __all__ = ["main"]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+PROTOBUF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+DURATION = "flask_http_request_duration_seconds"
 MAX_SERIES = 1000
 MOST_GROWTH = 5.0  # MiB
 MOST_RATIO = 1.2
@@ -105,6 +110,8 @@ def attack(name: str, requests: int, seed: int) -> dict[str, Any]:
     times = _compare(
         {
             **{kind: _scraping(service.registry) for kind, service in services.items()},
+            "protobuf": _scraping(ordinary, accept=PROTOBUF),
+            "protobuf attacked": _scraping(attacked.registry, accept=PROTOBUF),
             "names": _scraping(ordinary, names=_many_names()),
             "accept": _scraping(ordinary, accept=_long_accept()),
         }
@@ -112,6 +119,7 @@ def attack(name: str, requests: int, seed: int) -> dict[str, Any]:
     return {
         "requests": sum(attacked.books.requests.values()),
         "counted": _counted(attacked),
+        "native": native_histogram(DURATION, registry=attacked.registry).count,
         "growth": (after - before) / 2**20,
         "memory": before / 2**20,
         "sizes": _sizes(attacked.registry),
@@ -128,6 +136,11 @@ def _report(name: str, found: dict[str, Any]) -> Iterator[str]:
     rows: list[tuple[str, str, bool | None]] = [
         ("requests answered", str(found["requests"]), None),
         ("requests counted", f"{found['counted']:.0f}", found["counted"] == found["requests"]),
+        (
+            "requests in native buckets",
+            str(found["native"]),
+            found["native"] == found["requests"],
+        ),
         ("memory before, MiB", f"{found['memory']:.1f}", None),
         (
             f"memory growth, MiB (most {MOST_GROWTH})",
@@ -153,6 +166,9 @@ def _report(name: str, found: dict[str, Any]) -> Iterator[str]:
     ):
         ratio = times[kind] / normal
         rows.append((f"{title} (most {MOST_RATIO}x)", f"{ratio:.2f}x", ratio <= MOST_RATIO))
+    ratio = times["protobuf attacked"] / times["protobuf"]
+    title = "one in protobuf after the attack"
+    rows.append((f"{title} (most {MOST_RATIO}x)", f"{ratio:.2f}x", ratio <= MOST_RATIO))
     rows.append(
         (f"one where every path has {LONGEST} bytes", f"{times['longest'] / normal:.2f}x", None)
     )
@@ -166,7 +182,7 @@ def _report(name: str, found: dict[str, Any]) -> Iterator[str]:
 
 def _make(name: str) -> Target:
     make = flask_target if name == "flask" else quart_target
-    return make(max_series=MAX_SERIES, in_progress=True)
+    return make(max_series=MAX_SERIES, in_progress=True, native_histograms=True)
 
 
 def _fill(name: str, send: Send, arsenal: Arsenal) -> dict[str, Target]:
@@ -197,7 +213,7 @@ def _fill(name: str, send: Send, arsenal: Arsenal) -> dict[str, Target]:
 
 
 def _scrape(service: Target) -> None:
-    for accept in (None, OPENMETRICS):
+    for accept in (None, OPENMETRICS, PROTOBUF):
         exposition.answer(service.registry, accept)
 
 
@@ -246,7 +262,7 @@ def _scraping(
 
 
 def _many_names() -> list[str]:
-    families = ("flask_http_request_duration_seconds", "orders", "flask_http_request")
+    families = (DURATION, "orders", "flask_http_request")
     suffixes = ("_bucket", "_count", "_sum", "_total", "_created")
     real = [family + suffix for family in families for suffix in suffixes]
     return [*real, *(f"name_{number}" for number in range(10_000 - len(real)))]

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from .generations import IN_PROGRESS, Scraper, Service, Usage
 from .load import Books, Load
+from .service import NATIVE
 
 CLIENTS = 6
 RESTARTS = 3
@@ -116,7 +117,8 @@ def _reconcile(books: Books, counted: Counter[str], arrived: Counter[int]) -> Ac
     silent = [*books.unanswered, *(number for number in books.left if not arrived[number])]
     cut = sum(arrived[number] for number in silent)
     expected = Counter(books.answered) + Counter(left)
-    found = Counter({key: int(n) for key, n in counted.items() if key != IN_PROGRESS})
+    apart = (IN_PROGRESS, NATIVE)
+    found = Counter({key: int(n) for key, n in counted.items() if key not in apart})
     missing, more = expected - found, found - expected
     answered = expected.total() + cut
     account = Account(answered, len(left), cut, len(silent) - cut, found.total(), ())
@@ -125,6 +127,8 @@ def _reconcile(books: Books, counted: Counter[str], arrived: Counter[int]) -> Ac
         broken.append(f"sent {books.sent}, which is not what became of them: {account}")
     if account.counted != account.answered:
         broken.append(f"counted {account.counted}, but {account.answered} arrived")
+    if counted[NATIVE] != account.counted:
+        broken.append(f"{counted[NATIVE]} in native buckets, but {account.counted} were counted")
     if missing or more.total() != cut:
         broken.append(f"missing {dict(missing)}, more than sent {dict(more)}, cut {cut}")
     if arrived and max(arrived.values()) > 1:

@@ -12,10 +12,13 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.protobuf import ACCEPT, families
 
 __all__ = ["IN_PROGRESS", "Scraper", "Service", "Usage"]
 
@@ -128,9 +131,28 @@ class Scraper:
                 self.unanswered += 1
                 continue
             self.answered += 1
+            self.broken += _broken_protobuf(asked)
             if asked == port and total < last:
                 self.broken.append(f"a counter went down from {last} to {total}")
             port, last = asked, total
+
+
+def _broken_protobuf(port: int) -> Iterator[str]:
+    """Scrape as a Prometheus does that takes native histograms; say what it would refuse."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    request = urllib.request.Request(url, headers={"Accept": ACCEPT})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            found = families(answer.read())
+    except OSError:
+        return  # the service stops
+    for family in found:
+        for metric in family.metric:
+            native = metric.histogram
+            if native.HasField("schema"):
+                deltas = accumulate(native.positive_delta)
+                if native.zero_count + sum(deltas) != native.sample_count:
+                    yield f"the buckets of {family.name} are not all observations"
 
 
 def _scrape(port: int) -> dict[str, float]:

@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import flask
@@ -24,11 +25,18 @@ import quart
 from prometheus_client import CollectorRegistry
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
+from promweb.testing import native_histogram
 
-__all__ = ["NUMBER"]
+__all__ = ["NATIVE", "NUMBER"]
 
 NUMBER = "X-Number"
 """The header with a request's number."""
+
+OPTIONS: Any = {"group_by": "url_rule", "in_progress": True, "native_histograms": True}
+"""What the metrics object is given."""
+
+NATIVE = "native"
+"""The key of the observations in native buckets among what a service counted."""
 
 GRACE = 10.0
 """Seconds that requests have to end when the service stops."""
@@ -39,7 +47,7 @@ def flask_app(registry: CollectorRegistry | None) -> flask.Flask:
     app.logger.disabled = True
     reached: set[str] = set()
     if registry is not None:
-        PrometheusMetrics(app, registry=registry, group_by="url_rule", in_progress=True)
+        PrometheusMetrics(app, registry=registry, **OPTIONS)
 
     @app.get("/items/<int:number>")
     def items(number: int) -> str:
@@ -96,7 +104,7 @@ def quart_app(registry: CollectorRegistry | None) -> quart.Quart:
     app.logger.disabled = True
     reached: set[str] = set()
     if registry is not None:
-        AsyncPrometheusMetrics(app, registry=registry, group_by="url_rule", in_progress=True)
+        AsyncPrometheusMetrics(app, registry=registry, **OPTIONS)
 
     @app.get("/items/<int:number>")
     async def items(number: int) -> str:
@@ -219,6 +227,9 @@ def counted(registry: CollectorRegistry) -> dict[str, float]:
                 found[f"{sample.labels['method']} {sample.labels['status']}"] = sample.value
             elif sample.name == "flask_http_requests_in_progress":
                 found["in progress"] = found.get("in progress", 0.0) + sample.value
+    with suppress(LookupError):  # without promweb, or without any request
+        name = "flask_http_request_duration_seconds"
+        found[NATIVE] = native_histogram(name, registry=registry).count
     return found
 
 

@@ -1,0 +1,1 @@
+"""Native histograms: sparse buckets whose bounds follow from a schema."""

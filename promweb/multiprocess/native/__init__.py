@@ -1,0 +1,1 @@
+"""Native histograms of several workers: their buckets in files, and what a scrape makes of them."""
