@@ -75,6 +75,10 @@ class Scope:
         self.site = site
         self.start = site.clock()
 
+    def __deepcopy__(self, memo: object) -> Scope:
+        """Stay the same in a copy of what the server gave: Hypercorn's ProxyFixMiddleware makes one."""
+        return self
+
     def is_answered_by(self, target: object) -> bool:
         """Return whether `target` answers this request: its view, or an error handler."""
         return False
