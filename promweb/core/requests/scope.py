@@ -76,7 +76,7 @@ class Scope:
         self.start = site.clock()
 
     def __deepcopy__(self, memo: object) -> Scope:
-        """Stay the same where middleware copies what the server gave, as some of Hypercorn's does."""
+        """Stay the same in a copy of what the server gave, which some middleware makes."""
         return self
 
     def is_answered_by(self, target: object) -> bool:
