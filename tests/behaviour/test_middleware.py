@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from werkzeug.test import create_environ
 
 from tests.support import hanging
+from tests.support.asgi import Browser
 from tests.support.legs import Leg
 
 TOTAL = "flask_http_request_total"
@@ -267,6 +269,32 @@ def test_wsgi_middleware_that_starts_twice_and_then_raises(leg: Leg) -> None:
     assert leg.value(TOTAL, method="GET", status="502") == 1
     assert leg.value(TOTAL, method="GET", status="500") == 1
     assert leg.value(EXCEPTIONS, method="GET", status="500") == 1
+
+
+@pytest.mark.parametrize("outermost", [True, False])
+@QUART
+def test_asgi_middleware_that_copies_what_the_server_gave(leg: Leg, outermost: bool) -> None:
+    """Hypercorn's ProxyFixMiddleware makes a deep copy."""
+
+    def copying(inner: Any) -> Any:
+        async def middleware(scope: Any, receive: Any, send: Any) -> None:
+            await inner(deepcopy(scope), receive, send)
+
+        return middleware
+
+    app = leg.make_app()
+    app.add_url_rule("/", "view", leg.view(lambda: "ok"))
+    if outermost:
+        served = leg.make_metrics(app).middleware(copying(app))
+    else:
+        app.asgi_app = copying(app.asgi_app)
+        leg.make_metrics(app)
+        served = app
+    browser = Browser(served)
+    asyncio.run(browser.run())
+    assert (browser.error, browser.status) == (None, 200)
+    assert leg.value(COUNT, method="GET", path="/", status="200") == 1
+    assert len(leg.label_sets(COUNT)) == 1
 
 
 @QUART

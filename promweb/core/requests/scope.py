@@ -103,6 +103,10 @@ class Scope:
         self.finished = True
         return True
 
+    def __deepcopy__(self, memo: object) -> Scope:
+        """Stay the same in a copy of what the server gave, which some middleware makes."""
+        return self
+
     def is_answered_by(self, target: object) -> bool:
         """Return whether `target` answers this request: its view, or an error handler."""
         return False
