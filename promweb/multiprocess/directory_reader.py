@@ -34,7 +34,7 @@ _ATTEMPTS = 5
 """How often a scrape reads again because of a compaction, before it takes the lock for itself."""
 
 _PATIENCE = 1.0
-"""Seconds that it waits for the lock then."""
+"""Seconds that a scrape waits for the lock of the directory."""
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -77,12 +77,15 @@ class DirectoryReader:
         self._compactor = Compactor(self.path)
         self._clear()
 
-    def compact(self) -> None:
-        """Compact the files of dead processes, unless another thread is doing so. Never raises."""
-        if not self._compacting.acquire(blocking=False):
+    def compact(self, wait: float = 0.0) -> None:
+        """Compact the files of dead processes. Never raises.
+
+        Does nothing if another thread or process is doing so for more than `wait` seconds.
+        """
+        if not self._compacting.acquire(timeout=wait):
             return
         try:
-            self._compactor.compact(unfinished=self._is_unfinished)
+            self._compactor.compact(unfinished=self._is_unfinished, wait=wait)
         except OSError as error:
             self._warn(
                 "compact",
@@ -102,7 +105,7 @@ class DirectoryReader:
 
         `shown` says which registry that is; without it they are those of all.
         """
-        self.compact()
+        self.compact(_PATIENCE)  # or there would be more label sets than the bound admits
         with self._lock:
             families = self._read(shown, pause)
         wanted = frozenset(names) if names else None

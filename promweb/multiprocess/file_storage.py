@@ -108,7 +108,8 @@ class FileStorage:
         registry of this process has the name.
         """
         is_alone = not (shows_all or is_of_all_processes(registry))
-        token = self.registries.token(registry, name, is_alone=is_alone)
+        with forking.definitions:
+            token = self.registries.token(registry, name, is_alone=is_alone)
         return RegistryStorage(self, token, None if shows_all else weakref.ref(registry))
 
     def places(

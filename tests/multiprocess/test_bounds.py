@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.families.limits import OVERFLOW
 from promweb.multiprocess.file_storage import FileStorage
-from promweb.multiprocess.files import file_names
+from promweb.multiprocess.files import file_names, locks
 from promweb.multiprocess.files.max_series import declare, declared
 from promweb.multiprocess.lifecycle.compaction import Compactor
 from tests.support import workers
@@ -64,6 +66,21 @@ def test_a_scrape_shows_the_living_workers_and_once_more_the_dead(tmp_path: Path
     assert label_sets(found, "hits_total") <= 2 * MAX_SERIES
     assert total(found, "hits_total") == 120
     assert value(found, "hits_total", path=OVERFLOW) == 120 - 2 * (MAX_SERIES - 1)
+
+
+def test_a_scrape_waits_until_another_process_has_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would show each dead worker with label sets of its own."""
+    for worker in range(5):
+        workers.run(lambda worker=worker: serve(tmp_path, worker))
+    with ExitStack() as another:
+        assert another.enter_context(locks.exclusive(str(tmp_path / file_names.LOCK)))
+        clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: another.close())
+        monkeypatch.setattr(locks, "time", clock)
+        found = read(tmp_path, compact=True)
+    assert label_sets(found, "hits_total") <= MAX_SERIES
+    assert total(found, "hits_total") == 100
 
 
 def test_metrics_that_are_defined_later_are_bounded_as_well(tmp_path: Path) -> None:

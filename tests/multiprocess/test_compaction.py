@@ -28,7 +28,7 @@ from promweb.core.families.kinds import (
     HistogramFamily,
     SummaryFamily,
 )
-from promweb.multiprocess import mark_process_dead
+from promweb.multiprocess import directory_reader, mark_process_dead
 from promweb.multiprocess.file_storage import FileStorage
 from promweb.multiprocess.files import file_names, locks
 from promweb.multiprocess.files.client_library import HAS_TIMESTAMPS
@@ -85,7 +85,7 @@ def read(directory: Path, *, compact: bool = False) -> workers.Samples:
     """Return what a process that just started reads."""
     reader = FileStorage(str(directory)).directory
     if not compact:
-        reader.compact = lambda: None  # type: ignore[method-assign]
+        reader.compact = lambda wait=0.0: None  # type: ignore[method-assign]
     found: workers.Samples = {}
     for metric in reader.collect(None, lambda: None):
         for sample in metric.samples:
@@ -353,7 +353,7 @@ def test_two_compactions_during_a_scrape_do_not_look_like_none(tmp_path: Path) -
     workers.run(sell(tmp_path, "tea"))
     compactor.compact()
     workers.run(sell(tmp_path, "tea"))
-    directory.compact = lambda: None  # type: ignore[method-assign]
+    directory.compact = lambda wait=0.0: None  # type: ignore[method-assign]
     directory._merge = compact_twice  # type: ignore[method-assign]
     list(directory.collect(None, lambda: None))
     assert len(merged) == 2
@@ -510,7 +510,10 @@ def test_scrapes_see_no_counter_go_down_during_compactions(tmp_path: Path) -> No
         assert [workers.join(pid) for pid in compactors] == [0, 0]
 
 
-def test_no_process_waits_for_a_compaction(tmp_path: Path) -> None:
+def test_a_scrape_does_not_wait_for_ever_for_a_compaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_reader, "_PATIENCE", 0.01)
     leave_dead(tmp_path)
     expected = sums(read(tmp_path))
     held, go_on = os.pipe(), os.pipe()

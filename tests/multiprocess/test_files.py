@@ -364,7 +364,7 @@ def test_a_file_that_is_cut_off_after_it_was_read(tmp_path: Path) -> None:
     """Looking at what is gone would kill the process."""
     workers.run(lambda: make_counter(tmp_path).child(("tea",)).inc())
     directory = FileStorage(str(tmp_path)).directory
-    directory.compact = lambda: None  # type: ignore[method-assign]
+    directory.compact = lambda wait=0.0: None  # type: ignore[method-assign]
     assert len(list(directory.collect(None, lambda: None))) == 1
     os.truncate(next(tmp_path.glob("counter*")), 0)
     assert list(directory.collect(None, lambda: None)) == []
@@ -525,7 +525,7 @@ def test_another_help_text_is_the_same_metric(tmp_path: Path) -> None:
 
 def test_what_nobody_has_any_more_is_forgotten(tmp_path: Path) -> None:
     directory = FileStorage(str(tmp_path)).directory
-    directory.compact = lambda: None  # type: ignore[method-assign]
+    directory.compact = lambda wait=0.0: None  # type: ignore[method-assign]
     for batch in range(3):
         counter = make_counter(tmp_path)
         for number in range(6000):

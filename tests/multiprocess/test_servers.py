@@ -172,12 +172,12 @@ def scrapes(server: Server) -> list[Scrape]:
 def test_a_scrape_stays_flat_over_a_hundred_restarts_under_invented_paths(tmp_path: Path) -> None:
     """Prints label sets and bytes of a scrape; `-s` shows them."""
     max_series, restarts = 50, (10, 50, 100)
-    kind = installed(Kind(f"{GUNICORN} --workers 2 --preload --max-requests 5 {FLASK}"))
+    kind = installed(Kind(f"{GUNICORN} --preload --max-requests 5 {FLASK}"))
     workers: set[str] = set()
     answered = 0
     with serving(kind, tmp_path, MAX_SERIES=str(max_series)) as server:
         for wanted in restarts:
-            while len(workers) < wanted + 2:
+            while len(workers) < wanted + WORKERS:
                 status, worker = server.get(f"/item/{answered}")
                 assert status == 200
                 answered += 1
@@ -187,5 +187,5 @@ def test_a_scrape_stays_flat_over_a_hundred_restarts_under_invented_paths(tmp_pa
             size = sum(map(len, found.values))
             print(f"{wanted} restarts: {len(shown)} label sets, {size} bytes of names")
             assert found.requests == answered
-            assert len(shown) <= (2 + 1) * max_series
+            assert len(shown) <= (WORKERS + 1) * max_series
     assert answered > 4 * max_series

@@ -3,7 +3,7 @@
 A compacted file ends with the names of the files whose numbers it has. Replacing it is the commit:
 from then on those files no longer count, wherever the process is killed. Readers leave out the
 files that it names, and the next compaction removes them. Only the process that holds the lock of
-the directory changes anything, and no process waits for the lock.
+the directory changes anything. Only a scrape waits for the lock, and not for long.
 
     write the new compacted file  ->  rename it  ->  remove the files it names  ->  clear the names
 """
@@ -75,14 +75,14 @@ class Compactor:
         self._unreadable: set[tuple[str, int]] = set()
         """Dead files that cannot be read. They stay where they are and are tried once."""
 
-    def compact(self, *, unfinished: bool = False) -> None:
-        """Compact the files of dead processes, unless another process is doing so.
+    def compact(self, *, unfinished: bool = False, wait: float = 0.0) -> None:
+        """Compact the files of dead processes, unless another process does so for `wait` seconds.
 
         `unfinished` says that a compacted file still names files.
         """
         if not unfinished and not self._dead(listing(self._directory)[0]):
             return
-        with locks.exclusive(os.path.join(self._directory, file_names.LOCK)) as taken:
+        with locks.exclusive(os.path.join(self._directory, file_names.LOCK), wait) as taken:
             if not taken:
                 return
             self._remove_unfinished()
