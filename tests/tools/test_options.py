@@ -16,8 +16,8 @@ from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.scrapes.report import report
 from promweb.scrapes.snapshot import Snapshot
 from tests.support import running
+from tests.support.needs import program
 from tests.support.paths import ROOT
-from tests.support.prometheus import program
 
 from .diffing import printed, run
 
