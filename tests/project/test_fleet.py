@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -110,7 +111,10 @@ def test_a_check_fails_for_what_was_not_sent(
     assert "WRONG" in capsys.readouterr().out
 
 
-def test_the_command_ends_by_itself(ready: Ready) -> None:
+def test_the_command_ends_by_itself(
+    prometheus_program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(prometheus_program).parent), prepend=os.pathsep)
     done = run([sys.executable, "-m", "examples.fleet", "--once"])
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "Prometheus has no complaint." in done.stdout
