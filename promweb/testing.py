@@ -15,6 +15,8 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from .core.families.problems import strictly
+
 __all__ = ["MetricDelta", "assert_metric_delta", "isolated_registry", "snapshot"]
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -29,12 +31,18 @@ def isolated_registry() -> Iterator[CollectorRegistry]:
     Metrics objects that are made meanwhile without `registry=` take it, so an application factory
     defines its metrics anew. Objects that were made before keep the registry that they have, and
     prometheus_client's own metrics go to the one that was there when it was imported.
+
+    Wrong calls of instruments, which a service only logs, raise ValueError or TypeError meanwhile.
+
+        with isolated_registry() as registry:
+            client = create_app().test_client()
     """
     registry = CollectorRegistry(auto_describe=True)  # as the global one
     replaced = prometheus_client.REGISTRY
     prometheus_client.REGISTRY = registry
     try:
-        yield registry
+        with strictly():
+            yield registry
     finally:
         prometheus_client.REGISTRY = replaced
 
@@ -51,6 +59,8 @@ def snapshot(
     `prometheus_client.REGISTRY` unless given; `names` restricts to these families or samples.
     `timings=False` leaves out what depends on the clock: of families in seconds, and of histograms
     and summaries that are not in bytes, only the counts stay.
+
+        assert snapshot(names=["orders"]) == {'orders_total{kind="gift"}': 2.0}
     """
     if isinstance(names, str):
         raise TypeError(f"names={names!r}: must be a list of names; write names=[{names!r}]")
@@ -78,12 +88,21 @@ def assert_metric_delta(
 
     Raises `AssertionError` that lists what changed instead, and `ValueError` for a label that no
     sample of the name has. What the body raises passes through, with nothing asserted.
+
+        with assert_metric_delta("orders_total", by=2, kind="gift"):
+            client.post("/orders?kind=gift&amount=2")
     """
     return MetricDelta(name, by, registry, {key: str(value) for key, value in labels.items()})
 
 
 class MetricDelta:
-    """What `assert_metric_delta` returns."""
+    """What `assert_metric_delta` returns.
+
+    For example:
+
+        with assert_metric_delta("orders_total"):
+            client.post("/orders")
+    """
 
     def __init__(
         self, name: str, by: object, registry: CollectorRegistry | None, labels: dict[str, str]

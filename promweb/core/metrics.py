@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import weakref
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from . import forking, mistakes, options
+from .applications import Applications
 from .defaults.naming import check_defaults, naming_of
 from .defaults.recording import RequestRecorder
-from .exposition import scrape
-from .factories import InstrumentFactories, LabelValue
+from .factories import LabelValue
 from .families.catalog import Catalog
-from .families.storage import Storage
-from .options import NO_PREFIX, GroupBy, Naming, Options
-from .requests.site import Site
+from .families.problems import tell_disabled
+from .options import NO_PREFIX, GroupBy, InProgress, Naming, Options
 from .version import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .arguments import Arguments
 
 __all__ = ["NO_PREFIX", "MetricsBase"]
 
@@ -27,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
 
 
-class MetricsBase(InstrumentFactories):
+class MetricsBase(Applications):
     """Prometheus metrics of one or more web applications.
 
     The default metrics measure every request from when it reaches the application until its last
@@ -52,8 +55,8 @@ class MetricsBase(InstrumentFactories):
     * `registry`: prometheus_client's global one if None, looked up now.
     * `max_series`: the most label sets of any family; more become `<overflow>`.
     * `in_progress`, `request_size`, `response_size`, `response_start`: further families, off
-      unless asked for: requests in progress by method, sizes of bodies in bytes, and seconds to
-      the first byte.
+      unless asked for: requests in progress by method (`in_progress="group"`: by group), sizes
+      of bodies in bytes, and seconds to the first byte.
     * `websockets`: whether to measure websockets (Quart).
     * `exemplar`: what counters and histograms show as exemplars, in OpenMetrics only: labels that
       a function returns; True for the trace and span of OpenTelemetry's current span if it is
@@ -62,9 +65,17 @@ class MetricsBase(InstrumentFactories):
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
+    * `namespace`: what the names of one's own metrics and of `info` start with, followed by an
+      underscore; the default metrics have `defaults_prefix`.
+    * `excluded_methods`, `excluded_statuses`, `excluded_unmatched`: requests that the default
+      metrics skip, as `excluded_paths` does: methods, statuses, and all that no route matched.
     * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
 
-    Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
+    Raises ValueError or TypeError for what cannot work, naming the argument and the remedy. With
+    the environment variable `PROMWEB_DISABLED=1` an object measures and serves nothing.
+
+        app = Flask(__name__)
+        metrics = PrometheusMetrics(app, group_by="url_rule")
     """
 
     app: Any
@@ -81,7 +92,7 @@ class MetricsBase(InstrumentFactories):
     metrics_decorator: Callable[[Any], Any] | None
     registry: CollectorRegistry
     max_series: int
-    in_progress: bool
+    in_progress: InProgress
     request_size: bool
     response_size: bool
     response_start: bool
@@ -90,6 +101,10 @@ class MetricsBase(InstrumentFactories):
     naming: Naming
     status_classes: bool
     process_metrics: bool
+    namespace: str
+    excluded_methods: frozenset[str]
+    excluded_statuses: frozenset[int]
+    excluded_unmatched: bool
     version: str
 
     @mistakes.explained
@@ -110,7 +125,7 @@ class MetricsBase(InstrumentFactories):
         registry: CollectorRegistry | None = None,
         *,
         max_series: int = 1000,
-        in_progress: bool = False,
+        in_progress: InProgress = False,
         request_size: bool = False,
         response_size: bool = False,
         response_start: bool = False,
@@ -119,6 +134,10 @@ class MetricsBase(InstrumentFactories):
         naming: Naming = "promweb",
         status_classes: bool = False,
         process_metrics: bool = False,
+        namespace: str | None = None,
+        excluded_methods: str | Iterable[str] | None = None,
+        excluded_statuses: int | Iterable[int] | None = None,
+        excluded_unmatched: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -135,7 +154,7 @@ class MetricsBase(InstrumentFactories):
             metrics_decorator=options.read_decorator(metrics_decorator),
             registry=options.read_registry(registry),
             max_series=options.read_max_series(max_series),
-            in_progress=options.read_flag("in_progress", in_progress),
+            in_progress=options.read_in_progress(in_progress),
             request_size=options.read_flag("request_size", request_size),
             response_size=options.read_flag("response_size", response_size),
             response_start=options.read_flag("response_start", response_start),
@@ -144,29 +163,55 @@ class MetricsBase(InstrumentFactories):
             naming=options.read_naming(naming),
             status_classes=options.read_flag("status_classes", status_classes),
             process_metrics=options.read_flag("process_metrics", process_metrics),
+            namespace=options.read_namespace(namespace),
+            excluded_methods=options.read_methods(excluded_methods),
+            excluded_statuses=options.read_statuses(excluded_statuses),
+            excluded_unmatched=options.read_flag("excluded_unmatched", excluded_unmatched),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
         self.app = app
         self.response_converter = response_converter
         self.version = __version__
+        self._disabled = options.is_disabled()
+        if self._disabled:  # what is defined goes to a registry that nothing shows
+            checked = replace(checked, registry=CollectorRegistry())
+            tell_disabled()
         self._options = checked
-        self._catalog = Catalog.of(self.registry, self._storage())
+        self._catalog = Catalog.of(checked.registry, None if self._disabled else self._storage())
         if self.process_metrics and self._catalog.storage is not None:
             self._catalog.storage.show_processes()
-        self._unchecked: list[weakref.ref[Site]] = []
+        self._unchecked = []
+        self._measured = []
+        self._callbacks = []
         self._exemplar_reader()
         self._check_defaults(checked)  # reported here, not when an app factory runs
         if app is not None:
             self.init_app(app)
 
     @classmethod
-    def for_app_factory(cls: type[Self], **kwargs: Any) -> Self:
-        """Create an object without an application; call `init_app` for each one later."""
+    def for_app_factory(cls: type[Self], **kwargs: Unpack[Arguments]) -> Self:
+        """Create an object without an application; call `init_app` for each one later.
+
+        For example:
+
+            metrics = PrometheusMetrics.for_app_factory(group_by="url_rule")
+
+            def create_app():
+                app = Flask(__name__)
+                metrics.init_app(app)
+                return app
+        """
         return cls(None, **kwargs)
 
     def init_app(self, app: Any) -> None:
-        """Measure an application; doing so again for the same one changes nothing."""
+        """Measure an application; doing so again for the same one changes nothing.
+
+        metrics.init_app(app)
+        """
+        self._check_app(app)
+        if self._disabled:
+            return
         with forking.definitions:
             site = self._site(app)
             if self in site.owners:
@@ -175,6 +220,7 @@ class MetricsBase(InstrumentFactories):
                 self.register_endpoint(self.path, app)
             if self._export_defaults:
                 self._record_defaults(self._options, app)
+            self._measure(site)
             site.owners.append(self)
             self._unchecked.append(weakref.ref(site))
 
@@ -189,7 +235,13 @@ class MetricsBase(InstrumentFactories):
         *,
         group_by_endpoint: bool | None = None,
     ) -> None:
-        """Record the default metrics for an application (this object's, or the current one)."""
+        """Record the default metrics for an application (this object's, or the current one).
+
+        For example:
+
+            metrics = PrometheusMetrics(app, export_defaults=False)
+            metrics.export_defaults(group_by="endpoint", prefix="shop")
+        """
         changed = replace(
             self._options,
             buckets=options.read_buckets(buckets),
@@ -198,7 +250,8 @@ class MetricsBase(InstrumentFactories):
             defaults_prefix=prefix or self.defaults_prefix,
         )
         self._check_defaults(changed)
-        self._record_defaults(changed, app)
+        if not self._disabled:
+            self._record_defaults(changed, app)
 
     def _check_defaults(self, checked: Options) -> None:
         """Raise for options that no default metrics can be made of; warn of what is odd."""
@@ -216,45 +269,6 @@ class MetricsBase(InstrumentFactories):
             )
         )
 
-    def register_endpoint(self, path: str, app: Any = None) -> None:
-        """Serve the metrics at `path` of an application (this object's, or the current one).
-
-        Serving the same registry at the same path twice changes nothing. Raises ValueError if
-        promweb serves something else there.
-        """
-        self._serve("metrics", self._metrics_view, path, app)
-
-    def register_dashboard(self, path: str, app: Any = None) -> None:
-        """Serve a page for browsers that shows the metrics as they change, every two seconds.
-
-        The page requests nothing but `path`, with a query: `metrics_decorator` protects all of it.
-        No metric counts it. Raises ValueError if promweb serves something else there.
-        """
-        self._serve("dashboard", self._dashboard_view, path, app)
-
-    def _serve(
-        self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
-    ) -> None:
-        """Add a protected route that no metric sees."""
-        options.read_path(path)
-        site = self._site(self._app(app))
-        mistakes.warn_of_route(site, path, self._catalog.problems)
-        site.serve(path, what, self.registry, lambda: self._protected(make_view()))
-
-    def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
-        """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
-        while self._unchecked:  # all routes should be there by the first scrape
-            mistakes.warn_of_routes(self._unchecked.pop()(), self.path, self._catalog.problems)
-        return scrape.answer(self.registry, accept, accept_encoding, *args)
-
-    def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
-        """Put decorators around every view of an application, those added later included.
-
-        They see every request that matched a route, but not the metrics endpoint.
-        """
-        mistakes.check_decorators(metric_wrappers, MetricsBase)
-        self._site(self._app(app)).add_decorators(metric_wrappers)
-
     def info(
         self,
         name: str,
@@ -266,6 +280,8 @@ class MetricsBase(InstrumentFactories):
         """Expose information as labels of a gauge that is 1, and return that gauge.
 
         Labels are keywords, or names and values in two sequences where their order matters.
+
+            metrics.info("build", "What runs here", version="1.4.0", commit="abc123")
         """
         if labels and (labelnames or labelvalues):
             raise ValueError(
@@ -275,76 +291,5 @@ class MetricsBase(InstrumentFactories):
         names, values = tuple(labelnames or labels), tuple(labelvalues or labels.values())
         if len(names) != len(values):
             raise ValueError(f"info {name!r}: {len(names)} labelnames, {len(values)} labelvalues")
-        return self._catalog.info(self.registry, name, description, names, values)
-
-    def generate_metrics(
-        self, accept_header: str | None = None, names: Sequence[str] | None = None
-    ) -> tuple[str, str]:
-        """Return the exposition and its content type.
-
-        `accept_header` is an HTTP Accept header, `names` restricts to samples of these names.
-        """
-        body, content_type = scrape.render(self.registry, accept_header, names)
-        return body.decode(), content_type
-
-    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the metrics view as `metrics_decorator` decorates it."""
-        view.__module__ = "promweb"  # extensions exempt views by module and name
-        if self.metrics_decorator is None:
-            return view
-        protected: Callable[..., Any] = self.metrics_decorator(view)
-        if not callable(protected):
-            raise TypeError(
-                f"metrics_decorator={self.metrics_decorator!r} returned {protected!r}: a decorator "
-                "returns the function that is to be called instead"
-            )
-        return protected
-
-    def _app(self, app: Any) -> Any:
-        """Return the application given, this object's, or the current one."""
-        if app is None:
-            app = self.app
-        return self._current_app() if app is None else app
-
-    def _site(self, app: Any) -> Site:
-        """Return what promweb knows of an application, attaching to it when it is new."""
-        self._check_app(app)
-        # Of a proxy like current_app the application is measured, and outlives the proxy's context.
-        app = getattr(app, "_get_current_object", lambda: app)()
-        with forking.definitions:
-            site: Site | None = app.extensions.get("promweb")
-            if site is None:
-                site = Site(app, self.clock, self._protocol, self._catalog.problems)
-                app.extensions["promweb"] = site
-                self._attach(site)
-            return site
-
-    @staticmethod
-    def _storage() -> Storage | None:
-        """Return where this process keeps numbers that others share; None if nowhere."""
-        return None
-
-    @abstractmethod
-    def _check_app(self, app: Any) -> None:
-        """Raise `TypeError` for an application of another framework."""
-
-    @abstractmethod
-    def _current_app(self) -> Any:
-        """Return the framework's current application; raise `RuntimeError` if there is none."""
-
-    @abstractmethod
-    def _attach(self, site: Site) -> None:
-        """Have the application's requests become exchanges of `site`."""
-
-    @staticmethod
-    @abstractmethod
-    def _protocol(request: Any) -> str:
-        """Return the protocol of a request, as the framework spells it."""
-
-    @abstractmethod
-    def _metrics_view(self) -> Callable[..., Any]:
-        """Return a view that answers a scrape of the registry."""
-
-    @abstractmethod
-    def _dashboard_view(self) -> Callable[..., Any]:
-        """Return a view that answers with the live page, its files, or a scrape."""
+        full_name = "_".join(filter(None, (self._options.namespace, name)))
+        return self._catalog.info(self._options.registry, full_name, description, names, values)

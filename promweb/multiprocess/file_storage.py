@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 
 from ..core import forking
-from ..core.families.children import ObservedChild
+from ..core.families.children import GaugeChild, ObservedChild
 from ..core.families.kinds import CounterFamily, GaugeFamily
 from ..core.families.limits import LabelValues
 from ..core.families.problems import logger
@@ -24,7 +24,7 @@ from .files.client_library import key_of
 from .files.file_names import Group
 from .files.writing import OwnFile
 from .runs import Run, begin, this_run
-from .stored_children import Places, StoredNumber, StoredObservations
+from .stored_children import Places, StoredGauge, StoredNumber, StoredObservations
 from .worker_metrics import WorkerMetrics
 
 __all__ = ["FileStorage"]
@@ -80,6 +80,8 @@ class FileStorage:
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
         if issubclass(family.child_class, ObservedChild):
             return StoredObservations(family, self, values)
+        if issubclass(family.child_class, GaugeChild):
+            return StoredGauge(family, self, values)
         return StoredNumber(family, self, values)
 
     def show_processes(self) -> None:
@@ -119,7 +121,8 @@ class FileStorage:
             elif not self._has_failed:
                 self._has_failed = True
                 logger.error(_CANNOT_WRITE, self.path, error)
-            return array("d", bytes(8 * len(keys))), [*range(len(keys))]
+            # The last number has room for its time behind it, as in a file.
+            return array("d", bytes(8 * len(keys) + 8)), [*range(len(keys))]
 
     def _declare(self) -> None:
         """Write down how many label sets metrics may have, before the first of them."""

@@ -28,7 +28,7 @@ from .connections import ConnectionServer
 from .ports import port_number
 from .tls import server_context
 
-__all__ = ["MetricsServer", "serve"]
+__all__ = ["MetricsServer", "NoServer", "serve"]
 
 logger = logging.getLogger("promweb")
 
@@ -41,7 +41,13 @@ WSGIApp = Callable[..., Any]
 
 
 class MetricsServer:
-    """A running server. The end of the program closes it; forked children do not inherit it."""
+    """A running server. The end of the program closes it; forked children do not inherit it.
+
+    For example:
+
+        server = metrics.start_http_server(0)
+        print(server.port, server.url)
+    """
 
     def __init__(self, server: ConnectionServer, host: str, endpoint: str, scheme: str) -> None:
         self._server = server
@@ -79,6 +85,8 @@ class MetricsServer:
         """Stop listening and end the threads; a second call does nothing.
 
         Scrapes that are being answered have 5 seconds to finish.
+
+            server.close()
         """
         if self in _running:
             with self._lock:
@@ -96,6 +104,28 @@ class MetricsServer:
     def _leave_to_parent(self) -> None:
         self._server.leave_to_parent()
         self._forget()
+
+
+class NoServer(MetricsServer):
+    """What a program gets that is not to serve metrics: it has a port, and listens nowhere.
+
+    For example:
+
+        server = NoServer(9100)
+    """
+
+    def __init__(self, port: int) -> None:
+        self.is_waiting = False
+        self.port = port
+        self.url = ""
+
+    def close(self) -> None:
+        """Do nothing.
+
+        For example:
+
+            server = NoServer(9100)
+        """
 
 
 _running: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
@@ -123,6 +153,8 @@ def serve(
     dictionary of paths: a certificate chain (`cert`), its key (`key`), and the authority of
     clients' certificates (`client_ca`) if they must show one. Raises ValueError for a port or an
     `ssl` that cannot work, and OSError for a file or an address that cannot be used.
+
+        server = serve(wsgi_app, 9100)
     """
     port = port_number(port)
     context = None if ssl is None else server_context(ssl)
