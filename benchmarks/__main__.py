@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from . import budget, requests, scrapes, worker_files
+from . import budget, instruments, requests, scrapes, worker_files
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
     ),
     "lag": lambda effort: [scrapes.event_loop_lag(effort, 100_000, 30)],
     "memory": lambda effort: [scrapes.memory(effort)],
+    "instruments": lambda effort: [instruments.instruments(effort)],
 }
 """The tables that have goals, by name; each one is made when it is asked for."""
 
