@@ -186,7 +186,7 @@ def _chooser(
 def _values(where: str, allowed: Iterable[object]) -> frozenset[str]:
     if isinstance(allowed, (str, bytes)) or not isinstance(allowed, Iterable):
         raise TypeError(f"{where}: allowed={allowed!r} must be a list or a set of values")
-    values = frozenset(map(str, allowed))
+    values = frozenset(map(plain, allowed))
     if not values:
         raise ValueError(f"{where}: allowed is empty, so every value would be the default")
     return values

@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from prometheus_client import Histogram as ClientHistogram
-
 from . import mistakes, names, options
 from .decorators.calls import Calls, Exclusion
 from .decorators.inert import INERT
@@ -142,7 +140,7 @@ class InstrumentFactories(ABC):
         initial_value_when_only_static_labels: bool = True,
         *,
         labelnames: Sequence[str] = (),
-        buckets: Iterable[float | str] = ClientHistogram.DEFAULT_BUCKETS,
+        buckets: Iterable[float | str] | None = None,
         namespace: str | None = None,
         subsystem: str = "",
         unit: str = "",
@@ -150,11 +148,14 @@ class InstrumentFactories(ABC):
         """Return an instrument that counts in buckets; as a decorator, the seconds of calls.
 
         The arguments are those of `counter`, and `buckets`: upper bounds in the unit that is
-        observed. Decorated generators are measured until they are exhausted or closed.
+        observed, prometheus_client's if None. Decorated generators are measured until they are
+        exhausted or closed.
 
             rows = metrics.histogram("query_rows", "Rows of a query", buckets=(1, 10, 100))
             rows.observe(17)
         """
+        read = options.read_buckets(buckets, f" of histogram {name!r}")
+        bounds = {} if read is None else {"buckets": read}
         return self._instrument(
             Histogram,
             HistogramFamily,
@@ -164,7 +165,7 @@ class InstrumentFactories(ABC):
             initial_value_when_only_static_labels,
             labelnames,
             (namespace, subsystem, unit),
-            buckets=options.read_buckets(buckets, f" of histogram {name!r}"),
+            **bounds,
         )
 
     @mistakes.called_first("summary('name', 'description')")
@@ -242,7 +243,7 @@ class InstrumentFactories(ABC):
         namespace, subsystem, unit = affixes
         if namespace is None:
             namespace = self._options.namespace
-        full_name = "_".join(filter(None, (namespace, subsystem, name)))
+        full_name = "_".join(filter(None, (namespace, subsystem, name))) if name else name
         given = options.read_labelnames(labelnames, where)
         defaults = self._options.default_labels
         if given:  # no decorator will ever show them a response

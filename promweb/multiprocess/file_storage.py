@@ -24,7 +24,7 @@ from .files.client_library import key_of
 from .files.file_names import Group
 from .files.writing import OwnFile
 from .runs import Run, begin, this_run
-from .stored_children import Places, StoredGauge, StoredNumber, StoredObservations
+from .stored_children import Places, StoredLevel, StoredNumber, StoredObservations
 from .worker_metrics import WorkerMetrics
 
 __all__ = ["FileStorage"]
@@ -81,7 +81,7 @@ class FileStorage:
         if issubclass(family.child_class, ObservedChild):
             return StoredObservations(family, self, values)
         if issubclass(family.child_class, GaugeChild):
-            return StoredGauge(family, self, values)
+            return StoredLevel(family, self, values)
         return StoredNumber(family, self, values)
 
     def show_processes(self) -> None:

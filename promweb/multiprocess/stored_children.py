@@ -14,7 +14,7 @@ from ..core.families.numbers import text_of
 from ..core.families.storage import StoredFamily
 from .files.client_library import HAS_TIMESTAMPS
 
-__all__ = ["Places", "StoredGauge", "StoredNumber", "StoredObservations"]
+__all__ = ["Places", "StoredLevel", "StoredNumber", "StoredObservations"]
 
 Places = tuple[Any, list[int]]
 """Where numbers are: a view of doubles, and their indexes in it."""
@@ -82,7 +82,7 @@ class StoredNumber(NumberChild):
         self._view, (self._index,) = self._storage.places(family, self._values, family.shape)
 
 
-class StoredGauge(StoredNumber, GaugeChild):
+class StoredLevel(StoredNumber, GaugeChild):
     """The value of a gauge, in a file, which has the time of the last setting beside it."""
 
     __slots__ = ()

@@ -686,6 +686,8 @@ def test_the_most_recent_value_of_several_workers(leg: Leg, shared: Any) -> None
     assert workers.value(found, "newest", of="all") == 7
     assert workers.value(found, "living") == 5
     assert workers.value(found, "level") == 9
+    for value in range(150):
+        newest.set(value, of="all")
     newest.set(3, of="all")
     for file in os.listdir(shared):  # the numbers and their times move to new files
         os.unlink(os.path.join(shared, file))
@@ -708,5 +710,53 @@ def test_values_that_are_set_where_no_file_can_be_made(
     for mode in ("sum", "mostrecent"):
         if mode in getattr(Gauge, "_MULTIPROC_MODES", ()) or mode == "sum":
             gauge = metrics.gauge(f"level_{mode}", "Level", multiprocess_mode=mode)
-            gauge.set(4)
-            gauge.set(5)
+            for value in range(150):
+                gauge.set(value)
+            assert gauge.inc() is None
+
+
+def test_buckets_are_those_of_prometheus_client_unless_given(leg: Leg, metrics: Any) -> None:
+    metrics.histogram("a", "A")
+    metrics.histogram("b", "B", buckets=None)
+    for name in ("a", "b"):
+        assert len(samples(leg.registry, f"{name}_bucket")) == len(Histogram.DEFAULT_BUCKETS)
+    with pytest.raises(ValueError, match="counter ''"):
+        metrics.counter("", "None", namespace="shop")
+
+
+def test_a_gauge_is_set_where_no_memory_is_left_for_a_flush(
+    leg: Leg, metrics: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = metrics.gauge("queue", "Queue")
+
+    def fail(self: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("promweb.core.families.children.Child.flush", fail)
+        for number in range(30):
+            queue.set(number)
+    assert leg.value("queue") == 29
+
+
+def test_an_asynchronous_block_with_wrong_labels_or_without_a_child(
+    leg: Leg, metrics: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = metrics.summary("seconds", "Time", labelnames=["of"])
+
+    async def work(**labels: str) -> None:
+        async with seconds.time(**labels):
+            pass
+
+    asyncio.run(work(off="a"))
+    assert errors(leg) == {("seconds", "of"): 1}
+
+    def fail(self: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("promweb.core.families.children.Child.clear", fail)
+        asyncio.run(work(of="a"))
+    assert "OSError" in caplog.text
+    asyncio.run(work(of="a"))
+    assert leg.value("seconds_count", of="a") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import importlib
 import inspect
 import re
@@ -566,3 +567,20 @@ def test_a_header_of_the_response(leg: Leg) -> None:
     assert leg.value("helps_total", cache="<other>") == 3
     with pytest.raises(ValueError, match="before there is a response"):
         metrics.gauge("busy", "Busy", {"cache": label})
+
+
+class Shop(enum.Enum):
+    NORTH = "north"
+
+
+def test_values_that_an_enumeration_allows(leg: Leg) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    labels = {
+        "header": from_header("X-Client", allowed=Shop),
+        "argument": from_argument("shop", allowed=Shop),
+    }
+    count = metrics.counter("c", "d", labels)
+    app.add_url_rule("/", "view", leg.view(lambda: [count(lambda shop: shop)(Shop.NORTH), "ok"][1]))
+    leg.get(app, "/", headers={"X-Client": "north"})
+    assert leg.value("c_total", header="north", argument="north") == 1

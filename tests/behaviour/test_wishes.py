@@ -50,7 +50,7 @@ def test_a_namespace_that_is_no_text(leg: Leg) -> None:
 
 def test_a_callback_sees_requests_after_they_were_recorded(leg: Leg) -> None:
     app = leg.make_app()
-    metrics = leg.make_metrics(app, group_by="endpoint")
+    metrics = leg.make_metrics(app, group_by="endpoint", in_progress=True)
     seen: list[tuple[RequestInfo, float]] = []
 
     @metrics.on_request

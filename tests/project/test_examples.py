@@ -31,7 +31,7 @@ def test_the_photos_pass_their_own_tests() -> None:
     env = {**without("PYTEST_"), "PYTHONPATH": str(ROOT)}
     done = run(command, cwd=ROOT / "examples/photos", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ class Measured:
             labels={"outcome": from_response_header("X-Login", allowed=["ok", "refused"])},
         )
         self.uploads = metrics.counter("uploads", "Photos taken in", labelnames=["kind"])
+        # Kept, so that each kind has a series from the start.
+        self.of_kind = {kind: self.uploads.labels(kind=kind) for kind in KINDS.values()}
         self.rejected = metrics.counter("rejected", "Uploads that are no photos")
         self.upload_sizes = metrics.histogram(
             "upload_size", "Sizes of photos", unit="bytes", buckets=(100, 1000, 10_000)
@@ -46,6 +48,7 @@ class Measured:
             },
         )
         self.queue = metrics.gauge("queue_length", "Photos that wait for a thumbnail")
+        self.queue.set(0)
         self.thumbnails = metrics.summary(
             "thumbnail_seconds", "Time to make a thumbnail", labelnames=["kind"]
         )
@@ -65,7 +68,7 @@ class Measured:
             if content_type not in KINDS:
                 raise NotAPhoto(content_type)
         kind = KINDS[content_type]
-        self.uploads.inc(kind=kind)
+        self.of_kind[kind].inc()
         self.upload_sizes.observe(len(content))
         self.queue.inc()
         return kind

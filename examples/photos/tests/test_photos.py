@@ -56,6 +56,13 @@ def test_both_scrapes_are_equal_but_for_timings(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("use", [use_flask, use_quart])
+def test_the_service_works_without_metrics(use, path, metrics_registry, monkeypatch):
+    monkeypatch.setenv("PROMWEB_DISABLED", "1")
+    use(path)
+    assert snapshot(metrics_registry) == {}
+
+
 def test_a_wrong_call_is_found_here(metrics_registry):
     measured = Measured(PrometheusMetrics(None))
     with pytest.raises(ValueError, match="the label 'kind' is missing"):
