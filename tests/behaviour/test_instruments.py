@@ -760,3 +760,18 @@ def test_an_asynchronous_block_with_wrong_labels_or_without_a_child(
     assert "OSError" in caplog.text
     asyncio.run(work(of="a"))
     assert leg.value("seconds_count", of="a") == 1
+
+
+def test_label_values_without_a_hash(leg: Leg, metrics: Any) -> None:
+    calls = metrics.counter("calls", "Calls", labelnames=["of"])
+    busy = metrics.gauge("busy", "Busy", labelnames=["of"])
+    seconds = metrics.summary("seconds", "Time", labelnames=["of"])
+    for _ in range(2):
+        calls.labels(of=[1]).inc()
+        busy.inc(of=[1])
+        seconds.observe(1, of=[1])
+        with seconds.time(of=[1]), calls.count_exceptions(of=[1]):
+            pass
+    assert leg.value("calls_total", of="[1]") == 2
+    assert leg.value("busy", of="[1]") == 2
+    assert leg.value("seconds_count", of="[1]") == 4
