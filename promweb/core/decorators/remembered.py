@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from .. import forking
+
 __all__ = ["remember", "remembered"]
 
 _decorated: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
@@ -16,9 +18,11 @@ def remember(decorated: object, what: str) -> None:
     """Remember, as long as it exists, what decorates a function."""
     # A view class is decorated in place, and methods are no views.
     if isinstance(decorated, (types.FunctionType, partial)):
-        _decorated[decorated] = what
+        with forking.definitions:
+            _decorated[decorated] = what
 
 
 def remembered() -> list[tuple[Any, str]]:
     """Return the decorated functions that exist, and what decorates each."""
-    return list(_decorated.items())
+    with forking.definitions:
+        return list(_decorated.items())
