@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from . import budget, native, requests, scrapes, worker_files
+from . import budget, instruments, native, requests, scrapes, worker_files
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
     "native": lambda effort: (
         make(effort) for make in (native.protobuf_scrapes, native.flushes, native.memory)
     ),
+    "instruments": lambda effort: [instruments.instruments(effort)],
 }
 """The tables that `make bench` prints, by name; each one is made when it is asked for."""
 

@@ -22,7 +22,7 @@ from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-EXAMPLES = ("fleet", "sample_project", "shop_flask", "shop_quart")
+EXAMPLES = ("fleet", "photos", "sample_project", "shop_flask", "shop_quart")
 LANGUAGES = {".py": "python", ".yml": "yaml", ".toml": "toml"}
 ON_THE_FIRST_PAGE = {"Install", "Quick start", "Testing", "Licence"}
 """README's sections that are no pages of their own."""

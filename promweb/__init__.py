@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .adapters.flask import PrometheusMetrics
     from .adapters.quart import AsyncPrometheusMetrics
     from .adapters.restful import RESTfulPrometheusMetrics
+    from .core.defaults.callbacks import RequestInfo
     from .core.metrics import NO_PREFIX
 
 __all__ = [
@@ -32,12 +33,14 @@ __all__ = [
     "ConnexionPrometheusMetrics",
     "PrometheusMetrics",
     "RESTfulPrometheusMetrics",
+    "RequestInfo",
     "__version__",
 ]
 
 # name: (module, the framework and extra that it needs)
 _LAZY = {
     "NO_PREFIX": ("core.metrics", ""),
+    "RequestInfo": ("core.defaults.callbacks", ""),
     "AsyncPrometheusMetrics": ("adapters.quart", "quart"),
     "PrometheusMetrics": ("adapters.flask", "flask"),
     "RESTfulPrometheusMetrics": ("adapters.restful", "flask"),
@@ -63,6 +66,28 @@ _THEIRS = {
     "default_timer": ("timeit", ""),
     "wraps": ("functools", ""),
 }
+
+
+def __dir__() -> list[str]:
+    """Return the public names that can be loaded: `help` loads all that it is told of."""
+    return [name for name in __all__ if all(map(_is_there, _needs(name)))]
+
+
+def _needs(name: str) -> tuple[str, ...]:
+    """Return the packages that a public name needs."""
+    if name == "ConnexionPrometheusMetrics":
+        return "flask", "anyio"
+    return _EXTRAS[_LAZY[name][1]] if name in _LAZY else ()
+
+
+def _is_there(package: str) -> bool:
+
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .core.labels.plan import OutcomeLabel
+from .core.labels.callables import ArgumentLabel, OutcomeLabel
+from .core.labels.plan import plain
 from .core.requests.scope import current
 
-__all__ = ["exception_type", "from_cookie", "from_header", "from_view_arg"]
+__all__ = [
+    "exception_type",
+    "from_argument",
+    "from_cookie",
+    "from_header",
+    "from_response_header",
+    "from_view_arg",
+]
 
 _OTHER = "<other>"
 
@@ -26,6 +34,8 @@ def from_header(
 
     A value that is not `allowed`, a missing header, and a call outside of a request give `default`.
     Without `allowed`, only `max_series` bounds what clients send.
+
+        labels={"client": from_header("X-Client", allowed=["app", "web"])}
     """
     return _reader("from_header", name, allowed, default, lambda request: request.headers.get(name))
 
@@ -33,7 +43,12 @@ def from_header(
 def from_cookie(
     name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
 ) -> Callable[[], str]:
-    """Return a label callable for a cookie of the request; the rest is as for `from_header`."""
+    """Return a label callable for a cookie of the request; the rest is as for `from_header`.
+
+    For example:
+
+        labels={"plan": from_cookie("plan", allowed=["free", "pro"], default="none")}
+    """
     return _reader("from_cookie", name, allowed, default, lambda request: request.cookies.get(name))
 
 
@@ -44,10 +59,64 @@ def from_view_arg(
 
     The value is written as text before it is looked up. A request whose route has no such part
     gives `default`; the rest is as for `from_header`.
+
+        labels={"shop": from_view_arg("shop", allowed=["north", "south"])}
     """
     return _reader(
         "from_view_arg", name, allowed, default, lambda request: (request.view_args or {}).get(name)
     )
+
+
+def from_response_header(
+    name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
+) -> Callable[[object], str]:
+    """Return a label callable for a header of the final response.
+
+    What is no response, such as the return value of a function that is no view, gives `default`;
+    the rest is as for `from_header`. A gauge cannot have it.
+
+        labels={"cache": from_response_header("X-Cache", allowed=["hit", "miss"])}
+    """
+    choose = _chooser(f"from_response_header({name!r})", name, allowed, default)
+
+    def value(response: object) -> str:
+        headers: Any = getattr(response, "headers", None)
+        return choose(None if headers is None else headers.get(name))
+
+    value.__qualname__ = value.__name__ = "from_response_header"
+    return value
+
+
+def from_argument(
+    name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
+) -> Callable[[], str]:
+    """Return a label callable for an argument of the decorated function, by its parameter's name.
+
+    However the argument was passed; the default value of the parameter counts. The value is written
+    as text. Decorating a function without such a parameter raises ValueError, and so do
+    `default_labels`, which are for the default metrics as well. A call without the argument gives
+    `default`; the rest is as for `from_header`.
+
+        @metrics.histogram("query_seconds", "Queries", labels={"table": from_argument("table")})
+        def query(table, limit=10): ...
+    """
+    return _Argument(name, _chooser(f"from_argument({name!r})", name, allowed, default), default)
+
+
+class _Argument(ArgumentLabel):
+    def __init__(self, name: str, choose: Callable[[object], str], default: str) -> None:
+        self.name = name
+        self._choose = choose
+        self._default = default
+
+    def text(self, value: object) -> str:
+        return self._choose(value)
+
+    def missing(self) -> str:
+        return self._default
+
+    def __repr__(self) -> str:
+        return f"from_argument({self.name!r})"
 
 
 def exception_type() -> Callable[[object], str]:
@@ -56,6 +125,8 @@ def exception_type() -> Callable[[object], str]:
     For a view and for the default metrics that is the last one that the request raised before its
     response was there, also one that an error handler answered, and `NotFound` and the like of
     `abort()`. For another function it is the one that left that function. A gauge cannot have it.
+
+        labels={"error": exception_type()}
     """
     return _ExceptionType()
 
@@ -83,30 +154,39 @@ def _reader(
     default: str,
     read: Callable[[Any], object],
 ) -> Callable[[], str]:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"{what}({name!r}): the name must be text")
-    if not isinstance(default, str):
-        raise TypeError(f"{what}({name!r}): default={default!r} must be text")
-    values = None if allowed is None else _values(f"{what}({name!r})", allowed)
+    choose = _chooser(f"{what}({name!r})", name, allowed, default)
 
     def value() -> str:
         scope = current.get()
-        if scope is None or scope.request is None:
-            return default
-        found = read(scope.request)
-        if found is None:
-            return default
-        text = found if type(found) is str else str(found)
-        return text if values is None or text in values else default
+        return default if scope is None or scope.request is None else choose(read(scope.request))
 
     value.__qualname__ = value.__name__ = what
     return value
 
 
+def _chooser(
+    where: str, name: str, allowed: Iterable[object] | None, default: str
+) -> Callable[[object], str]:
+    """Return what turns something that was found, or None, into a value that is allowed."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{where}: the name must be text")
+    if not isinstance(default, str):
+        raise TypeError(f"{where}: default={default!r} must be text")
+    values = None if allowed is None else _values(where, allowed)
+
+    def choose(found: object) -> str:
+        if found is None:
+            return default
+        text = found if type(found) is str else plain(found)
+        return text if values is None or text in values else default
+
+    return choose
+
+
 def _values(where: str, allowed: Iterable[object]) -> frozenset[str]:
     if isinstance(allowed, (str, bytes)) or not isinstance(allowed, Iterable):
         raise TypeError(f"{where}: allowed={allowed!r} must be a list or a set of values")
-    values = frozenset(map(str, allowed))
+    values = frozenset(map(plain, allowed))
     if not values:
         raise ValueError(f"{where}: allowed is empty, so every value would be the default")
     return values

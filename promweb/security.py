@@ -30,7 +30,12 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class Guard:
-    """Decorates views, plain or coroutine functions, and refuses requests that may not see them."""
+    """Decorates views, plain or coroutine functions, and refuses requests that may not see them.
+
+    For example:
+
+        guard: Guard = bearer_token("a long random secret")
+    """
 
     def __init__(
         self,
@@ -83,7 +88,12 @@ class Guard:
 
 
 def all_of(*guards: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Return a decorator that applies several: a request has to pass each of them, in order."""
+    """Return a decorator that applies several: a request has to pass each of them, in order.
+
+    For example:
+
+        metrics_decorator=all_of(allow_networks("10.0.0.0/8"), bearer_token(token))
+    """
     wrong = [type(guard).__name__ for guard in guards if not callable(guard)]
     if wrong or not guards:
         del guards  # see `_digests`
@@ -104,6 +114,8 @@ def bearer_token(*tokens: str) -> Guard:
     Any of several tokens is accepted, so that a new one can replace an old one without a gap. A
     token may be given as `sha256:` and the 64 hexadecimal digits of its SHA-256. Raises
     `ValueError` for a token that no header can carry and `TypeError` if a token is not a string.
+
+        metrics_decorator=bearer_token(os.environ["METRICS_TOKEN"])
     """
     digests, problem = _digests("bearer_token", "token", tokens, "[!-~]", "visible ASCII")
     del tokens  # see `_digests`
@@ -128,6 +140,8 @@ def basic_auth(user: str, *passwords: str) -> Guard:
     A password may be given as `sha256:` and the 64 hexadecimal digits of the SHA-256 of its UTF-8
     form. Raises `ValueError` for hashes that are slow on purpose (scrypt, PBKDF2, bcrypt, argon2):
     each guess of a stranger would cost the service time. A long random password needs none.
+
+        metrics_decorator=basic_auth("prometheus", os.environ["METRICS_PASSWORD"])
     """
     users, problem = _digests(
         "basic_auth", "user", (user,), r"[^\x00-\x1f\x7f\ud800-\udfff:]", "text without a colon"
@@ -160,6 +174,8 @@ def allow_networks(*networks: str, trusted_proxies: int = 0) -> Guard:
     the first of that many proxies: that entry of X-Forwarded-For, counted from the right. All
     requests must come through them then, or a stranger may have written the header. Clients
     without an address, as on a Unix socket, are refused. Raises `ValueError` if a network is none.
+
+        metrics_decorator=allow_networks("10.0.0.0/8", trusted_proxies=1)
     """
     if not networks:
         raise ValueError("allow_networks needs a network: write allow_networks('10.0.0.0/8')")

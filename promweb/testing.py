@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from .core.families.family import FamilyMetric
+from .core.families.problems import strictly
 from .core.native.buckets import Buckets
 
 __all__ = [
@@ -39,12 +40,18 @@ def isolated_registry() -> Iterator[CollectorRegistry]:
     Metrics objects that are made meanwhile without `registry=` take it, so an application factory
     defines its metrics anew. Objects that were made before keep the registry that they have, and
     prometheus_client's own metrics go to the one that was there when it was imported.
+
+    Wrong calls of instruments, which a service only logs, raise ValueError or TypeError meanwhile.
+
+        with isolated_registry() as registry:
+            client = create_app().test_client()
     """
     registry = CollectorRegistry(auto_describe=True)  # as the global one
     replaced = prometheus_client.REGISTRY
     prometheus_client.REGISTRY = registry
     try:
-        yield registry
+        with strictly():
+            yield registry
     finally:
         prometheus_client.REGISTRY = replaced
 
@@ -61,6 +68,8 @@ def snapshot(
     `prometheus_client.REGISTRY` unless given; `names` restricts to these families or samples.
     `timings=False` leaves out what depends on the clock: of families in seconds, and of histograms
     and summaries that are not in bytes, only the counts stay.
+
+        assert snapshot(names=["orders"]) == {'orders_total{kind="gift"}': 2.0}
     """
     if isinstance(names, str):
         raise TypeError(f"names={names!r}: must be a list of names; write names=[{names!r}]")
@@ -88,6 +97,9 @@ def assert_metric_delta(
 
     Raises `AssertionError` that lists what changed instead, and `ValueError` for a label that no
     sample of the name has. What the body raises passes through, with nothing asserted.
+
+        with assert_metric_delta("orders_total", by=2, kind="gift"):
+            client.post("/orders?kind=gift&amount=2")
     """
     return MetricDelta(name, by, registry, {key: str(value) for key, value in labels.items()})
 
@@ -155,7 +167,13 @@ def native_histogram(
 
 
 class MetricDelta:
-    """What `assert_metric_delta` returns."""
+    """What `assert_metric_delta` returns.
+
+    For example:
+
+        with assert_metric_delta("orders_total"):
+            client.post("/orders")
+    """
 
     def __init__(
         self, name: str, by: object, registry: CollectorRegistry | None, labels: dict[str, str]

@@ -14,7 +14,7 @@ import io
 import sys
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import flask
 
@@ -24,6 +24,11 @@ from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .flask import CONNEXION, PrometheusMetrics
 from .protocols.asgi import ASGIApp, ASGIExchange, Message, Receive, Send, instrument
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..core.arguments import Arguments
 
 __all__ = ["ConnexionPrometheusMetrics"]
 
@@ -47,9 +52,17 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
 
     `app` in other methods may be the `connexion.FlaskApp` or its Flask application. Attach before
     the first request: Connexion adds no middleware to a running application.
+
+        app = connexion.FlaskApp(__name__)
+        metrics = ConnexionPrometheusMetrics(app)
     """
 
-    def __init__(self, app: Any, default_mimetype: str = "application/json", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        app: Any,
+        default_mimetype: str = "application/json",
+        **kwargs: Unpack[Arguments],
+    ) -> None:
         """Take `PrometheusMetrics`' arguments; `default_mimetype` is accepted and not needed.
 
         Views are not converted for labels to be seen, so Connexion chooses the Content-Type.
@@ -61,12 +74,24 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
             self.app: Any = app.app
 
     def init_app(self, app: Any) -> None:
-        """Measure a `connexion.FlaskApp`; doing so again for the same one changes nothing."""
+        """Measure a `connexion.FlaskApp`; doing so again for the same one changes nothing.
+
+        For example:
+
+            metrics = ConnexionPrometheusMetrics.for_app_factory()
+            metrics.init_app(connexion_app)
+        """
         super().init_app(self._app(app))
 
     @staticmethod
     def content_type(content_type: str) -> Callable[[F], F]:
-        """Return a decorator that forces the Content-Type of a view's response."""
+        """Return a decorator that forces the Content-Type of a view's response.
+
+        For example:
+
+            @metrics.content_type("text/csv")
+            def export(): ...
+        """
 
         def decorator(function: F) -> F:
             return wrap(function, _ContentType(content_type), "content_type()")
@@ -79,7 +104,7 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
         if isinstance(app, flask.Flask):
             return app
         flask_app = _flask_app(app)
-        if CONNEXION not in flask_app.extensions:
+        if CONNEXION not in flask_app.extensions and not self._disabled:
             flask_app.extensions[CONNEXION] = app
             try:
                 _add_middleware(app, self._site(flask_app))
@@ -231,7 +256,10 @@ class _ContentType:
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
 
-    def begin(self, target: object) -> None:
+    def bind(self, function: object) -> _ContentType:
+        return self
+
+    def begin(self, target: object, args: object, kwargs: object) -> None:
         if flask.has_request_context():
             flask.after_this_request(self._force)
 

@@ -73,7 +73,11 @@ class PrometheusMetrics(WebMetrics):
         request counts once, with the status that is sent. The group of requests that middleware
         answers is `<middleware>`. `app` is the application that `wsgi_app` has inside, unless it is
         this object's.
+
+            application = metrics.middleware(guarded)
         """
+        if self._disabled:
+            return wsgi_app
         return instrument(self._site(self._app(app)), wsgi_app, has_middleware=True)
 
     def _attach(self, site: Site) -> None:

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
@@ -20,6 +20,11 @@ from ..core.families.storage import shared_directory
 from ..multiprocess.setup import mark_process_dead
 from ..server.http import MetricsServer
 from .flask import PrometheusMetrics
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..core.arguments import OtherArguments
 
 __all__ = [
     "GunicornInternalPrometheusMetrics",
@@ -38,11 +43,16 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
     Override `should_start_http_server` to choose the process, and call `start_http_server` in each.
     The application serves no metrics unless `register_endpoint` is called, so `path` is ignored.
     Without `registry` it makes a new one. Raises ValueError if multiprocess mode is off.
+
+        metrics = MultiprocessPrometheusMetrics(app)
+        metrics.start_http_server(9100)
     """
 
     _shows_all_registries = True
 
-    def __init__(self, app: Any = None, path: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, app: Any = None, path: str | None = None, **kwargs: Unpack[OtherArguments]
+    ) -> None:
         self._check_mode()
         kwargs.setdefault("registry", CollectorRegistry())
         super().__init__(app, self._served_path(path), **kwargs)
@@ -60,7 +70,14 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
         return None
 
     def should_start_http_server(self) -> bool:
-        """Tell whether this process serves the metrics; override it."""
+        """Tell whether this process serves the metrics; override it.
+
+        For example:
+
+            class Metrics(MultiprocessPrometheusMetrics):
+                def should_start_http_server(self):
+                    return os.environ["WORKER"] == "1"
+        """
         return False
 
     def start_http_server(  # type: ignore[override]  # None where another process is the one
@@ -74,6 +91,8 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
 
         The server answers at every path, whatever `endpoint` is, as the exporter's does. It waits
         for a port that is taken.
+
+            metrics.start_http_server(9100)
         """
         if not self.should_start_http_server():
             return None
@@ -87,9 +106,16 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
 
 
 class MultiprocessInternalPrometheusMetrics(MultiprocessPrometheusMetrics):
-    """Metrics of several processes, served by the application, as `PrometheusMetrics` does."""
+    """Metrics of several processes, served by the application, as `PrometheusMetrics` does.
 
-    def __init__(self, app: Any = None, path: str | None = "/metrics", **kwargs: Any) -> None:
+    For example:
+
+        metrics = MultiprocessInternalPrometheusMetrics(app)
+    """
+
+    def __init__(
+        self, app: Any = None, path: str | None = "/metrics", **kwargs: Unpack[OtherArguments]
+    ) -> None:
         super().__init__(app, path, **kwargs)
 
     def _served_path(self, path: str | None) -> str | None:
@@ -97,7 +123,12 @@ class MultiprocessInternalPrometheusMetrics(MultiprocessPrometheusMetrics):
 
     @classmethod
     def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
-        """Warn: the application serves the metrics."""
+        """Warn: the application serves the metrics.
+
+        For example:
+
+            MultiprocessInternalPrometheusMetrics.start_http_server_when_ready(9100)  # warns
+        """
         _warn_internal(cls)
 
 
@@ -106,10 +137,18 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
 
     uWSGI needs the options `master` and `enable-threads`. The exporter serves from uWSGI's master,
     which forks workers without regard to threads, so a new worker could hang.
+
+        metrics = UWsgiPrometheusMetrics(app)
+        metrics.start_http_server(9100)
     """
 
     def should_start_http_server(self) -> bool:
-        """Tell whether this is the process that serves the metrics."""
+        """Tell whether this is the process that serves the metrics.
+
+        For example:
+
+            metrics.should_start_http_server()  # True in the first worker
+        """
         return bool(_uwsgi().worker_id() == 1)
 
     def start_http_server(  # type: ignore[override]  # as above
@@ -122,6 +161,8 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
         """Serve the metrics from the first worker, also if the master loads the application.
 
         A failure is logged; uWSGI starts the worker all the same.
+
+            metrics.start_http_server(9100)
         """
         uwsgi = _uwsgi()
         start = super().start_http_server
@@ -163,36 +204,70 @@ class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
     """
 
     def should_start_http_server(self) -> bool:
-        """Tell whether this is the process that serves the metrics."""
+        """Tell whether this is the process that serves the metrics.
+
+        For example:
+
+            metrics.should_start_http_server()  # True
+        """
         return True
 
     @classmethod
     def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
-        """Serve the metrics of all workers; for `when_ready`."""
+        """Serve the metrics of all workers; for `when_ready`.
+
+        For example:
+
+            def when_ready(server):
+                GunicornPrometheusMetrics.start_http_server_when_ready(9100)
+        """
         GunicornPrometheusMetrics().start_http_server(port, host)
 
     @classmethod
     def mark_process_dead_on_child_exit(cls, pid: int) -> None:
-        """Compact the files of a worker that has ended; for `child_exit`."""
+        """Compact the files of a worker that has ended; for `child_exit`.
+
+        For example:
+
+            def child_exit(server, worker):
+                GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+        """
         mark_process_dead(pid)
 
 
 class GunicornInternalPrometheusMetrics(GunicornPrometheusMetrics):
-    """Metrics of Gunicorn's workers, served by the application, as `PrometheusMetrics` does."""
+    """Metrics of Gunicorn's workers, served by the application, as `PrometheusMetrics` does.
 
-    def __init__(self, app: Any = None, path: str | None = "/metrics", **kwargs: Any) -> None:
+    For example:
+
+        metrics = GunicornInternalPrometheusMetrics(app)
+    """
+
+    def __init__(
+        self, app: Any = None, path: str | None = "/metrics", **kwargs: Unpack[OtherArguments]
+    ) -> None:
         super().__init__(app, path, **kwargs)
 
     def _served_path(self, path: str | None) -> str | None:
         return path
 
     def should_start_http_server(self) -> bool:
-        """Return False: the application serves the metrics."""
+        """Return False: the application serves the metrics.
+
+        For example:
+
+            metrics.should_start_http_server()  # False
+        """
         return False
 
     @classmethod
     def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
-        """Warn: the application serves the metrics."""
+        """Warn: the application serves the metrics.
+
+        For example:
+
+            GunicornInternalPrometheusMetrics.start_http_server_when_ready(9100)  # warns
+        """
         _warn_internal(cls)
 
 

@@ -54,7 +54,12 @@ class AsyncPrometheusMetrics(WebMetrics):
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
     ) -> tuple[str, str]:
-        """Do what `generate_metrics` does in a worker thread, without holding the event loop."""
+        """Do what `generate_metrics` does in a worker thread, without holding the event loop.
+
+        For example:
+
+            text, content_type = await metrics.generate_metrics_async()
+        """
         names = names if names is None or isinstance(names, str) else list(names)
         render = partial(self.generate_metrics, accept_header, names)
         return await run(render)
@@ -102,7 +107,11 @@ class AsyncPrometheusMetrics(WebMetrics):
         request counts once, with the status that is sent. The group of requests that middleware
         answers is `<middleware>`. `app` is the application that `asgi_app` has inside, unless it is
         this object's.
+
+            application = metrics.middleware(guarded)
         """
+        if self._disabled:
+            return asgi_app
         return instrument(self._site(self._app(app)), asgi_app, _Exchange, has_middleware=True)
 
     def _attach(self, site: Site) -> None:

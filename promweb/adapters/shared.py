@@ -29,7 +29,7 @@ from ..deployment import (
     problems,
     warn_once,
 )
-from ..server.http import MetricsServer, serve
+from ..server.http import MetricsServer, NoServer, serve
 from ..server.ports import holder
 from . import uwsgi as uwsgi  # loaded for what it does
 
@@ -68,11 +68,17 @@ class WebMetrics(MetricsBase):
 
         Of a blueprint, its own requests are measured wherever it is registered, and it serves the
         metrics at `path` below its prefix.
+
+            metrics = PrometheusMetrics.for_app_factory()
+            metrics.init_app(app)
         """
         if _is_blueprint(app):
-            app.record(self._init_blueprint)
+            if not self._disabled:
+                app.record(self._init_blueprint)
             return
         super().init_app(app)
+        if self._disabled:
+            return
         for problem in problems(
             directory=shared_directory() if Catalog.is_shared(self.registry) else None,
             serves=self.path is not None,
@@ -97,6 +103,7 @@ class WebMetrics(MetricsBase):
                 "routes, for none (404, 405), and websockets are not measured. Pass the "
                 "application to measure all."
             )
+        self._measure(site, name)
         if self not in site.owners:
             site.owners.append(self)
 
@@ -140,7 +147,12 @@ class WebMetrics(MetricsBase):
         dictionary of paths: `cert`, `key`, and `client_ca` if clients have to show a certificate;
         or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well. Under Flask's
         reloader, whose parent process keeps the port, a free one is taken and logged.
+
+            server = metrics.start_http_server(9100)
+            print(server.url)
         """
+        if self._disabled:
+            return NoServer(port)
         app = self._server_app(endpoint)
         server = serve(app, port, host, endpoint, ssl)
         if not Catalog.is_shared(self.registry) and has_no_requests():

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from . import mistakes, names, options
-from .decorators.instruments import Exclusion, Instrument
+from .decorators.calls import Calls, Exclusion
+from .decorators.inert import INERT
+from .decorators.instrument import Instrument
+from .decorators.instruments import Counter, Gauge, Histogram, Summary
+from .decorators.remembered import remember
 from .decorators.wrapping import Probe, wrap
+from .defaults.early import early_labels
 from .families.catalog import Catalog
 from .families.family import Family
 from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
@@ -19,25 +24,17 @@ from .labels.exemplars import ExemplarReader, exemplar_reader
 from .labels.plan import LabelPlan
 from .native.advice import in_short
 from .options import Options
+from .requests.excluding import Excludes, excludes
 from .requests.scope import Scope
 
 __all__ = ["Decorator", "InstrumentFactories", "LabelValue"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+InstrumentT = TypeVar("InstrumentT", bound=Instrument)
 
 LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
 """What the value of a label may be. Anything may, as a constant; the callables tell type checkers
 what the argument of a lambda is."""
-
-
-_SHARED = ("labels", "initial_value_when_only_static_labels", "namespace", "subsystem", "unit")
-_ARGUMENTS = {
-    "counter": _SHARED,
-    "gauge": (*_SHARED, "multiprocess_mode"),
-    "histogram": (*_SHARED, "buckets", "native_histograms"),
-    "summary": _SHARED,
-}
-"""What the methods take after name and description, some of it for prometheus_client."""
 
 
 class Decorator(Protocol):
@@ -62,6 +59,8 @@ class InstrumentFactories(ABC):
 
     _options: Options
     _catalog: Catalog
+    _disabled: bool
+    """Whether `PROMWEB_DISABLED` was set when this object was made."""
 
     @mistakes.called_first("counter('name', 'description')")
     def counter(
@@ -70,17 +69,34 @@ class InstrumentFactories(ABC):
         description: str,
         labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that counts calls, failed ones included.
+        *,
+        labelnames: Sequence[str] = (),
+        namespace: str | None = None,
+        subsystem: str = "",
+        unit: str = "",
+    ) -> Counter:
+        """Return an instrument that counts; as a decorator, calls, failed ones included.
 
         `labels` maps a label name to a constant, a callable without arguments, or a callable of
-        one: the final response for a view, the return value for another function. Further
-        keywords are prometheus_client's. Where every label is constant, the series starts at 0
-        unless `initial_value_when_only_static_labels` is False.
+        one: the final response for a view, the return value for another function. `labelnames` are
+        labels whose values each call of the instrument gives. `namespace` and `subsystem` come in
+        front of the name, and `unit` at its end; `namespace` is that of the metrics object unless
+        given, and "" for none. Where every label is constant, the series starts at 0 unless
+        `initial_value_when_only_static_labels` is False.
+
+            orders = metrics.counter("orders", "Orders taken", labelnames=["kind"])
+            orders.inc(3, kind="gift")
         """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(CounterFamily, name, description, labels, initial, kwargs)
+        return self._instrument(
+            Counter,
+            CounterFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            labelnames,
+            (namespace, subsystem, unit),
+        )
 
     @mistakes.called_first("gauge('name', 'description')")
     def gauge(
@@ -89,15 +105,33 @@ class InstrumentFactories(ABC):
         description: str,
         labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that shows how many calls are in progress.
+        *,
+        labelnames: Sequence[str] = (),
+        multiprocess_mode: str = "livesum",
+        namespace: str | None = None,
+        subsystem: str = "",
+        unit: str = "",
+    ) -> Gauge:
+        """Return an instrument that goes up and down; as a decorator, by the calls in progress.
 
         The arguments are those of `counter`; label callables take no argument, because the gauge
-        is set before there is a response.
+        is set before there is a response. `multiprocess_mode` is prometheus_client's: which of
+        several processes' values count. `mostrecent` is for gauges that are only set.
+
+            queue = metrics.gauge("queue_length", "Jobs that wait")
+            queue.set(4)
         """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(GaugeFamily, name, description, labels, initial, kwargs)
+        return self._instrument(
+            Gauge,
+            GaugeFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            labelnames,
+            (namespace, subsystem, unit),
+            multiprocess_mode=multiprocess_mode,
+        )
 
     @mistakes.called_first("histogram('name', 'description')")
     def histogram(
@@ -106,17 +140,43 @@ class InstrumentFactories(ABC):
         description: str,
         labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that measures the duration of calls, in seconds, in buckets.
+        *,
+        labelnames: Sequence[str] = (),
+        buckets: Iterable[float | str] | None = None,
+        native_histograms: bool | float | None = None,
+        namespace: str | None = None,
+        subsystem: str = "",
+        unit: str = "",
+    ) -> Histogram:
+        """Return an instrument that counts in buckets; as a decorator, the seconds of calls.
 
-        The arguments are those of `counter`, and `buckets`: upper bounds in seconds. Generators
-        are measured until they are exhausted or closed. `native_histograms=True` or a number above
-        1 adds native buckets, as the constructor's argument does for the default metrics;
-        `buckets=()` then omits the others.
+        The arguments are those of `counter`, and `buckets`: upper bounds in the unit that is
+        observed, prometheus_client's if None. Decorated generators are measured until they are
+        exhausted or closed. `native_histograms=True` or a number above 1 adds native buckets, as
+        the constructor's argument does for the default metrics; `buckets=()` then omits the others.
+
+            rows = metrics.histogram("query_rows", "Rows of a query", buckets=(1, 10, 100))
+            rows.observe(17)
         """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(HistogramFamily, name, description, labels, initial, kwargs)
+        of = f" of histogram {name!r}"
+        factor = options.read_native(native_histograms, of)
+        read = options.read_buckets(buckets, of, native=factor is not None)
+        more: dict[str, Any] = {} if read is None else {"buckets": read}
+        kind: type[Family[Any]] = HistogramFamily
+        if factor is not None:
+            kind, more["factor"] = NativeHistogramFamily, factor
+            self._catalog.problems.tell(f"Some histograms have native buckets. {in_short()}")
+        return self._instrument(
+            Histogram,
+            kind,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            labelnames,
+            (namespace, subsystem, unit),
+            **more,
+        )
 
     @mistakes.called_first("summary('name', 'description')")
     def summary(
@@ -125,88 +185,141 @@ class InstrumentFactories(ABC):
         description: str,
         labels: Mapping[str, LabelValue] | None = None,
         initial_value_when_only_static_labels: bool = True,
-        **kwargs: Any,
-    ) -> Decorator:
-        """Return a decorator that measures the duration of calls, in seconds: count and sum.
+        *,
+        labelnames: Sequence[str] = (),
+        namespace: str | None = None,
+        subsystem: str = "",
+        unit: str = "",
+    ) -> Summary:
+        """Return an instrument that counts and adds up; as a decorator, the seconds of calls.
 
         The arguments are those of `counter`.
+
+            @metrics.summary("export_seconds", "Time of exports")
+            def export(): ...
         """
-        initial = initial_value_when_only_static_labels
-        return self._instrument(SummaryFamily, name, description, labels, initial, kwargs)
+        return self._instrument(
+            Summary,
+            SummaryFamily,
+            name,
+            description,
+            labels,
+            initial_value_when_only_static_labels,
+            labelnames,
+            (namespace, subsystem, unit),
+        )
 
     @staticmethod
     @mistakes.called_first("do_not_track()")
     def do_not_track() -> Decorator:
-        """Return a decorator that leaves a view's requests out of the default metrics."""
+        """Return a decorator that leaves a view's requests out of the default metrics.
+
+        For example:
+
+            @app.get("/health")
+            @metrics.do_not_track()
+            def health(): ...
+        """
         return _decorator("do_not_track()", Exclusion(Scope.do_not_track))
 
     @staticmethod
     @mistakes.called_first("exclude_all_metrics()")
     def exclude_all_metrics() -> Decorator:
-        """Return a decorator that leaves a view's requests out of every metric."""
+        """Return a decorator that leaves a view's requests out of every metric.
+
+        For example:
+
+            @app.get("/debug")
+            @metrics.exclude_all_metrics()
+            def debug(): ...
+        """
         return _decorator("exclude_all_metrics()", Exclusion(Scope.exclude_all))
 
     def _instrument(
         self,
+        instrument_class: type[InstrumentT],
         family_class: type[Family[Any]],
         name: str,
         description: str,
         labels: Mapping[str, LabelValue] | None,
         initial_value: bool,
-        kwargs: dict[str, Any],
-    ) -> Decorator:
+        labelnames: Sequence[str],
+        affixes: tuple[str | None, str, str],
+        **more: Any,
+    ) -> InstrumentT:
         kind = family_class.client_class.__name__.lower()
         where = f"{kind} {name!r}"
         odd = [names.name_problem(name, kind)]
-        for argument in kwargs:
-            if argument not in _ARGUMENTS[kind]:
-                raise TypeError(f"{where}: {mistakes.unknown(argument, _ARGUMENTS[kind])}")
-        factor = options.read_native(kwargs.pop("native_histograms", None), f" of {where}")
-        if factor is not None:
-            family_class, kwargs["factor"] = NativeHistogramFamily, factor
-            self._catalog.problems.tell(f"Some histograms have native buckets. {in_short()}")
-        if "buckets" in kwargs:
-            native = factor is not None
-            kwargs["buckets"] = options.read_buckets(
-                kwargs["buckets"], f" of {where}", native=native
-            )
+        namespace, subsystem, unit = affixes
+        if namespace is None:
+            namespace = self._options.namespace
+        full_name = "_".join(filter(None, (namespace, subsystem, name))) if name else name
+        given = options.read_labelnames(labelnames, where)
+        defaults = self._options.default_labels
+        if given:  # no decorator will ever show them a response
+            defaults = early_labels(where, defaults, self._catalog.problems)
         plan = LabelPlan(
-            name,
+            full_name,
             labels,
-            self._options.default_labels,
+            defaults,
             self._catalog.problems,
+            given=given,
+            decorates=True,
             response=family_class is not GaugeFamily,
             coroutines=self._coroutines,
         )
         names.label_problems(plan.names, where, names.RESERVED.get(kind))
-        odd += names.label_problems(labels or {}, where)
+        odd += names.label_problems((*(labels or {}), *given), where)
         odd += names.none_problems(labels or {}, where)
         for message in filter(None, odd):
             self._catalog.problems.warn(message)
         try:
             family = family_class(
-                name, description, plan.names, max_series=self._options.max_series, **kwargs
+                full_name,
+                description,
+                plan.names,
+                max_series=self._options.max_series,
+                unit=unit,
+                **more,
             )
         except (TypeError, ValueError) as error:
             error_class = TypeError if isinstance(error, TypeError) else ValueError
             raise error_class(f"{where}: {error}") from error
         family = self._catalog.add(self._options.registry, family)
+        if self._disabled:
+            return INERT  # type: ignore[no-any-return]
         if plan.constant and initial_value:
             family.child(plan.overflow)
-        excludes = self._options.excludes if self._options.exclude_user_defaults else None
-        return _decorator(
-            where,
-            Instrument(family, plan, self.clock, excludes, self._shield, self._exemplar_reader()),
+        return instrument_class(
+            Calls(
+                where,
+                family,
+                plan,
+                self.clock,
+                *self._exclusions(),
+                shield=self._shield,
+                exemplar=self._exemplar_reader(),
+            )
         )
+
+    def _exclusions(self) -> tuple[Excludes | None, Collection[int]]:
+        """Return which requests, and which statuses, decorators leave out."""
+        given = self._options
+        if not given.exclude_user_defaults:
+            return None, ()
+        return excludes(given), given.excluded_statuses
 
     def _exemplar_reader(self) -> ExemplarReader | None:
         return exemplar_reader(self._options.exemplar, self._catalog.problems)
 
 
 def _decorator(what: str, probe: Probe) -> Decorator:
+    if options.is_disabled():
+        return INERT  # type: ignore[no-any-return]
+
     def decorator(function: F, /) -> F:
         decorated = wrap(function, probe, what)
-        mistakes.remember(decorated, what)
+        remember(decorated, what)
         return decorated
 
     return decorator

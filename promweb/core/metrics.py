@@ -5,22 +5,25 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from . import forking, mistakes, options
+from .applications import Applications
 from .defaults.naming import check_defaults, naming_of
 from .defaults.recording import RequestRecorder
-from .exposition import scrape
-from .factories import InstrumentFactories, LabelValue
+from .factories import LabelValue
 from .families.catalog import Catalog
-from .families.storage import Storage
-from .framework import Framework
+from .families.problems import tell_disabled
 from .native.advice import in_short
-from .options import NO_PREFIX, GroupBy, Naming, Options
-from .requests.site import Site
+from .options import NO_PREFIX, GroupBy, InProgress, Naming, Options
 from .version import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .arguments import Arguments
 
 __all__ = ["NO_PREFIX", "MetricsBase"]
 
@@ -28,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
 
 
-class MetricsBase(InstrumentFactories, Framework):
+class MetricsBase(Applications):
     """Prometheus metrics of one or more web applications.
 
     The default metrics measure every request from when it reaches the application until its last
@@ -53,8 +56,8 @@ class MetricsBase(InstrumentFactories, Framework):
     * `registry`: prometheus_client's global one if None, looked up now.
     * `max_series`: the most label sets of any family; more become `<overflow>`.
     * `in_progress`, `request_size`, `response_size`, `response_start`: further families, off
-      unless asked for: requests in progress by method, sizes of bodies in bytes, and seconds to
-      the first byte.
+      unless asked for: requests in progress by method (`in_progress="group"`: by group), sizes
+      of bodies in bytes, and seconds to the first byte.
     * `websockets`: whether to measure websockets (Quart).
     * `exemplar`: what counters and histograms show as exemplars, not in plain text: labels that
       a function returns; True for the trace and span of OpenTelemetry's current span if it is
@@ -63,12 +66,20 @@ class MetricsBase(InstrumentFactories, Framework):
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
+    * `namespace`: what the names of one's own metrics and of `info` start with, followed by an
+      underscore; the default metrics have `defaults_prefix`.
+    * `excluded_methods`, `excluded_statuses`, `excluded_unmatched`: requests that the default
+      metrics skip, as `excluded_paths` does: methods, statuses, and all that no route matched.
     * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
     * `native_histograms`: whether duration, sizes and time to the first byte have native buckets
       beside those of `buckets`, or in their place with `buckets=()`: True for buckets that grow by
       10 %, or by how much they grow at most, such as 1.05. Prometheus has to be told to take them.
 
-    Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
+    Raises ValueError or TypeError for what cannot work, naming the argument and the remedy. With
+    the environment variable `PROMWEB_DISABLED=1` an object measures and serves nothing.
+
+        app = Flask(__name__)
+        metrics = PrometheusMetrics(app, group_by="url_rule")
     """
 
     app: Any
@@ -85,7 +96,7 @@ class MetricsBase(InstrumentFactories, Framework):
     metrics_decorator: Callable[[Any], Any] | None
     registry: CollectorRegistry
     max_series: int
-    in_progress: bool
+    in_progress: InProgress
     request_size: bool
     response_size: bool
     response_start: bool
@@ -95,6 +106,10 @@ class MetricsBase(InstrumentFactories, Framework):
     status_classes: bool
     process_metrics: bool
     native_histograms: bool | float | None
+    namespace: str
+    excluded_methods: frozenset[str]
+    excluded_statuses: frozenset[int]
+    excluded_unmatched: bool
     version: str
 
     @mistakes.explained
@@ -115,7 +130,7 @@ class MetricsBase(InstrumentFactories, Framework):
         registry: CollectorRegistry | None = None,
         *,
         max_series: int = 1000,
-        in_progress: bool = False,
+        in_progress: InProgress = False,
         request_size: bool = False,
         response_size: bool = False,
         response_start: bool = False,
@@ -125,6 +140,10 @@ class MetricsBase(InstrumentFactories, Framework):
         status_classes: bool = False,
         process_metrics: bool = False,
         native_histograms: bool | float | None = False,
+        namespace: str | None = None,
+        excluded_methods: str | Iterable[str] | None = None,
+        excluded_statuses: int | Iterable[int] | None = None,
+        excluded_unmatched: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -141,7 +160,7 @@ class MetricsBase(InstrumentFactories, Framework):
             metrics_decorator=options.read_decorator(metrics_decorator),
             registry=options.read_registry(registry),
             max_series=options.read_max_series(max_series),
-            in_progress=options.read_flag("in_progress", in_progress),
+            in_progress=options.read_in_progress(in_progress),
             request_size=options.read_flag("request_size", request_size),
             response_size=options.read_flag("response_size", response_size),
             response_start=options.read_flag("response_start", response_start),
@@ -151,6 +170,10 @@ class MetricsBase(InstrumentFactories, Framework):
             status_classes=options.read_flag("status_classes", status_classes),
             process_metrics=options.read_flag("process_metrics", process_metrics),
             native_histograms=options.read_native(native_histograms),
+            namespace=options.read_namespace(namespace),
+            excluded_methods=options.read_methods(excluded_methods),
+            excluded_statuses=options.read_statuses(excluded_statuses),
+            excluded_unmatched=options.read_flag("excluded_unmatched", excluded_unmatched),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self.native_histograms = native_histograms
@@ -158,12 +181,18 @@ class MetricsBase(InstrumentFactories, Framework):
         self.app = app
         self.response_converter = response_converter
         self.version = __version__
+        self._disabled = options.is_disabled()
+        if self._disabled:  # what is defined goes to a registry that nothing shows
+            checked = replace(checked, registry=CollectorRegistry())
+            tell_disabled()
         self._options = checked
-        self._catalog = Catalog.of(self.registry, self._storage())
+        self._catalog = Catalog.of(checked.registry, None if self._disabled else self._storage())
         if self.process_metrics and self._catalog.storage is not None:
             self._catalog.storage.show_processes()
-        self._unchecked: list[weakref.ref[Site]] = []
-        if self.native_histograms:
+        self._unchecked = []
+        self._measured = []
+        self._callbacks = []
+        if self.native_histograms and not self._disabled:
             self._catalog.problems.tell(f"Some histograms have native buckets. {in_short()}")
         self._exemplar_reader()
         self._check_defaults(checked)  # reported here, not when an app factory runs
@@ -171,12 +200,28 @@ class MetricsBase(InstrumentFactories, Framework):
             self.init_app(app)
 
     @classmethod
-    def for_app_factory(cls: type[Self], **kwargs: Any) -> Self:
-        """Create an object without an application; call `init_app` for each one later."""
+    def for_app_factory(cls: type[Self], **kwargs: Unpack[Arguments]) -> Self:
+        """Create an object without an application; call `init_app` for each one later.
+
+        For example:
+
+            metrics = PrometheusMetrics.for_app_factory(group_by="url_rule")
+
+            def create_app():
+                app = Flask(__name__)
+                metrics.init_app(app)
+                return app
+        """
         return cls(None, **kwargs)
 
     def init_app(self, app: Any) -> None:
-        """Measure an application; doing so again for the same one changes nothing."""
+        """Measure an application; doing so again for the same one changes nothing.
+
+        metrics.init_app(app)
+        """
+        self._check_app(app)
+        if self._disabled:
+            return
         with forking.definitions:
             site = self._site(app)
             if self in site.owners:
@@ -185,6 +230,7 @@ class MetricsBase(InstrumentFactories, Framework):
                 self.register_endpoint(self.path, app)
             if self._export_defaults:
                 self._record_defaults(self._options, app)
+            self._measure(site)
             site.owners.append(self)
             self._unchecked.append(weakref.ref(site))
 
@@ -199,7 +245,13 @@ class MetricsBase(InstrumentFactories, Framework):
         *,
         group_by_endpoint: bool | None = None,
     ) -> None:
-        """Record the default metrics for an application (this object's, or the current one)."""
+        """Record the default metrics for an application (this object's, or the current one).
+
+        For example:
+
+            metrics = PrometheusMetrics(app, export_defaults=False)
+            metrics.export_defaults(group_by="endpoint", prefix="shop")
+        """
         changed = replace(
             self._options,
             buckets=options.read_buckets(buckets, native=bool(self.native_histograms)),
@@ -208,7 +260,8 @@ class MetricsBase(InstrumentFactories, Framework):
             defaults_prefix=prefix or self.defaults_prefix,
         )
         self._check_defaults(changed)
-        self._record_defaults(changed, app)
+        if not self._disabled:
+            self._record_defaults(changed, app)
 
     def _check_defaults(self, checked: Options) -> None:
         """Raise for options that no default metrics can be made of; warn of what is odd."""
@@ -226,45 +279,6 @@ class MetricsBase(InstrumentFactories, Framework):
             )
         )
 
-    def register_endpoint(self, path: str, app: Any = None) -> None:
-        """Serve the metrics at `path` of an application or blueprint (this object's by default).
-
-        Serving the same registry at the same path twice changes nothing. Raises ValueError if
-        promweb serves something else there.
-        """
-        self._serve("metrics", self._metrics_view, path, app)
-
-    def register_dashboard(self, path: str, app: Any = None) -> None:
-        """Serve a page for browsers that shows the metrics as they change, every two seconds.
-
-        The page requests nothing but `path`, with a query: `metrics_decorator` protects all of it.
-        No metric counts it. Raises ValueError if promweb serves something else there.
-        """
-        self._serve("dashboard", self._dashboard_view, path, app)
-
-    def _serve(
-        self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
-    ) -> None:
-        """Add a protected route that no metric sees."""
-        options.read_path(path)
-        site = self._site(self._app(app))
-        mistakes.warn_of_route(site, path, self._catalog.problems)
-        site.serve(path, what, self.registry, lambda: self._protected(make_view()))
-
-    def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
-        """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
-        # All routes should be there by the first scrape.
-        mistakes.warn_of_routes(self._unchecked, self.path, self._catalog.problems)
-        return scrape.answer(self.registry, accept, accept_encoding, *args)
-
-    def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
-        """Put decorators around every view of an application, those added later included.
-
-        They see every request that matched a route, but not the metrics endpoint.
-        """
-        mistakes.check_decorators(metric_wrappers, MetricsBase)
-        self._site(self._app(app)).add_decorators(metric_wrappers)
-
     def info(
         self,
         name: str,
@@ -276,6 +290,8 @@ class MetricsBase(InstrumentFactories, Framework):
         """Expose information as labels of a gauge that is 1, and return that gauge.
 
         Labels are keywords, or names and values in two sequences where their order matters.
+
+            metrics.info("build", "What runs here", version="1.4.0", commit="abc123")
         """
         if labels and (labelnames or labelvalues):
             raise ValueError(
@@ -285,50 +301,5 @@ class MetricsBase(InstrumentFactories, Framework):
         names, values = tuple(labelnames or labels), tuple(labelvalues or labels.values())
         if len(names) != len(values):
             raise ValueError(f"info {name!r}: {len(names)} labelnames, {len(values)} labelvalues")
-        return self._catalog.info(self.registry, name, description, names, values)
-
-    def generate_metrics(
-        self, accept_header: str | None = None, names: Sequence[str] | None = None
-    ) -> tuple[str, str]:
-        """Return the exposition and its content type.
-
-        `accept_header` is an HTTP Accept header, `names` restricts to samples of these names. The
-        exposition is text, also for a header that wants protobuf.
-        """
-        return scrape.render_text(self.registry, accept_header, names)
-
-    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the metrics view as `metrics_decorator` decorates it."""
-        view.__module__ = "promweb"  # extensions exempt views by module and name
-        if self.metrics_decorator is None:
-            return view
-        protected: Callable[..., Any] = self.metrics_decorator(view)
-        if not callable(protected):
-            raise TypeError(
-                f"metrics_decorator={self.metrics_decorator!r} returned {protected!r}: a decorator "
-                "returns the function that is to be called instead"
-            )
-        return protected
-
-    def _app(self, app: Any) -> Any:
-        """Return the application given, this object's, or the current one."""
-        if app is None:
-            app = self.app
-        return self._current_app() if app is None else app
-
-    def _site(self, app: Any) -> Site:
-        """Return what promweb knows of an application, attaching to it when it is new."""
-        self._check_app(app)
-        # Of a proxy like current_app the application is measured, and outlives the proxy's context.
-        app = getattr(app, "_get_current_object", lambda: app)()
-        with forking.definitions:
-            site: Site | None = app.extensions.get("promweb")
-            if site is None:
-                site = Site(app, self.clock, self._protocol, self._catalog.problems)
-                app.extensions["promweb"] = site
-                self._attach(site)
-            return site
-
-    def _storage(self) -> Storage | None:
-        """Return where this process keeps numbers that others share; None if nowhere."""
-        return None
+        full_name = "_".join(filter(None, (self._options.namespace, name)))
+        return self._catalog.info(self._options.registry, full_name, description, names, values)

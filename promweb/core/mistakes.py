@@ -10,11 +10,13 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
-from . import forking
+from .decorators.inert import INERT
+from .decorators.instrument import Instrument, check_decorates
+from .decorators.remembered import remembered
 from .families.problems import Problems
 from .requests.scope import taken
 
@@ -25,7 +27,6 @@ __all__ = [
     "explain_app",
     "explained",
     "misplaced",
-    "remember",
     "unknown",
     "warn_of_route",
     "warn_of_routes",
@@ -34,9 +35,6 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OTHER_FRAMEWORKS = ("aiohttp", "bottle", "django", "falcon", "fastapi", "sanic", "starlette")
-
-# What decorates each decorated function, to find those that no route has.
-_decorated: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def explain_app(app: object, framework: str, other: str) -> str:
@@ -107,6 +105,8 @@ def explained(method: F) -> F:
             where = method.__name__
             if where == "__init__":
                 where = type(args[0]).__name__
+            elif "description" in signature.parameters and len(args) > 1:
+                where = f"{where} {args[1]!r}"
             names = [name for name in signature.parameters if name != "self"]
             wrong = next((name for name in kwargs if name not in names), "")
             raise TypeError(f"{where}: {unknown(wrong, names) if wrong else error}") from None
@@ -121,14 +121,6 @@ def unknown(argument: str, names: Iterable[str]) -> str:
     return f"there is no argument {argument!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def remember(decorated: object, what: str) -> None:
-    """Remember, as long as it exists, what decorates a function."""
-    # A view class is decorated in place, and methods are no views.
-    if isinstance(decorated, (types.FunctionType, partial)):
-        with forking.definitions:
-            _decorated[decorated] = what
-
-
 BELOW = "Put it below the route decorator."
 """What to do about a misplaced decorator."""
 
@@ -140,9 +132,7 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
     function's name in its module is the decorated one.
     """
     endpoints = {id(view): endpoint for endpoint, view in views.items()}
-    with forking.definitions:
-        decorators = list(_decorated.items())
-    for decorated, what in decorators:
+    for decorated, what in remembered():
         function = decorated.__wrapped__
         module = sys.modules.get(getattr(function, "__module__", ""))
         named = getattr(module, getattr(function, "__name__", ""), None)
@@ -194,8 +184,10 @@ def warn_of_route(site: Any, path: str, problems: Problems) -> None:
 
 
 def check_decorators(decorators: Iterable[object], owner: type) -> None:
-    """Raise TypeError for what `register_default` cannot put around views."""
+    """Raise TypeError or ValueError for what `register_default` cannot put around views."""
     for decorator in decorators:
+        if isinstance(decorator, Instrument) and decorator is not INERT:
+            check_decorates(decorator)
         if not callable(decorator):
             raise TypeError(
                 "register_default takes decorators, as in "

@@ -6,6 +6,7 @@ Imports no other part of promweb, so that every room may take the options.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 import warnings
@@ -21,19 +22,26 @@ __all__ = [
     "DEFAULT_FACTOR",
     "NO_PREFIX",
     "GroupBy",
+    "InProgress",
     "Naming",
     "Options",
+    "is_disabled",
     "read_buckets",
     "read_decorator",
     "read_default_labels",
     "read_flag",
     "read_group_by",
+    "read_in_progress",
+    "read_labelnames",
     "read_max_series",
+    "read_methods",
+    "read_namespace",
     "read_naming",
     "read_native",
     "read_path",
     "read_patterns",
     "read_registry",
+    "read_statuses",
 ]
 
 DEFAULT_FACTOR = 1.1
@@ -45,9 +53,15 @@ NO_PREFIX = "#no_prefix"
 Naming = Literal["promweb", "otel"]
 """Whose names the default metrics have."""
 
+InProgress: TypeAlias = bool | Literal["group"]
+"""Whether requests in progress are counted, by method or by group."""
+
 GroupBy: TypeAlias = str | Callable[[Any], object]
 
 _FLAGS = (True, False, None)
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What a method may be (RFC 9110, section 9.1)."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +76,14 @@ class Options:
     default_latency_as_histogram: bool = True
     default_labels: Mapping[str, object] = field(default_factory=dict)
     excluded_paths: tuple[re.Pattern[str], ...] = ()
+    excluded_methods: frozenset[str] = frozenset()
+    excluded_statuses: frozenset[int] = frozenset()
+    excluded_unmatched: bool = False
     exclude_user_defaults: bool = True
     metrics_decorator: Callable[[Any], Any] | None = None
     registry: CollectorRegistry = field(default_factory=lambda: read_registry(None))
     max_series: int = 1000
-    in_progress: bool = False
+    in_progress: InProgress = False
     request_size: bool = False
     response_size: bool = False
     response_start: bool = False
@@ -76,6 +93,7 @@ class Options:
     status_classes: bool = False
     process_metrics: bool = False
     native_histograms: float | None = None
+    namespace: str = ""
 
     @property
     def prefix(self) -> str:
@@ -83,12 +101,19 @@ class Options:
         return "" if self.defaults_prefix == NO_PREFIX else self.defaults_prefix + "_"
 
     @property
-    def excludes(self) -> Callable[[str], bool] | None:
-        """Tells whether `excluded_paths` match a path; None if there are none."""
-        patterns = self.excluded_paths
-        if not patterns:
-            return None
-        return lambda path: any(pattern.match(path) for pattern in patterns)
+    def excludes_some(self) -> bool:
+        """Whether any request may be left out."""
+        return bool(
+            self.excluded_paths
+            or self.excluded_methods
+            or self.excluded_statuses
+            or self.excluded_unmatched
+        )
+
+
+def is_disabled() -> bool:
+    """Tell whether the environment says that nothing is to be measured."""
+    return os.environ.get("PROMWEB_DISABLED", "0") not in ("", "0")
 
 
 def read_group_by(group_by: GroupBy, group_by_endpoint: bool | None) -> GroupBy:
@@ -151,6 +176,63 @@ def read_native(native_histograms: bool | float | None, of: str = "") -> float |
             "as in 1.1"
         )
     return float(native_histograms)
+
+
+def read_in_progress(value: object) -> InProgress:
+    if value == "group":
+        return "group"
+    if value not in _FLAGS:
+        raise TypeError(f"in_progress={value!r}: must be True, False or 'group'")
+    return bool(value)
+
+
+def read_namespace(namespace: str | None) -> str:
+    if namespace is not None and not isinstance(namespace, str):
+        raise TypeError(f"namespace={namespace!r}: must be text, as in namespace='shop'")
+    return namespace or ""
+
+
+def read_labelnames(labelnames: Iterable[str], where: str) -> tuple[str, ...]:
+    if isinstance(labelnames, (str, bytes)) or not isinstance(labelnames, Iterable):
+        raise TypeError(
+            f"{where}: labelnames={labelnames!r}: must be a list of names, as in "
+            "labelnames=['kind']"
+        )
+    names = tuple(labelnames)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{where}: labelnames={list(names)!r}: {twice[0]!r} is there twice")
+    return names
+
+
+def read_methods(methods: str | Iterable[str] | None) -> frozenset[str]:
+    wanted = "must be methods of HTTP, as in excluded_methods=['OPTIONS']"
+    if methods is None or isinstance(methods, str):
+        methods = [methods] if methods else []
+    if not isinstance(methods, Iterable):
+        raise TypeError(f"excluded_methods={methods!r}: {wanted}")
+    read = list(methods)
+    for method in read:
+        if not isinstance(method, str):
+            raise TypeError(f"excluded_methods: {method!r} is not text; {wanted}")
+        if not _TOKEN.fullmatch(method):
+            raise ValueError(f"excluded_methods: {method!r} is not a method; {wanted}")
+    return frozenset(method.upper() for method in read)
+
+
+def read_statuses(statuses: int | Iterable[int] | None) -> frozenset[int]:
+    wanted = "must be statuses of HTTP, as in excluded_statuses=[404]"
+    if statuses is None or isinstance(statuses, int):
+        statuses = [] if statuses is None else [statuses]
+    if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Iterable):
+        raise TypeError(f"excluded_statuses={statuses!r}: {wanted}")
+    read = list(statuses)
+    for status in read:
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise TypeError(f"excluded_statuses: {status!r} is not a whole number; {wanted}")
+        if not 100 <= status <= 599:
+            raise ValueError(f"excluded_statuses: {status!r} is not one; {wanted}")
+    return frozenset(map(int, read))
 
 
 def read_buckets(

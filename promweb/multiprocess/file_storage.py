@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
 from ..core import forking
-from ..core.families.children import ObservedChild
+from ..core.families.children import GaugeChild, ObservedChild
 from ..core.families.kinds import CounterFamily, GaugeFamily
 from ..core.families.limits import LabelValues
 from ..core.families.native import NativeChild
@@ -29,7 +29,7 @@ from .files.writing import OwnFile
 from .lifecycle.runs import Run, begin, this_run
 from .native.siblings import name_beside
 from .registries import Registries, is_of_all_processes
-from .stored_children import Files, Places, StoredNumber, StoredObservations
+from .stored_children import Files, Places, StoredLevel, StoredNumber, StoredObservations
 from .stored_gauges import stored_gauge
 from .stored_native import StoredNative
 from .worker_metrics import WorkerMetrics, is_switched_on
@@ -152,7 +152,8 @@ class FileStorage:
             elif not self._has_failed:
                 self._has_failed = True
                 logger.error(_CANNOT_WRITE, self.path, error)
-            return array("d", bytes(8 * len(keys))), [*range(len(keys))]
+            # The last number has room for its time behind it, as in a file.
+            return array("d", bytes(8 * len(keys) + 8)), [*range(len(keys))]
 
     def _declare(self) -> None:
         """Write down how many label sets metrics may have, before the first of them."""
@@ -301,6 +302,8 @@ def _make_child(family: StoredFamily, files: Files, values: LabelValues) -> Any:
         return StoredNative(family, files, values)
     if issubclass(family.child_class, ObservedChild):
         return StoredObservations(family, files, values)
+    if issubclass(family.child_class, GaugeChild):
+        return StoredLevel(family, files, values)
     return StoredNumber(family, files, values)
 
 

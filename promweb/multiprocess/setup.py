@@ -32,6 +32,8 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
     It sets `PROMETHEUS_MULTIPROC_DIR`. Without `directory` it uses the directory that the variable
     names, or one for this program in the system's temporary directory. It creates the directory
     and removes the files of former runs. Raises OSError if it cannot write there.
+
+        promweb.multiprocess.enable("/dev/shm/shop")
     """
     if directory is not None:
         path = os.path.abspath(directory)
@@ -92,6 +94,9 @@ def mark_process_dead(pid: int, path: str | None = None) -> None:
     Its live gauges are removed even if it is still about to end; its other numbers are compacted
     once it has ended. Without `path` the directory is the one that the variable names; without
     that, it does nothing. Never raises.
+
+        def child_exit(server, worker):
+            promweb.multiprocess.mark_process_dead(worker.pid)
     """
     directory = path or shared_directory()
     if directory is None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from ..core.families.children import NumberChild, ObservedChild
+from ..core.families.children import GaugeChild, NumberChild, ObservedChild
 from ..core.families.kinds import HistogramFamily
 from ..core.families.limits import LabelValues
 from ..core.families.numbers import text_of
 from ..core.families.storage import StoredFamily
+from .files.client_library import HAS_TIMESTAMPS
 
-__all__ = ["Files", "Places", "StoredNumber", "StoredObservations"]
+__all__ = ["Files", "Places", "StoredLevel", "StoredNumber", "StoredObservations"]
 
 Places = tuple[Any, list[int]]
 """Where numbers are: a view of doubles, and their indexes in it."""
@@ -95,6 +97,35 @@ class StoredNumber(NumberChild):
         self._view, (self._index,) = self._storage.places(family, self._values, family.shape)
 
 
+class StoredLevel(StoredNumber, GaugeChild):
+    """The value of a gauge, in a file, which has the time of the last setting beside it."""
+
+    __slots__ = ()
+
+    def set(self, value: float) -> None:
+        value = float(value)
+        self._storage.due -= 1
+        if self._storage.due < 0:
+            self._storage.look()
+        family: Any = self.owner
+        with self.owner.lock:
+            if self._view is None:
+                self._find_place()
+            self._view[self._index] = value
+            if HAS_TIMESTAMPS and family.is_only_set:
+                self._view[self._index + 1] = time.time()
+
+    def move(self) -> None:
+        family: Any = self.owner
+        view = self._view
+        set_at = 0.0
+        if view is not None and HAS_TIMESTAMPS and family.is_only_set:
+            set_at = view[self._index + 1]
+        super().move()
+        if set_at:
+            self._view[self._index + 1] = set_at
+
+
 class StoredObservations(ObservedChild):
     """The observations of a histogram or a summary, in a file.
 
@@ -115,7 +146,7 @@ class StoredObservations(ObservedChild):
         self._view: Any = None
 
     def record(self, amount: float) -> None:
-        amount = max(float(amount), 0.0)
+        amount = float(amount)
         self._storage.due -= 1
         if self._storage.due < 0:
             self._storage.look()

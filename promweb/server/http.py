@@ -16,7 +16,7 @@ from .answering import RequestServer, WSGIApp
 from .ports import port_number
 from .tls import server_context
 
-__all__ = ["MetricsServer", "serve"]
+__all__ = ["MetricsServer", "NoServer", "serve"]
 
 logger = logging.getLogger("promweb")
 
@@ -25,7 +25,13 @@ RETRY = 1.0
 
 
 class MetricsServer:
-    """A running server. The end of the program closes it; forked children do not inherit it."""
+    """A running server. The end of the program closes it; forked children do not inherit it.
+
+    For example:
+
+        server = metrics.start_http_server(0)
+        print(server.port, server.url)
+    """
 
     def __init__(self, server: RequestServer, host: str, endpoint: str, scheme: str) -> None:
         self._server = server
@@ -65,6 +71,8 @@ class MetricsServer:
         """Stop listening and end the threads; a second call does nothing.
 
         Scrapes that are being answered have 5 seconds to finish.
+
+            server.close()
         """
         me = threading.get_ident()
         if self not in _running or self._closer == me:  # called by a signal handler meanwhile
@@ -88,6 +96,28 @@ class MetricsServer:
     def _leave_to_parent(self) -> None:
         self._server.leave_to_parent()
         self._forget()
+
+
+class NoServer(MetricsServer):
+    """What a program gets that is not to serve metrics: it has a port, and listens nowhere.
+
+    For example:
+
+        server = NoServer(9100)
+    """
+
+    def __init__(self, port: int) -> None:
+        self.is_waiting = False
+        self.port = port
+        self.url = ""
+
+    def close(self) -> None:
+        """Do nothing.
+
+        For example:
+
+            server = NoServer(9100)
+        """
 
 
 _running: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
@@ -115,6 +145,8 @@ def serve(
     dictionary of paths: a certificate chain (`cert`), its key (`key`), and the authority of
     clients' certificates (`client_ca`) if they must show one. Raises ValueError for a port or an
     `ssl` that cannot work, and OSError for a file or an address that cannot be used.
+
+        server = serve(wsgi_app, 9100)
     """
     port = port_number(port)
     context = None if ssl is None else server_context(ssl)

@@ -193,13 +193,14 @@ def test_odd_names_are_refused_where_prometheus_client_does(leg: Leg) -> None:
     "argument",
     [
         *("in_progress", "request_size", "response_size", "response_start"),
-        *("websockets", "status_classes"),
+        *("websockets", "status_classes", "excluded_unmatched"),
     ],
 )
 def test_a_flag_that_is_neither_true_nor_false(leg: Leg, argument: str) -> None:
     for wrong in ("no", "", 2, [], "True"):
         text = refusal(TypeError, leg, **{argument: wrong})
-        assert text == f"{argument}={wrong!r}: must be True or False"
+        flags = "True, False or 'group'" if argument == "in_progress" else "True or False"
+        assert text == f"{argument}={wrong!r}: must be {flags}"
     for right in (True, False, 1, 0, None):
         assert getattr(leg.make_metrics(None, **{argument: right}), argument) is bool(right)
 

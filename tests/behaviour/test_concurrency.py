@@ -488,7 +488,7 @@ def test_threads_that_attach_the_same_application_without_init_app(
             with suppress(threading.BrokenBarrierError):
                 both.wait(0.1)
 
-    monkeypatch.setattr("promweb.core.metrics.Site", Slow)
+    monkeypatch.setattr("promweb.core.applications.Site", Slow)
     leg = LEGS["flask-sync"]()
     app, metrics = leg.make_app(), leg.make_metrics(None)
     count = metrics.counter("views", "Views.")

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import enum
+import importlib
+import inspect
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 
-from promweb.labels import exception_type, from_cookie, from_header, from_view_arg
+from promweb.labels import (
+    exception_type,
+    from_argument,
+    from_cookie,
+    from_header,
+    from_response_header,
+    from_view_arg,
+)
 from tests.support.asgi import Socket
 from tests.support.legs import Leg
 
@@ -348,3 +359,228 @@ def test_wrong_arguments(
     with pytest.raises(error, match=re.escape(message)) as caught:
         read(**arguments)
     assert str(caught.value).startswith(f"{read.__name__}(")
+
+
+# --- arguments of the decorated function ---------------------------------------------------------
+
+
+def plain(sql: str, /, table: str = "orders", *, limit: Any = 10) -> str:
+    return sql
+
+
+async def coroutine(sql: str, table: str = "orders", *, limit: Any = 10) -> str:
+    return sql
+
+
+def generator(sql: str, table: str = "orders", *, limit: Any = 10) -> Any:
+    yield sql
+
+
+async def async_generator(sql: str, table: str = "orders", *, limit: Any = 10) -> Any:
+    yield sql
+
+
+class Database:
+    def query(self, sql: str, table: str = "orders", *, limit: Any = 10) -> str:
+        return sql
+
+    @classmethod
+    def of_class(cls, sql: str, table: str = "orders", *, limit: Any = 10) -> str:
+        return sql
+
+    @staticmethod
+    def of_none(sql: str, table: str = "orders", *, limit: Any = 10) -> str:
+        return sql
+
+    def __call__(self, sql: str, table: str = "orders", *, limit: Any = 10) -> str:
+        return sql
+
+
+def run_through(result: Any) -> None:
+    async def drain() -> None:
+        async for _ in result:
+            pass
+
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    elif hasattr(result, "__aiter__"):
+        asyncio.run(drain())
+    elif hasattr(result, "__next__"):
+        list(result)
+
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda decorate: decorate(plain),
+    "coroutine": lambda decorate: decorate(coroutine),
+    "generator": lambda decorate: decorate(generator),
+    "async generator": lambda decorate: decorate(async_generator),
+    "method": lambda decorate: type("D", (), {"query": decorate(Database.query)})().query,
+    "bound method": lambda decorate: decorate(Database().query),
+    "class method": lambda decorate: (
+        type("D", (), {"query": decorate(vars(Database)["of_class"])}).query
+    ),  # type: ignore[attr-defined]
+    "static method": lambda decorate: (
+        type("D", (), {"query": decorate(vars(Database)["of_none"])}).query
+    ),  # type: ignore[attr-defined]
+    "callable": lambda decorate: decorate(Database()),
+    "partial": lambda decorate: decorate(partial(plain, limit=10)),
+    "partial of a method": lambda decorate: decorate(partial(Database.query, Database())),
+    "wrapped": lambda decorate: decorate(
+        wraps(plain)(lambda *args, **kwargs: plain(*args, **kwargs))
+    ),
+    "decorated": lambda decorate: decorate(decorate(plain)),
+}
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge", "histogram", "summary"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_arguments_of_every_kind_of_callable(leg: Leg, name: str, kind: str) -> None:
+    metrics = leg.make_metrics(None)
+    decorate = getattr(metrics, kind)(
+        "m",
+        "d",
+        {"table": from_argument("table", allowed=["orders", "cats"]), "n": from_argument("limit")},
+    )
+    query = FUNCTIONS[name](decorate)
+    run_through(query("select"))
+    run_through(query("select", "cats", limit=3))
+    run_through(query("select", table="cats", limit=3))
+    run_through(query("select", table="dogs", limit=None))
+    sample = {"counter": "m_total", "gauge": "m"}.get(kind, "m_count")
+    factor = 0 if kind == "gauge" else 2 if name == "decorated" else 1
+    assert leg.value(sample, table="orders", n="10") == factor
+    assert leg.value(sample, table="cats", n="3") == 2 * factor
+    assert leg.value(sample, table="<other>", n="<other>") == factor
+    assert len(leg.label_sets(sample)) == 3
+
+
+def test_arguments_of_views(leg: Leg) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    labels = {"item": from_argument("name"), "status": lambda response: response.status_code}
+    count = metrics.counter("c", "d", labels)
+
+    views: Any = importlib.import_module(f"{leg.web.__name__}.views")
+
+    async def coroutine_view(name: str, **more: Any) -> str:
+        return name
+
+    def plain_view(name: str, **more: Any) -> str:
+        return name
+
+    app.add_url_rule(
+        "/item/<name>", "item", count(coroutine_view if leg.async_views else plain_view)
+    )
+
+    class Page(views.View):  # type: ignore[misc, name-defined]
+        def dispatch_request(self, name: str) -> str:
+            return name
+
+    app.add_url_rule("/page/<name>", view_func=count(Page).as_view("page"))
+    leg.get(app, "/item/tea")
+    leg.get(app, "/page/tea")
+    assert leg.value("c_total", item="tea", status="200") == 2
+
+
+class Secret:
+    __signature__ = "none"
+
+    def __call__(self, sql: str) -> str:
+        return sql
+
+
+def test_a_function_without_the_parameter(leg: Leg) -> None:
+    metrics = leg.make_metrics(None)
+    count = metrics.counter("c", "d", {"sql": from_argument("sql", default="none")})
+    with pytest.raises(ValueError, match=r"counter 'c': from_argument\('sql'\) needs a parameter"):
+        count(lambda text: text)
+    with pytest.raises(ValueError, match="cannot tell the parameters"):
+        count(Secret())
+    anything = count(lambda **kwargs: kwargs)
+    anything(sql="select")
+    anything(text="select")
+    assert leg.value("c_total", sql="select") == 1
+    assert leg.value("c_total", sql="none") == 1
+
+
+def test_a_call_that_fails_for_its_arguments_counts(leg: Leg) -> None:
+    count = leg.make_metrics(None).counter("c", "d", {"sql": from_argument("sql", default="none")})
+    with pytest.raises(TypeError):
+        count(lambda sql: sql)()
+    assert leg.value("c_total", sql="none") == 1
+
+
+def test_an_argument_that_has_no_text(leg: Leg) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError
+
+    count = leg.make_metrics(None).counter("c", "d", {"sql": from_argument("sql")})
+    count(lambda sql: sql)(Odd())
+    assert leg.value("c_total", sql="<error>") == 1
+    assert leg.value("promweb_label_errors_total", metric="c", label="sql") == 1
+
+
+def test_arguments_are_for_decorators_alone(leg: Leg) -> None:
+    label = from_argument("sql")
+    with pytest.raises(ValueError, match="needs a function that is decorated"):
+        leg.make_metrics(None, default_labels={"sql": label})
+    counter = leg.make_metrics(None).counter("c", "d", {"sql": label})
+    with pytest.raises(ValueError, match="only a decorator can give the label 'sql' a value"):
+        counter.inc()
+    with pytest.raises(TypeError, match="is for decorated functions"):
+        label()
+    assert repr(label) == "from_argument('sql')"
+
+
+def test_arguments_beside_labels_that_were_given(leg: Leg) -> None:
+    labels = {"sql": from_argument("sql"), "who": lambda: "me"}
+    count = leg.make_metrics(None).counter("c", "d", labels, labelnames=["kind"])
+    count.labels(kind="read")(lambda sql: sql)("select")
+    count.labels(kind="write")(lambda sql: sql)("insert")
+    assert leg.value("c_total", sql="select", who="me", kind="read") == 1
+    assert leg.value("c_total", sql="insert", who="me", kind="write") == 1
+
+
+# --- headers of the response ---------------------------------------------------------------------
+
+
+def test_a_header_of_the_response(leg: Leg) -> None:
+    app = leg.make_app()
+    label = from_response_header("x-cache", allowed=["hit", "miss"])
+    metrics = leg.make_metrics(app, default_labels={"cache": label})
+
+    @metrics.counter("helps", "Helps")
+    def helper() -> str:
+        return "hit"
+
+    def view() -> Any:
+        helper()
+        return "ok", {"X-Cache": leg.web.request.args.get("cache", "other")}
+
+    app.add_url_rule("/", "view", metrics.counter("c", "d")(leg.view(view)))
+    for cache in ("hit", "miss", "invented"):
+        leg.get(app, f"/?cache={cache}")
+    for value in ("hit", "miss", "<other>"):
+        assert leg.value("c_total", cache=value) == 1
+        assert leg.value("flask_http_request_total", method="GET", status="200", cache=value) == 1
+    assert leg.value("helps_total", cache="<other>") == 3
+    with pytest.raises(ValueError, match="before there is a response"):
+        metrics.gauge("busy", "Busy", {"cache": label})
+
+
+class Shop(enum.Enum):
+    NORTH = "north"
+
+
+def test_values_that_an_enumeration_allows(leg: Leg) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    labels = {
+        "header": from_header("X-Client", allowed=Shop),
+        "argument": from_argument("shop", allowed=Shop),
+    }
+    count = metrics.counter("c", "d", labels)
+    app.add_url_rule("/", "view", leg.view(lambda: [count(lambda shop: shop)(Shop.NORTH), "ok"][1]))
+    leg.get(app, "/", headers={"X-Client": "north"})
+    assert leg.value("c_total", header="north", argument="north") == 1

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 import promweb
-from promweb import labels, multiprocess, security, testing
+from promweb import instruments, labels, multiprocess, security, testing
 from promweb.server import http as server
 
 PUBLIC = [
     f"{module.__name__}.{name}"
-    for module in (promweb, labels, multiprocess, security, server, testing)
+    for module in (promweb, instruments, labels, multiprocess, security, server, testing)
     for name in module.__all__
     if name != "__version__"  # text, and no symbol to pyright
 ]

@@ -74,6 +74,14 @@ def test_the_table_of_memory_has_promweb_beside_prometheus_client() -> None:
     assert bounds(table) == ["<= 0.4"] * 4
 
 
+def test_the_table_of_instruments_has_each_call_beside_prometheus_clients() -> None:
+    (table,) = TABLES["instruments"](QUICK)
+    calls = ["inc()", "inc() of a kept child", "inc(kind=...)", "time()", "time(query=...)"]
+    sides = [f"{side}, {call}" for call in calls for side in ("promweb", "prometheus_client")]
+    assert list(rows(table)) == [BARE, NULL, *sides]
+    assert bounds(table) == ["<= 0.7", "<= 0.7", "<= 0.3", "<= 0.5", "<= 0.5"]
+
+
 @pytest.mark.parametrize("name", ["options", "others"])
 def test_more_is_compared_without_goals(name: str) -> None:
     for table in MORE[name](QUICK):

@@ -16,11 +16,22 @@ from prometheus_client import CollectorRegistry
 
 from examples import demo, shop_flask, shop_quart
 from tests.support.legs import LEGS, Leg
+from tests.support.needs import module
 from tests.support.paths import ROOT
-from tests.support.running import run
+from tests.support.running import run, without
 from tests.support.waiting import DEADLINE
 
 SHOPS = {"flask": shop_flask, "quart": shop_quart}
+
+
+def test_the_photos_pass_their_own_tests() -> None:
+    """Among them that both scrapes are equal but for timings."""
+    module("aiosqlite")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    env = {**without("PYTEST_"), "PYTHONPATH": str(ROOT)}
+    done = run(command, cwd=ROOT / "examples/photos", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import pydoc
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import promweb
+from promweb import instruments, labels, multiprocess, security, server, testing
+from promweb.core.arguments import Arguments
 from tests.support.needs import module
 from tests.support.running import answer
 
@@ -50,7 +54,8 @@ def test_there_is_something_to_check() -> None:
 def test_core_imports_no_framework_and_no_event_loop(path: Path) -> None:
     forbidden = {"flask", "quart", "werkzeug", "asyncio", "anyio", "trio", "promweb"}
     assert packages(path) & forbidden == set()
-    assert packages(path) <= {*sys.stdlib_module_names, "prometheus_client"}
+    known = {*sys.stdlib_module_names, "prometheus_client", "typing_extensions"}
+    assert packages(path) <= known  # the last one for type checkers alone
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
@@ -199,6 +204,61 @@ def test_unknown_attribute_is_an_attribute_error(name: str) -> None:
     with pytest.raises(AttributeError, match=f"module 'promweb' has no attribute '{name}'"):
         getattr(promweb, name)
     assert not hasattr(promweb, name)
+
+
+def test_completion_and_help_show_the_public_names_and_nothing_else() -> None:
+    assert sorted(dir(promweb)) == sorted(promweb.__all__)
+    shown = pydoc.plain(pydoc.render_doc(promweb))
+    for name in set(promweb.__all__) - {"__version__"}:
+        assert name in shown
+    assert "_THEIRS" not in shown
+    assert "import_module" not in shown
+
+
+def test_help_works_without_the_frameworks_that_are_not_installed() -> None:
+    program = """
+        import json, pydoc, sys
+        for name in {missing!r}:
+            sys.modules[name] = None
+        import promweb
+        pydoc.render_doc(promweb)
+        print(json.dumps(dir(promweb)))
+    """
+    for missing, hidden in (
+        (["quart"], ["AsyncPrometheusMetrics"]),
+        (["anyio"], ["AsyncPrometheusMetrics", "ConnexionPrometheusMetrics"]),
+        (["flask", "quart"], [name for name in promweb.__all__ if name.endswith("Metrics")]),
+    ):
+        shown = answer(program.format(missing=missing))
+        assert set(promweb.__all__) - set(shown) == set(hidden)
+
+
+def public() -> Iterator[tuple[str, object]]:
+    """Yield what users import, and the methods that promweb gives it."""
+    for where in (promweb, instruments, labels, multiprocess, security, server, testing):
+        for name in where.__all__:
+            found = getattr(where, name)
+            if inspect.isclass(found) or inspect.isfunction(found):
+                yield name, found
+            if inspect.isclass(found):
+                for method, member in inspect.getmembers(found):
+                    function = inspect.unwrap(getattr(member, "__func__", member))
+                    if method[0] != "_" and inspect.isfunction(function):
+                        yield f"{name}.{method}", function
+
+
+def test_public_docstrings_have_an_example() -> None:
+    found = dict(public())
+    assert len(found) > 100
+    without = [
+        name for name, thing in found.items() if "\n\n    " not in (inspect.getdoc(thing) or "")
+    ]
+    assert without == []
+
+
+def test_type_checkers_know_all_arguments() -> None:
+    explicit = inspect.signature(promweb.PrometheusMetrics.__init__).parameters
+    assert set(Arguments.__annotations__) == set(explicit) - {"self", "app"}
 
 
 STDLIB_MODULES = {"functools", "inspect", "os", "re", "sys", "threading", "warnings"}

@@ -20,10 +20,20 @@ from promweb import (
     AsyncPrometheusMetrics,
     ConnexionPrometheusMetrics,
     PrometheusMetrics,
+    RequestInfo,
     RESTfulPrometheusMetrics,
     __version__,
 )
-from promweb.labels import exception_type, from_cookie, from_header, from_view_arg
+from promweb.instruments import Counter, Histogram, Summary
+from promweb.instruments import Gauge as GaugeInstrument
+from promweb.labels import (
+    exception_type,
+    from_argument,
+    from_cookie,
+    from_header,
+    from_response_header,
+    from_view_arg,
+)
 from promweb.security import all_of, allow_networks, basic_auth, bearer_token
 from promweb.server import MetricsServer
 from promweb.testing import assert_metric_delta, isolated_registry, snapshot
@@ -61,6 +71,16 @@ assert_type(later, PrometheusMetrics)
 assert_type(RESTfulPrometheusMetrics.for_app_factory(), RESTfulPrometheusMetrics)
 assert_type(ConnexionPrometheusMetrics.for_app_factory(), ConnexionPrometheusMetrics)
 assert_type(AsyncPrometheusMetrics.for_app_factory(), AsyncPrometheusMetrics)
+PrometheusMetrics(
+    None,
+    namespace="shop",
+    in_progress="group",
+    excluded_methods=("OPTIONS",),
+    excluded_statuses=(404, 410),
+    excluded_unmatched=True,
+)
+ConnexionPrometheusMetrics(None, buckets=(1, 2), namespace="shop")
+RESTfulPrometheusMetrics.for_app_factory(None, path=None, in_progress=True)
 texts: list[str] = [__version__, NO_PREFIX]
 assert_type(metrics.registry, CollectorRegistry)
 assert_type(metrics.max_series, int)
@@ -114,6 +134,67 @@ bounded = metrics.counter(
     },
 )
 labelled = metrics.counter("labelled", "Calls.", labels=shared)
+
+# --- instruments ---------------------------------------------------------------------------------
+
+orders = metrics.counter(
+    "orders",
+    "Orders",
+    labels={"cache": from_response_header("X-Cache"), "sql": from_argument("sql", allowed=["a"])},
+    labelnames=["kind"],
+    namespace="shop",
+    subsystem="web",
+    unit="orders",
+)
+queue = metrics.gauge("queue_length", "Jobs", multiprocess_mode="mostrecent")
+rows = metrics.histogram("rows", "Rows", buckets=(1, 10), unit="rows")
+sizes = metrics.summary("sizes", "Sizes", labelnames=("kind",))
+
+
+assert_type(orders, Counter)
+assert_type(queue, GaugeInstrument)
+assert_type(rows, Histogram)
+assert_type(sizes.labels(kind="a"), Summary)
+
+
+def record() -> None:
+    orders.inc(3, kind="gift")
+    orders.labels(kind="gift").inc()
+    orders.labels("gift").inc(amount=0.5)
+    queue.set(4)
+    queue.inc()
+    queue.dec(2)
+    queue.set_to_current_time()
+    rows.observe(17)
+    sizes.labels(kind=3).observe(1)
+    with rows.time(), queue.track_inprogress(), orders.count_exceptions(ValueError, kind="gift"):
+        pass
+    with queue.time(), orders.count_exceptions((ValueError, KeyError)):
+        pass
+
+
+@orders.labels(kind="page")
+@sizes.time(kind="page")
+def page(sql: str) -> int:
+    return len(sql)
+
+
+assert_type(page("select"), int)
+
+
+async def record_async() -> None:
+    async with sizes.time(kind="async"), queue.track_inprogress():
+        pass
+
+
+@metrics.on_request
+def note(info: RequestInfo) -> None:
+    assert_type(info.status, int)
+    assert_type(info.exception, type[BaseException] | None)
+    assert_type(info.request_bytes, int | None)
+
+
+note(RequestInfo("GET", "/", 200, 0.5, None, None, 3, 0.25))
 
 # --- decorators keep what they are put on --------------------------------------------------------
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import flask
 import quart
 
-from promweb import AsyncPrometheusMetrics, PrometheusMetrics
+from promweb import (
+    AsyncPrometheusMetrics,
+    ConnexionPrometheusMetrics,
+    PrometheusMetrics,
+    RequestInfo,
+    RESTfulPrometheusMetrics,
+)
 from promweb.labels import from_header
 from promweb.testing import assert_metric_delta, snapshot
 
@@ -24,6 +30,33 @@ metrics.counter("calls", "Calls.", labels=["status"])  # type: ignore[arg-type]
 metrics.counter("calls", "Calls.", labels={1: "one"})  # type: ignore[dict-item]
 metrics.start_http_server("9100")  # type: ignore[arg-type]
 metrics.start_http_server(9100, ssl=("cert.pem", "key.pem"))  # type: ignore[arg-type]
+PrometheusMetrics.for_app_factory(bukets=(1, 2))  # type: ignore[call-arg]
+PrometheusMetrics.for_app_factory(max_series="many")  # type: ignore[arg-type]
+RESTfulPrometheusMetrics(None, bukets=(1, 2))  # type: ignore[call-arg]
+ConnexionPrometheusMetrics(None, bukets=(1, 2))  # type: ignore[call-arg]
+PrometheusMetrics(None, in_progress="method")  # type: ignore[arg-type]
+PrometheusMetrics(None, excluded_statuses=["404"])  # type: ignore[list-item]
+metrics.histogram("sizes", "Sizes.", bukets=(1, 2))  # type: ignore[call-arg]
+metrics.counter("calls", "Calls.", buckets=(1, 2))  # type: ignore[call-arg]
+metrics.counter("calls", "Calls.", labelnames=[1])  # type: ignore[list-item]
+
+# Instruments.
+calls = metrics.counter("calls", "Calls.", labelnames=["kind"])
+calls.inc("3")  # type: ignore[arg-type]
+calls.dec()  # type: ignore[attr-defined]
+calls.observe(3)  # type: ignore[attr-defined]
+metrics.gauge("busy", "Busy.").set()  # type: ignore[call-arg]
+metrics.histogram("rows", "Rows.").inc()  # type: ignore[attr-defined]
+calls.count_exceptions("ValueError")  # type: ignore[arg-type]
+
+
+@metrics.on_request  # type: ignore[type-var]
+def note(status: int) -> None: ...
+
+
+def keep(info: RequestInfo) -> None:
+    info.status = 200  # type: ignore[misc]
+
 
 from_header("X-Client", ["app"])  # type: ignore[call-arg]
 

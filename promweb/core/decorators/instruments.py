@@ -1,236 +1,237 @@
-"""Instruments: what `counter`, `gauge`, `histogram` and `summary` measure about one call."""
+"""The kinds of instruments: what each records.
+
+`counter`, `gauge`, `histogram` and `summary` of a metrics object make them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+import time
 
-from ..families.children import Child, NumberChild
-from ..families.family import Family
-from ..families.kinds import CounterFamily, GaugeFamily
-from ..families.limits import LabelValues
-from ..labels.exemplars import ExemplarLabels, ExemplarReader
-from ..labels.plan import RAISED, LabelPlan
-from ..requests.scope import Scope, current
+from .blocks import Block, ExceptionCounter, InProgress, Setter, Timer
+from .instrument import Instrument
 
-__all__ = ["Call", "Exclusion", "Instrument"]
+__all__ = ["Counter", "Gauge", "Histogram", "Summary"]
+
+_new = object.__new__
 
 
-class Call(Protocol):
-    """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
+class Counter(Instrument):
+    """A number that only goes up.
 
-    @property
-    def awaits_start(self) -> bool:
-        """Whether a coroutine function calls `start_async` in place of `start`."""
+    For example:
 
-    @property
-    def awaits_end(self) -> bool:
-        """Whether a coroutine function calls `end_async` in place of `end`."""
-
-    def start(self) -> None:
-        """The work starts."""
-
-    async def start_async(self) -> None:
-        """The work starts where labels can be awaited."""
-
-    def end(self, outcome: object) -> None:
-        """The work ended."""
-
-    async def end_async(self, outcome: object) -> None:
-        """The work ended where labels can be awaited."""
-
-
-class Instrument:
-    """A family, the labels that one decorator gives it, and when to leave a call out.
-
-    `excludes` is called with the path of the current request; `exemplar` returns the exemplar of a
-    call that ends; `shield` protects labels that are awaited for a call that was cancelled.
-    Nothing here raises while serving.
+        orders = metrics.counter("orders", "Orders taken", labelnames=["kind"])
+        orders.inc(kind="gift")
     """
 
-    __slots__ = ("_call", "clock", "counts", "excludes", "exemplar", "family", "plan", "shield")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        family: Family[Any],
-        plan: LabelPlan,
-        clock: Callable[[], float],
-        excludes: Callable[[str], bool] | None,
-        shield: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        exemplar: ExemplarReader | None = None,
-    ) -> None:
-        self.family = family
-        self.plan = plan
-        self.clock = clock
-        self.excludes = excludes
-        self.shield = shield
-        self.exemplar = exemplar
-        self.counts = isinstance(family, CounterFamily)
-        self._call = _InProgress if isinstance(family, GaugeFamily) else _Timing
+    def inc(self, /, amount: float = 1, **labels: object) -> None:
+        """Count up by an amount of at least 0.
 
-    def begin(self, target: object) -> Call | None:
-        """Begin a call of `target`, the innermost function; None if it is not to be measured."""
-        scope = current.get()
-        try:
-            if scope is not None and scope.finished and not scope.is_answered_by(target):
-                scope = None  # what a request left behind belongs to no request
-            if scope is not None and self._leaves_out(scope):
-                return None
-            return self._call(self, scope, target)
-        except Exception:
-            self.failed()
-            return None
+        For example:
 
-    def _leaves_out(self, scope: Scope) -> bool:
-        if scope.excluded:
-            return True
-        if self.excludes is None or scope.request is None:
-            return False
-        return self.excludes(scope.request.path)
-
-    def child(self, values: LabelValues) -> Any:
-        return self.family.child(values, self.plan.overflow)
-
-    def failed(self) -> None:
-        """Log an exception that was kept away from the program."""
-        self.plan.problems.failed(f"measure a call for {self.family}")
-
-
-class _Timing:
-    """One call that is counted or timed; a view's waits in the exchange for the final response."""
-
-    __slots__ = (
-        "_begun",
-        "_deferred",
-        "_exemplar",
-        "_instrument",
-        "_scope",
-        "_seconds",
-        "awaits_end",
-        "plan",
-        "values",
-    )
-
-    awaits_start = False
-
-    def __init__(self, instrument: Instrument, scope: Scope | None, target: object) -> None:
-        self._instrument = instrument
-        self._scope = scope
-        self._exemplar: ExemplarLabels | None = None
-        self._seconds: float | None = None
-        self.plan = instrument.plan
-        self.values: LabelValues | None = None
-        self._begun = instrument.clock()
-        self._deferred = scope is not None and scope.defer(self, target)
-        self.awaits_end = self.plan.awaits and not self._deferred and self.values is None
-
-    def start(self) -> None:
-        self._begun = self._instrument.clock()
-
-    async def start_async(self) -> None:
-        self.start()
-
-    def end(self, outcome: object) -> None:
-        self._stop()
-        if not self._deferred:
-            if self.values is None:
-                self.values = self.plan.resolve(outcome)
-            self._record()
-
-    async def end_async(self, outcome: object) -> None:
-        self._stop()
-        try:
-            with self._instrument.shield() if outcome is RAISED else nullcontext():
-                self.values = await self.plan.resolve_async(outcome)
-        finally:  # cancelled while a label was awaited: the call happened all the same
-            self.flush()
-
-    def flush(self) -> None:
-        """Record; a call that still runs (a stream that was dropped) ends now."""
-        if self.values is None:
-            self.values = self.plan.resolve(RAISED)
-        self._record()
-
-    def _stop(self) -> None:
-        instrument = self._instrument
-        self._seconds = instrument.clock() - self._begun
-        if instrument.exemplar is not None:
-            self._exemplar = instrument.exemplar()
-
-    def _record(self) -> None:
-        instrument, scope = self._instrument, self._scope
-        if scope is not None and scope.excluded:  # what a call does may exclude the call itself
-            return
-        try:
-            seconds = self._seconds
-            if seconds is None:
-                seconds = instrument.clock() - self._begun
-            amount = 1.0 if instrument.counts else max(seconds, 0.0)
-            child: Child = instrument.child(self.values or ())
-            child.record(amount)
-            if self._exemplar is not None:
-                child.exemplify(self._exemplar, amount)
-        except Exception:
-            instrument.failed()
-
-
-class _InProgress:
-    """One call that is in progress: up when it starts, down when it ends."""
-
-    __slots__ = ("_child", "_instrument", "_scope", "_target", "_values", "awaits_start")
-
-    awaits_end = False
-
-    def __init__(self, instrument: Instrument, scope: Scope | None, target: object) -> None:
-        self._instrument = instrument
-        self._scope = scope
-        self._target = target
-        self._child: NumberChild | None = None
-        # Called now: a generator starts when the request context is gone.
-        self._values = instrument.plan.call(None)
-        self.awaits_start = instrument.plan.awaits
-
-    def start(self) -> None:
-        self._enter(self._instrument.plan.texts(self._values))
-
-    async def start_async(self) -> None:
-        self._enter(await self._instrument.plan.texts_async(self._values, None))
-
-    def _enter(self, values: LabelValues) -> None:
-        try:
-            child: NumberChild = self._instrument.child(values)
-            child.inc()
-        except Exception:
-            self._instrument.failed()
+            orders.inc(3, kind="gift")
+        """
+        if labels:
+            try:
+                child = self._known.get(
+                    labels.get(self._name) if len(labels) == 1 else (*labels, *labels.values())
+                )
+            except TypeError:  # a value that has no hash
+                child = None
         else:
-            self._child = child
-
-    def end(self, outcome: object) -> None:
-        child, scope = self._child, self._scope
+            child = self._only
         if child is None:
-            return
+            child = self._find(labels)
+        problem = None
         try:
-            if outcome is RAISED or scope is None or not scope.is_answered_by(self._target):
-                child.dec()
-            else:
-                scope.hold(child)  # until the body is sent, whoever streams it
-        except Exception:
-            self._instrument.failed()
+            if amount >= 0:
+                child.record(amount)
+                return
+        except Exception as error:
+            problem = error
+        self._direct.refuse(amount, problem)
 
-    async def end_async(self, outcome: object) -> None:
-        self.end(outcome)
+    def count_exceptions(
+        self,
+        exception: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+        /,
+        **labels: object,
+    ) -> Block:
+        """Return what counts exceptions that leave a block, or a function that it decorates.
+
+        For example:
+
+            with orders.count_exceptions(ValueError, kind="gift"):
+                ...
+        """
+        return ExceptionCounter(self._direct, labels, self._lookup(labels), exception)
 
 
-class Exclusion:
-    """`do_not_track` and `exclude_all_metrics`: nothing is measured, the scope is left out."""
+class Gauge(Instrument):
+    """A number that goes up and down, or is set.
 
-    __slots__ = ("exclude",)
+    For example:
 
-    def __init__(self, exclude: Callable[[Scope], None]) -> None:
-        self.exclude = exclude
+        queue = metrics.gauge("queue_length", "Jobs that wait")
+        queue.set(4)
+    """
 
-    def begin(self, target: object) -> None:
-        scope = current.get()
-        if scope is not None and not scope.finished:
-            self.exclude(scope)
+    __slots__ = ()
+
+    def inc(self, /, amount: float = 1, **labels: object) -> None:
+        """Count up by an amount.
+
+        For example:
+
+            queue.inc()
+        """
+        child = self._only
+        if labels or child is None:
+            child = self._find(labels)
+        problem = None
+        try:
+            if amount >= 0 or amount < 0:
+                child.record(amount)
+                return
+        except Exception as error:
+            problem = error
+        self._direct.refuse(amount, problem)
+
+    def dec(self, /, amount: float = 1, **labels: object) -> None:
+        """Count down by an amount.
+
+        For example:
+
+            queue.dec(2)
+        """
+        child = self._only
+        if labels or child is None:
+            child = self._find(labels)
+        problem = None
+        try:
+            if amount >= 0 or amount < 0:
+                child.record(-amount)
+                return
+        except Exception as error:
+            problem = error
+        self._direct.refuse(amount, problem)
+
+    def set(self, /, value: float, **labels: object) -> None:
+        """Set the number, which may be NaN.
+
+        For example:
+
+            queue.set(4)
+        """
+        child = self._only
+        if labels or child is None:
+            child = self._find(labels)
+        problem = None
+        try:
+            if value >= 0 or value < 0 or value != value:
+                child.set(value)
+                return
+        except Exception as error:
+            problem = error
+        self._direct.refuse(value, problem)
+
+    def set_to_current_time(self, /, **labels: object) -> None:
+        """Set the number to the present Unix time, in seconds.
+
+        For example:
+
+            last_success.set_to_current_time()
+        """
+        self.set(time.time(), **labels)
+
+    def track_inprogress(self, /, **labels: object) -> Block:
+        """Return what counts up while a block, or a function that it decorates, runs.
+
+        For example:
+
+            with queue.track_inprogress():
+                ...
+        """
+        return InProgress(self._direct, labels, self._lookup(labels))
+
+    def time(self, /, **labels: object) -> Block:
+        """Return what sets the gauge to the seconds that a block took.
+
+        For example:
+
+            with last_run.time():
+                ...
+        """
+        return Setter(self._direct, labels, self._lookup(labels))
+
+
+class _Observer(Instrument):
+    __slots__ = ()
+
+    def observe(self, /, amount: float, **labels: object) -> None:
+        """Observe an amount, in the unit of the metric.
+
+        For example:
+
+            rows.observe(17)
+        """
+        if labels:
+            try:
+                child = self._known.get(
+                    labels.get(self._name) if len(labels) == 1 else (*labels, *labels.values())
+                )
+            except TypeError:  # a value that has no hash
+                child = None
+        else:
+            child = self._only
+        if child is None:
+            child = self._find(labels)
+        problem = None
+        try:
+            if amount >= 0 or amount < 0:
+                child.record(amount)
+                return
+        except Exception as error:
+            problem = error
+        self._direct.refuse(amount, problem)
+
+    def time(self, /, **labels: object) -> Timer:
+        """Return what observes the seconds of a block, or of a function that it decorates.
+
+        For example:
+
+            with query_seconds.time(query="orders"):
+                ...
+        """
+        known = self._only
+        if labels or known is None:
+            known = self._lookup(labels)
+        timer = _new(Timer)  # its constructor would take a third of the time
+        timer._instrument, timer._labels, timer._known = self._direct, labels, known
+        return timer
+
+
+class Histogram(_Observer):
+    """Counts observations in buckets.
+
+    For example:
+
+        rows = metrics.histogram("query_rows", "Rows of a query", buckets=(1, 10, 100))
+        rows.observe(17)
+    """
+
+    __slots__ = ()
+
+
+class Summary(_Observer):
+    """Counts observations and adds them up.
+
+    For example:
+
+        sizes = metrics.summary("photo_bytes", "Sizes of photos", unit="bytes")
+        sizes.observe(20_480)
+    """
+
+    __slots__ = ()

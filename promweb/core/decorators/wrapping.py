@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from functools import partial, update_wrapper, wraps
 from typing import Any, Protocol, TypeVar, cast
 
-from ..labels.plan import RAISED
+from ..labels.callables import RAISED
 from ..requests.views import EXCLUSION, innermost
-from .instruments import Call
+from .calls import Call
 
 __all__ = ["Probe", "wrap"]
 
@@ -20,7 +20,12 @@ F = TypeVar("F")
 class Probe(Protocol):
     """Begins a measurement for each call; None leaves the call alone."""
 
-    def begin(self, target: object) -> Call | None:
+    def bind(self, function: Callable[..., Any]) -> Probe:
+        """Return the probe for one function; raise ValueError if it cannot measure that."""
+
+    def begin(
+        self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Call | None:
         """Begin a call of `target`, the innermost function; the call is started apart from it."""
 
 
@@ -52,6 +57,7 @@ def wrap(function: F, probe: Probe, what: str) -> F:
 
 def _wrap(function: Callable[..., Any], probe: Probe) -> Any:
     target = innermost(function)
+    probe = probe.bind(function)
     if _is_kind(inspect.isasyncgenfunction, function):
         return _GeneratorFunction(function, probe, target, _relay_async)
     if _is_kind(inspect.isgeneratorfunction, function):
@@ -71,7 +77,7 @@ def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(target)
+        call = begin(target, args, kwargs)
         if call is None:
             return function(*args, **kwargs)
         call.start()
@@ -90,7 +96,7 @@ def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target:
 
     @wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(target)
+        call = begin(target, args, kwargs)
         if call is None:
             return await function(*args, **kwargs)
         if call.awaits_start:
@@ -137,7 +143,7 @@ class _GeneratorFunction(partial):  # type: ignore[type-arg]
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         function, probe, target, relay = self._parts
-        call = probe.begin(target)
+        call = probe.begin(target, args, kwargs)
         generator = function(*args, **kwargs)
         return generator if call is None else relay(call, generator)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families.problems import Problems
-from ..labels.plan import LabelPlan, takes_argument
+from ..labels.callables import takes_argument
+from ..labels.plan import LabelPlan
 
-__all__ = ["early_plan"]
+__all__ = ["early_labels", "early_plan"]
 
 
 def early_plan(
@@ -18,10 +19,15 @@ def early_plan(
     *,
     coroutines: bool,
 ) -> LabelPlan:
-    """Return a plan of `labels` and of the default labels that need no response.
+    """Return a plan of `labels` and of the default labels that need no response."""
+    kept = early_labels(metric, default_labels, problems)
+    return LabelPlan(metric, labels, kept, problems, response=False, coroutines=coroutines)
 
-    The log names those that are omitted.
-    """
+
+def early_labels(
+    metric: str, default_labels: Mapping[str, object], problems: Problems
+) -> dict[str, object]:
+    """Return the default labels that need no response; the log names those that are omitted."""
     late = [
         label
         for label, value in default_labels.items()
@@ -33,5 +39,4 @@ def early_plan(
             f"{', '.join(late)}, whose functions take the response. Functions without an argument "
             "would be called for it, too."
         )
-    kept = {label: value for label, value in default_labels.items() if label not in late}
-    return LabelPlan(metric, labels, kept, problems, response=False, coroutines=coroutines)
+    return {label: value for label, value in default_labels.items() if label not in late}

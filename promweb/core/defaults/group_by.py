@@ -8,13 +8,15 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
 
-from ..labels.plan import is_coroutine_function, takes_argument
+from ..families.problems import Problems
+from ..labels.callables import is_coroutine_function, takes_argument
+from ..labels.plan import ERROR
 from ..names import check_label_name, label_problems
 from ..options import GroupBy
 from ..requests.scope import current
 from ..requests.unseen import MIDDLEWARE
 
-__all__ = ["UNMATCHED", "Grouping", "check_attribute"]
+__all__ = ["UNMATCHED", "Grouping", "check_attribute", "is_awaited"]
 
 UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
@@ -69,6 +71,26 @@ class Grouping:
                 raise ValueError(f"{where}: must take one argument, the request")
             self.call = _of_current_request(group_by)
 
+    def reader(self, metric: str, problems: Problems) -> Callable[[Any], str] | None:
+        """Return what reads the group of a request or a websocket, and never raises.
+
+        None where a function does, which is a label callable.
+        """
+        read, unmatched, name = self.attribute, self.unmatched, self.name
+        if read is None:
+            return None
+
+        def group(request: Any) -> str:
+            if request.url_rule is None:
+                return unmatched
+            try:
+                return read(request)
+            except Exception:
+                problems.label_error(metric, name)
+                return ERROR
+
+        return group
+
 
 def check_attribute(group_by: GroupBy, request_class: type) -> None:
     """Raise ValueError for the name of an attribute that no request has.
@@ -112,6 +134,11 @@ def _attributes(request_class: Any) -> Iterator[str]:
 def _read_as_text(name: str) -> Callable[[Any], str]:
     read = attrgetter(name)
     return lambda request: str(read(request))
+
+
+def is_awaited(group_by: GroupBy) -> bool:
+    """Tell whether the group has to be awaited."""
+    return callable(group_by) and is_coroutine_function(group_by)
 
 
 def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:

@@ -79,7 +79,7 @@ def promweb_naming(options: Options) -> Naming:
             "Number of HTTP requests in progress",
             ("method",),
         ),
-        in_progress_values=lambda request: (standard_method(request.method),),
+        in_progress_values=lambda request: ((standard_method(request.method),),) * 2,
         info=(prefix + "exporter_info", "Information about the Prometheus Flask exporter"),
         websockets=(prefix, grouping),
     )

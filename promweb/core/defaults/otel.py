@@ -78,7 +78,9 @@ def otel_naming(options: Options) -> Naming:
             "Number of active HTTP server requests.",
             ("http_request_method", "url_scheme"),
         ),
-        in_progress_values=lambda request: (_method(request.method), _scheme(request.scheme)),
+        in_progress_values=lambda request: (
+            ((_method(request.method), _scheme(request.scheme)),) * 2
+        ),
         info=None,
         websockets=("", route),  # the conventions have nothing for them
     )
@@ -130,3 +132,8 @@ def _error_type(exchange: Exchange) -> str:
         return str(exchange.status) if exchange.status >= 500 else ""
     module = error.__module__
     return error.__qualname__ if module == "builtins" else f"{module}.{error.__qualname__}"
+
+
+def _in_progress_values(request: Any) -> tuple[LabelValues, LabelValues]:
+    values = _method(request.method), _scheme(request.scheme)
+    return values, values

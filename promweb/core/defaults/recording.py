@@ -16,10 +16,12 @@ from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..families.native import NativeHistogramFamily
 from ..labels.exemplars import ExemplarReader
-from ..labels.plan import ERROR, LabelPlan
+from ..labels.plan import LabelPlan
 from ..options import Options
 from ..requests.exchange import Exchange
+from ..requests.excluding import excludes
 from ..requests.methods import METHODS
+from ..requests.recorder import Recorder
 from ..version import __version__
 from .early import early_plan
 from .group_by import Grouping
@@ -31,10 +33,12 @@ __all__ = [
     "Naming",
     "RequestRecorder",
     "Row",
+    "group_reader",
     "request_size",
     "response_size",
     "response_start",
     "seconds_of",
+    "unless_excluded",
 ]
 
 SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
@@ -80,8 +84,8 @@ class Naming:
     """The families; the first one is the duration."""
     in_progress: tuple[str, str, tuple[str, ...]]
     """Name, help and labels of the gauge of requests in progress."""
-    in_progress_values: Callable[[Any], LabelValues]
-    """Returns the values of these labels for a request."""
+    in_progress_values: Callable[[Any], tuple[LabelValues, LabelValues]]
+    """Returns the values of these labels for a request, and those for a family that is full."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
     websockets: tuple[str, Grouping]
@@ -112,8 +116,8 @@ class RequestRecorder:
             naming.rows[0].name, calls, defaults, self.problems, coroutines=coroutines
         )
         self._naming = naming
-        self._excludes = options.excludes
-        self._group = self._group_reader(grouping)
+        self._excludes = excludes(options)
+        self._group = group_reader(grouping, self, naming.rows[0].name)
         self._plan_starts = len(calls)  # the group of a function is the plan's first label
 
         def add(kind: type[Family[Any]], *definition: Any, **arguments: Any) -> Any:
@@ -142,9 +146,13 @@ class RequestRecorder:
         self.identity: Any = self._families[naming.rows[0].name][1]
         self._in_progress: GaugeFamily | None = None
         self._early: LabelPlan | None = None
+        self._in_progress_values = naming.in_progress_values
         if options.in_progress:
             name, text, early = naming.in_progress
-            self._early = early_plan(name, {}, defaults, self.problems, coroutines=coroutines)
+            group = {}
+            if options.in_progress == "group":
+                group, early = calls, self._group_early(naming, name)
+            self._early = early_plan(name, group, defaults, self.problems, coroutines=coroutines)
             self._in_progress = add(
                 GaugeFamily,
                 name,
@@ -159,8 +167,10 @@ class RequestRecorder:
         self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
-        if options.excludes is not None:
-            self.record = _unless_excluded(options.excludes, self._record)
+        if options.excludes_some:
+            self.record = unless_excluded(options, self._record)
+
+    comes_last = False
 
     @property
     def needs_sizes(self) -> bool:
@@ -188,16 +198,33 @@ class RequestRecorder:
 
     def _early_plan(self, request: Any) -> LabelPlan | None:
         """Return the plan of a request in progress, None if it is not counted."""
-        return None if self._excludes and self._excludes(request.path) else self._early
+        return None if self._excludes and self._excludes(request) else self._early
 
     def _early_child(self, request: Any, plan: LabelPlan, defaults: LabelValues) -> NumberChild:
         assert self._in_progress is not None
-        values = self._naming.in_progress_values(request)
-        return self._in_progress.child((*values, *defaults), (*values, *plan.overflow))
+        values, overflow = self._in_progress_values(request)
+        return self._in_progress.child((*values, *defaults), (*overflow, *plan.overflow))
+
+    def _group_early(self, naming: Naming, name: str) -> tuple[str, ...]:
+        """Have requests in progress be counted by group; return the labels but for callables."""
+        _, _, (_, *others) = naming.in_progress
+        read = naming.grouping.reader(name, self.problems)
+        before = naming.in_progress_values
+
+        def values(request: Any) -> tuple[LabelValues, LabelValues]:
+            rest = before(request)[0][1:]
+            if read is None:
+                return rest, rest
+            return (read(request), *rest), (OVERFLOW, *rest)
+
+        self._in_progress_values = values
+        return tuple(others) if read is None else (naming.grouping.name, *others)
 
     def merge(self, other: RequestRecorder) -> None:
         """Also record what another recorder of the same duration family does."""
         self._families = {**other._families, **self._families}
+        if self._in_progress is None:
+            self._in_progress_values = other._in_progress_values
         self._in_progress = self._in_progress or other._in_progress
         self._early = self._early or other._early
         self.websockets = self.websockets or other.websockets
@@ -243,25 +270,21 @@ class RequestRecorder:
             known[key] = children
         return children
 
-    def _group_reader(self, grouping: Grouping) -> Callable[[Exchange], str]:
-        """Return what reads the group of an exchange that has ended, and never raises."""
-        read, unmatched = grouping.attribute, grouping.unmatched
 
-        def group(exchange: Exchange) -> str:
-            request = exchange.request
-            if request is exchange.unseen:
-                return grouping.middleware
-            if read is None:
-                return exchange.labels(self)[0]
-            if request.url_rule is None:
-                return unmatched
-            try:
-                return read(request)
-            except Exception:
-                self.problems.label_error(self._naming.rows[0].name, grouping.name)
-                return ERROR
+def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callable[[Exchange], str]:
+    """Return what reads the group of an exchange that has ended, and never raises.
 
-        return group
+    Where a function gives the group, that is the first label of the recorder's plan.
+    """
+    read = grouping.reader(metric, recorder.problems)
+
+    def group(exchange: Exchange) -> str:
+        request = exchange.request
+        if request is exchange.unseen:
+            return grouping.middleware
+        return exchange.labels(recorder)[0] if read is None else read(request)
+
+    return group
 
 
 def seconds_of(exchange: Exchange, seconds: float) -> float:
@@ -296,11 +319,14 @@ def _without_group(labels: tuple[str, ...]) -> tuple[str, ...]:
     return (labels[0], *labels[2:])
 
 
-def _unless_excluded(
-    excludes: Callable[[str], bool], record: Callable[[Exchange, float], None]
+def unless_excluded(
+    options: Options, record: Callable[[Exchange, float], None]
 ) -> Callable[[Exchange, float], None]:
+    """Return what records the exchanges that the options do not leave out."""
+    is_excluded, statuses = excludes(options) or (lambda request: False), options.excluded_statuses
+
     def record_included(exchange: Exchange, seconds: float) -> None:
-        if not excludes(exchange.request.path):
+        if exchange.status not in statuses and not is_excluded(exchange.request):
             record(exchange, seconds)
 
     return record_included

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .. import forking
@@ -13,6 +12,7 @@ from ..families.kinds import CounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options
+from ..requests.excluding import excludes
 from .early import early_plan
 from .group_by import Grouping
 
@@ -28,13 +28,14 @@ class WebsocketMetrics:
     def __init__(
         self, prefix: str, grouping: Grouping, options: Options, *, coroutines: bool
     ) -> None:
-        self.excludes: Callable[[str], bool] | None = options.excludes
+        self.excludes = excludes(options)
         self._prefix = prefix
         self._grouping = grouping
         self._options = options
         self._coroutines = coroutines
         self._problems = Catalog.of(options.registry).problems
         self._duration_name = f"{prefix}websocket_connection_duration_seconds"
+        self._group = grouping.reader(self._duration_name, self._problems)
         self.unknown: LabelValues = (ERROR,)
         self._made = False
 
@@ -42,18 +43,7 @@ class WebsocketMetrics:
         """Return group and default labels of a connection, within its websocket context."""
         self._make()
         values = await self._plan.resolve_async(None)
-        return values if self._grouping.attribute is None else (self._group(websocket), *values)
-
-    def _group(self, websocket: Any) -> str:
-        grouping = self._grouping
-        assert grouping.attribute is not None
-        if websocket.url_rule is None:
-            return grouping.unmatched
-        try:
-            return grouping.attribute(websocket)
-        except Exception:
-            self._problems.label_error(self._duration_name, grouping.name)
-            return ERROR
+        return values if self._group is None else (self._group(websocket), *values)
 
     def open(self, values: LabelValues) -> NumberChild:
         """Count a connection as in progress; return what to count down when it ends."""

@@ -18,6 +18,7 @@ from prometheus_client.samples import Exemplar
 __all__ = [
     "PENDING_LIMIT",
     "Child",
+    "GaugeChild",
     "Lock",
     "NumberChild",
     "ObservedChild",
@@ -167,6 +168,38 @@ class NumberChild(Child):
         del self.pending[:count]
 
 
+class _Setting(float):
+    """In a batch: a value that replaces what was added up before it."""
+
+    __slots__ = ()
+
+
+class GaugeChild(NumberChild):
+    """A gauge's value, which may be set as well."""
+
+    __slots__ = ()
+
+    def set(self, value: float) -> None:
+        """Replace the value; amounts that are recorded later are added to it."""
+        pending = self.pending
+        pending.append(_Setting(value))
+        if len(pending) >= PENDING_LIMIT:
+            try:
+                self.flush()
+            except (MemoryError, RecursionError):
+                return  # the batch stays pending
+
+    def _take(self, count: int) -> None:
+        taken, value = self.pending[:count], self._value
+        for index in range(count - 1, -1, -1):
+            if type(taken[index]) is _Setting:
+                value, taken = float(taken[index]), taken[index + 1 :]
+                break
+        value += sum(taken)
+        self._value = value
+        del self.pending[:count]
+
+
 class ObservedChild(Child):
     """A histogram's observations per bucket (not cumulative) and their sum.
 
@@ -182,7 +215,7 @@ class ObservedChild(Child):
         self._sum = 0.0
 
     def observe(self, amount: float) -> None:
-        """Record one observation; below zero (a clock may go backwards) it is zero."""
+        """Record one observation."""
         self.record(amount)
 
     def _sample_of(self, amount: float) -> int:
@@ -191,7 +224,7 @@ class ObservedChild(Child):
     def _take(self, count: int) -> None:
         taken = sorted(self.pending[:count])
         buckets = self._added(taken)
-        total = self._sum + sum(taken if taken[0] >= 0.0 else taken[bisect_right(taken, 0.0) :])
+        total = self._sum + sum(taken)
         self._buckets, self._count, self._sum = buckets, self._count + count, total
         del self.pending[:count]
 

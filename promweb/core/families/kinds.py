@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
-from .children import NumberChild, ObservedChild
+from .children import GaugeChild, NumberChild, ObservedChild
 from .family import Family, LabelSets
 from .limits import LabelValues
 from .numbers import text_of, texts_of_counts
@@ -36,7 +36,7 @@ class CounterFamily(Family[NumberChild]):
         return [child.value]
 
 
-class GaugeFamily(Family[NumberChild]):
+class GaugeFamily(Family[GaugeChild]):
     """A gauge; `mode` says how the numbers of several processes become one.
 
     The modes are prometheus_client's. The default sums up the living processes: what a killed
@@ -44,7 +44,7 @@ class GaugeFamily(Family[NumberChild]):
     """
 
     client_class = Gauge
-    child_class = NumberChild
+    child_class = GaugeChild
 
     shape = (("", None),)
 
@@ -58,11 +58,6 @@ class GaugeFamily(Family[NumberChild]):
         multiprocess_mode: str = "livesum",
         **options: Any,
     ) -> None:
-        if multiprocess_mode.endswith("mostrecent"):
-            raise ValueError(
-                f"multiprocess_mode={multiprocess_mode!r} is for gauges that are set; "
-                "one that counts up and down can be livesum, sum, liveall, all, min or max"
-            )
         self.mode = multiprocess_mode
         super().__init__(
             name,
@@ -72,6 +67,11 @@ class GaugeFamily(Family[NumberChild]):
             multiprocess_mode=multiprocess_mode,
             **options,
         )
+
+    @property
+    def is_only_set(self) -> bool:
+        """Whether the newest of several processes' values counts, so that none is added to."""
+        return self.mode.endswith("mostrecent")
 
     def numbers(self, child: NumberChild) -> list[float]:
         return [child.value]

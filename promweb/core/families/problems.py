@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from .kinds import CounterFamily
 from .limits import MAX_LABEL_BYTES
 
-__all__ = ["Problems", "logger"]
+__all__ = ["Problems", "logger", "strictly", "tell_disabled"]
 
 logger = logging.getLogger("promweb")
+
+_strict: list[object] = []
+"""The tests that run now in which a wrong call of an instrument raises."""
+
+
+@contextmanager
+def strictly() -> Iterator[None]:
+    """Have wrong calls of instruments raise meanwhile, whatever registry they are for."""
+    _strict.append(None)
+    try:
+        yield
+    finally:
+        _strict.pop()
+
+
+def tell_disabled() -> None:
+    """Log, once in a process, that nothing is measured."""
+    if not _told:
+        _told.append(None)
+        _log(logging.WARNING, "PROMWEB_DISABLED is set: promweb measures and serves nothing.")
+
+
+_told: list[object] = []
 
 
 class Problems:
@@ -22,7 +46,7 @@ class Problems:
     def __init__(self) -> None:
         self.label_errors = CounterFamily(
             "promweb_label_errors_total",
-            "Label values that could not be computed and were recorded as <error>.",
+            "Label values that could not be computed, and wrong calls of instruments.",
             ("metric", "label"),
         )
         self.overflows = CounterFamily(
@@ -45,6 +69,23 @@ class Problems:
                 "This is logged once; promweb_label_errors_total counts every time.",
                 label,
                 metric,
+            )
+
+    def misused(self, metric: str, label: str, error: Exception) -> None:
+        """Count a wrong call of an instrument, and log the first one of a metric and a label.
+
+        `label` is empty for a wrong amount. Raises the error in tests that ask for that.
+        """
+        if _strict:
+            raise error
+        _count(self.label_errors, metric, label)
+        if self._first("misused", metric, label):
+            _log(
+                logging.WARNING,
+                "%s. The call recorded nothing. This is logged once; promweb_label_errors_total "
+                "counts every time.",
+                error,
+                stack_info=True,
             )
 
     def overflowed(self, metric: str, too_long: bool) -> None:
@@ -92,7 +133,7 @@ def _count(family: CounterFamily, *values: str) -> None:
         family.child(values).inc()
 
 
-def _log(level: int, message: str, *args: object) -> None:
+def _log(level: int, message: str, *args: object, stack_info: bool = False) -> None:
     """Log a message; an error with the exception being handled. A handler may raise."""
     with suppress(Exception):
-        logger.log(level, message, *args, exc_info=level == logging.ERROR)
+        logger.log(level, message, *args, exc_info=level == logging.ERROR, stack_info=stack_info)

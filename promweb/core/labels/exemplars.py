@@ -14,7 +14,7 @@ from typing import Any
 from ..families.limits import encodable
 from ..families.problems import Problems
 from ..names import check_label_name
-from .plan import is_coroutine_function, takes_argument
+from .callables import is_coroutine_function, takes_argument
 
 __all__ = ["ExemplarLabels", "ExemplarReader", "exemplar_reader"]
 

@@ -54,7 +54,7 @@ class Connection(Scope):
     async def _find_labels(self, websocket: object) -> None:
         for recorder in self.site.recorders:
             metrics = recorder.websockets
-            if metrics is None or (metrics.excludes and metrics.excludes(self.request.path)):
+            if metrics is None or (metrics.excludes and metrics.excludes(self.request)):
                 continue
             self._labels.append((metrics, metrics.unknown))
             try:

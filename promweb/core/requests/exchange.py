@@ -57,8 +57,6 @@ class Exchange(Scope):
 
     response: Any = None
     """The final response, once there is one (an empty one where labels need one to look at)."""
-    status = 0
-    """The final status, 0 while there is none."""
     sent = 0
     """The status that went out to the client; 0 while none did, or where nobody sees it."""
     failed = False

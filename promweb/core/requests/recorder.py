@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..families.children import NumberChild
@@ -10,6 +9,7 @@ from ..families.limits import LabelValues
 from ..families.problems import Problems
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
+from .excluding import Excludes
 
 __all__ = ["ConnectionRecorder", "Recorder"]
 
@@ -17,7 +17,7 @@ __all__ = ["ConnectionRecorder", "Recorder"]
 class ConnectionRecorder(Protocol):
     """Turns websocket connections into numbers."""
 
-    excludes: Callable[[str], bool] | None
+    excludes: Excludes | None
 
     unknown: LabelValues
     """The labels of a connection whose labels could not be computed in time."""
@@ -41,6 +41,8 @@ class Recorder(Protocol):
     plan: LabelPlan
     exemplar: ExemplarReader | None
     problems: Problems
+    comes_last: bool
+    """Whether it records after the others."""
 
     @property
     def websockets(self) -> ConnectionRecorder | None:

@@ -68,6 +68,8 @@ class Scope:
     # Class attributes are defaults: a scope sets only what is its own.
     request: Any = None
     """The framework's request or websocket, once the application's dispatch was reached."""
+    status = 0
+    """The final status of an HTTP request, 0 while there is none."""
     finished = False
     tracked = True
     """False once `do_not_track` was called: the default metrics omit this scope."""

@@ -71,7 +71,8 @@ class Site:
                     known.merge(recorder)
                     break
             else:
-                self.recorders = (*self.recorders, recorder)
+                recorders = (*self.recorders, recorder)
+                self.recorders = tuple(sorted(recorders, key=lambda recorder: recorder.comes_last))
             self.labelled = tuple(
                 recorder
                 for recorder in self.recorders

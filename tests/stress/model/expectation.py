@@ -225,6 +225,8 @@ class Model:
         self._enter(pending)
         if script.helper == "raises" or script.view in ("aborts", "handled", "raises", "exits"):
             self._exit(pending)
+        defaults = self._defaults("direct", script, awaits=False)
+        self._add("direct_total", 2.0, route=script.route, **defaults)
         if script.helper:
             self._help(pending)
         if script.helper == "raises":
@@ -411,6 +413,33 @@ class Model:
         kind = "done" if how == "returns" else "<exception>"
         calm = Script()
         self._add("jobs_total", 1.0, kind=kind, **self._defaults("jobs", calm, awaits=False))
+
+    def sell(self, kind: str, amount: float) -> None:
+        """A counter was called directly."""
+        self._add("sold_total", amount, kind=kind, **self._directly("sold"))
+
+    def move(self, how: str, amount: float) -> None:
+        """A gauge was set, or counted up or down."""
+        key = {"mood": "-", "tenant": "-"}
+        if how == "set":
+            self.families["level"][frozenset(key.items())] = amount
+        else:
+            self._add("level", amount if how == "inc" else -amount, **key)
+
+    def see(self, name: str, amount: float, **labels: str) -> None:
+        """A histogram or a summary observed an amount; one with negative buckets has no sum."""
+        found = {**labels, **self._directly(name)}
+        self._add(f"{name}_count", 1.0, **found)
+        if name != "amounts":
+            self._add(f"{name}_sum", amount, **found)
+
+    def misuse(self, metric: str, label: str) -> None:
+        """An instrument was called wrongly."""
+        self._error(metric, label)
+
+    def _directly(self, metric: str) -> dict[str, str]:
+        """Return the default labels of an instrument that is called outside of requests."""
+        return self._defaults(metric, Script(), awaits=False)
 
     def connect(self, path: str) -> dict[str, str]:
         """A websocket was matched; return the labels of its group."""

@@ -30,6 +30,8 @@ NAMES = (
     "flask_http_request_duration_seconds_count",
     "flask_http_requests_in_progress",
     "views_total",
+    "sold_total",
+    "level",
     "busy",
     "nothing",
 )
@@ -75,6 +77,62 @@ class Machine(RuleBasedStateMachine):
         with suppress(ZeroDivisionError):
             self.shop.job(how)
         self.model.job(how)
+
+    @rule(kind=st.sampled_from(["a", "b", "kept"]), amount=st.integers(0, 3), bound=st.booleans())
+    def sell(self, kind: str, amount: int, bound: bool) -> None:
+        """Call a counter directly, or through the instrument of a label set."""
+        if kind == "kept":
+            self.shop.kept.inc(amount)
+        elif bound:
+            self.shop.sold.labels(kind=kind).inc(amount)
+        else:
+            self.shop.sold.inc(amount, kind=kind)
+        self.model.sell(kind, amount)
+
+    @rule(how=st.sampled_from(["set", "inc", "dec"]), amount=st.integers(-3, 3))
+    def move(self, how: str, amount: int) -> None:
+        """Set a gauge, or count it up or down."""
+        getattr(self.shop.level, how)(amount)
+        self.model.move(how, amount)
+
+    @rule(amount=st.integers(-2, 2))
+    def see(self, amount: int) -> None:
+        """Have a histogram observe an amount."""
+        self.shop.amounts.observe(amount)
+        self.model.see("amounts", amount)
+
+    @rule(seconds=st.sampled_from([0.5, 2.0]), raises=st.booleans())
+    def wait(self, seconds: float, raises: bool) -> None:
+        """Time a block, count it as in progress, and count the exception that leaves it."""
+        blocks = (
+            self.shop.kept.count_exceptions(KeyError),
+            self.shop.waited.time(**{"in": "a block"}),
+            self.shop.level.track_inprogress(),
+        )
+        with suppress(KeyError), blocks[0], blocks[1], blocks[2]:
+            self.leg.clock.advance(seconds)
+            if raises:
+                raise KeyError
+        self.model.sell("kept", float(raises))
+        self.model.see("waited", seconds, **{"in": "a block"})
+
+    @rule(how=st.sampled_from(["label", "down", "text"]))
+    def misuse(self, how: str) -> None:
+        """Call an instrument wrongly, which records nothing."""
+        if how == "label":
+            self.shop.sold.inc(king="a")
+            self.model.misuse("sold", "kind")
+        elif how == "down":
+            self.shop.kept.inc(-1)
+            self._wrong_amount()
+        else:
+            self.shop.level.set("high")
+            self.model.misuse("level", "")
+
+    def _wrong_amount(self) -> None:
+        """The label set of a wrong amount was found all the same."""
+        self.model.sell("kept", 0.0)
+        self.model.misuse("sold", "")
 
     @rule(names=st.lists(st.sampled_from(NAMES), max_size=3))
     def scrape(self, names: list[str]) -> None:

@@ -46,6 +46,7 @@ class Shop:
             response_size=setup.sizes,
             response_start=setup.sizes,
         )
+        self.direct = self.metrics.counter("direct", "Views.", labelnames=["route"])
         self._add_hooks()
         self._add_views()
         if self.is_quart:
@@ -54,6 +55,11 @@ class Shop:
             self.metrics.register_default(
                 self.metrics.counter("every", "Views.", {"status": _status})
             )
+        self.sold = self.metrics.counter("sold", "Sold.", labelnames=["kind"])
+        self.kept = self.sold.labels(kind="kept")
+        self.level = self.metrics.gauge("level", "Level.", CONSTANT)
+        self.amounts = self.metrics.histogram("amounts", "Amounts.", buckets=(-1, 1))
+        self.waited = self.metrics.summary("waited", "Waited.", labelnames=["in"])
         self.job = self.metrics.counter("jobs", "Jobs.", {"kind": lambda result: result})(
             self.metrics.gauge("working", "Jobs.", CONSTANT)(run_job)
         )
@@ -165,6 +171,7 @@ class Shop:
         """Do what a view does."""
         script = self._script
         self.leg.clock.advance(VIEW)
+        self.direct.inc(2, route=script.route)
         if script.helper:
             self._help(script.helper)
         if script.view != "streams":

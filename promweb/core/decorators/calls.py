@@ -1,0 +1,277 @@
+"""What decorators measure about one call of the decorated function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from typing import Any, Protocol
+
+from ..families.children import Child, NumberChild
+from ..families.family import Family
+from ..families.kinds import CounterFamily, GaugeFamily
+from ..families.limits import LabelValues
+from ..labels.callables import RAISED
+from ..labels.exemplars import ExemplarLabels, ExemplarReader
+from ..labels.plan import ERROR, LabelPlan
+from ..requests.scope import Scope, current
+from .arguments import ArgumentReader, argument_reader
+
+__all__ = ["Call", "Calls", "Exclusion"]
+
+
+class Call(Protocol):
+    """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
+
+    @property
+    def awaits_start(self) -> bool:
+        """Whether a coroutine function calls `start_async` in place of `start`."""
+
+    @property
+    def awaits_end(self) -> bool:
+        """Whether a coroutine function calls `end_async` in place of `end`."""
+
+    def start(self) -> None:
+        """The work starts."""
+
+    async def start_async(self) -> None:
+        """The work starts where labels can be awaited."""
+
+    def end(self, outcome: object) -> None:
+        """The work ended."""
+
+    async def end_async(self, outcome: object) -> None:
+        """The work ended where labels can be awaited."""
+
+
+class Calls:
+    """A family, the labels that one decorator gives it, and when to leave a call out.
+
+    `excludes` is called with the current request, and `excluded_statuses` are those of its response
+    that leave a call out. `exemplar` returns the exemplar of a call that ends; `shield` protects
+    labels that are awaited for a call that was cancelled. Nothing here raises while serving.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        family: Family[Any],
+        plan: LabelPlan,
+        clock: Callable[[], float],
+        excludes: Callable[[Any], bool] | None = None,
+        excluded_statuses: Collection[int] = (),
+        shield: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        exemplar: ExemplarReader | None = None,
+    ) -> None:
+        self.what = what
+        self.family = family
+        self.plan = plan
+        self.clock = clock
+        self.excludes = excludes
+        self.excluded_statuses = excluded_statuses
+        self.shield = shield
+        self.exemplar = exemplar
+        self.counts = isinstance(family, CounterFamily)
+        self._call = _InProgress if isinstance(family, GaugeFamily) else _Timing
+        self._readers: tuple[ArgumentReader, ...] = ()
+
+    def bind(self, function: Callable[..., Any]) -> Calls:
+        """Return this for one function, which may have arguments that are labels."""
+        labels = [label for _, label in self.plan.arguments]
+        if not labels:
+            return self
+        bound = copy(self)
+        bound._readers = tuple(argument_reader(function, label, self.what) for label in labels)
+        return bound
+
+    def with_plan(self, plan: LabelPlan) -> Calls:
+        """Return this with other label values."""
+        changed = copy(self)
+        changed.plan = plan
+        return changed
+
+    def begin(
+        self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Call | None:
+        """Begin a call of `target`, the innermost function; None if it is not to be measured."""
+        scope = current.get()
+        try:
+            if scope is not None and scope.finished and not scope.is_answered_by(target):
+                scope = None  # what a request left behind belongs to no request
+            if scope is not None and self._leaves_out(scope):
+                return None
+            plan = self.plan if not self._readers else self._plan_of(args, kwargs)
+            return self._call(self, plan, scope, target)
+        except Exception:
+            self.failed()
+            return None
+
+    def _plan_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LabelPlan:
+        plan, texts = self.plan, []
+        for read, (position, _) in zip(self._readers, plan.arguments, strict=True):
+            try:
+                texts.append(read(args, kwargs))
+            except Exception:
+                plan.problems.label_error(plan.metric, plan.names[position])
+                texts.append(ERROR)
+        return plan.filled(arguments=texts)
+
+    def _leaves_out(self, scope: Scope) -> bool:
+        if scope.excluded:
+            return True
+        if self.excludes is None or scope.request is None:
+            return False
+        return self.excludes(scope.request)
+
+    def child(self, values: LabelValues) -> Any:
+        return self.family.child(values, self.plan.overflow)
+
+    def failed(self) -> None:
+        """Log an exception that was kept away from the program."""
+        self.plan.problems.failed(f"measure a call for {self.family}")
+
+
+class _Timing:
+    """One call that is counted or timed; a view's waits in the exchange for the final response."""
+
+    __slots__ = (
+        "_begun",
+        "_calls",
+        "_deferred",
+        "_exemplar",
+        "_scope",
+        "_seconds",
+        "awaits_end",
+        "plan",
+        "values",
+    )
+
+    awaits_start = False
+
+    def __init__(self, calls: Calls, plan: LabelPlan, scope: Scope | None, target: object) -> None:
+        self._calls = calls
+        self._scope = scope
+        self._exemplar: ExemplarLabels | None = None
+        self._seconds: float | None = None
+        self.plan = plan
+        self.values: LabelValues | None = None
+        self._begun = calls.clock()
+        self._deferred = scope is not None and scope.defer(self, target)
+        self.awaits_end = self.plan.awaits and not self._deferred and self.values is None
+
+    def start(self) -> None:
+        self._begun = self._calls.clock()
+
+    async def start_async(self) -> None:
+        self.start()
+
+    def end(self, outcome: object) -> None:
+        self._stop()
+        if not self._deferred:
+            if self.values is None:
+                self.values = self.plan.resolve(outcome)
+            self._record()
+
+    async def end_async(self, outcome: object) -> None:
+        self._stop()
+        try:
+            with self._calls.shield() if outcome is RAISED else nullcontext():
+                self.values = await self.plan.resolve_async(outcome)
+        finally:  # cancelled while a label was awaited: the call happened all the same
+            self.flush()
+
+    def flush(self) -> None:
+        """Record; a call that still runs (a stream that was dropped) ends now."""
+        if self.values is None:
+            self.values = self.plan.resolve(RAISED)
+        self._record()
+
+    def _stop(self) -> None:
+        calls = self._calls
+        self._seconds = calls.clock() - self._begun
+        if calls.exemplar is not None:
+            self._exemplar = calls.exemplar()
+
+    def _record(self) -> None:
+        calls, scope = self._calls, self._scope
+        if scope is not None and (
+            scope.excluded  # what a call does may exclude the call itself
+            or scope.status in calls.excluded_statuses
+        ):
+            return
+        try:
+            seconds = self._seconds
+            if seconds is None:
+                seconds = calls.clock() - self._begun
+            amount = 1.0 if calls.counts else max(seconds, 0.0)
+            child: Child = calls.child(self.values or ())
+            child.record(amount)
+            if self._exemplar is not None:
+                child.exemplify(self._exemplar, amount)
+        except Exception:
+            calls.failed()
+
+
+class _InProgress:
+    """One call that is in progress: up when it starts, down when it ends."""
+
+    __slots__ = ("_calls", "_child", "_plan", "_scope", "_target", "_values", "awaits_start")
+
+    awaits_end = False
+
+    def __init__(self, calls: Calls, plan: LabelPlan, scope: Scope | None, target: object) -> None:
+        self._calls = calls
+        self._scope = scope
+        self._target = target
+        self._child: NumberChild | None = None
+        # Called now: a generator starts when the request context is gone.
+        self._plan = plan
+        self._values = plan.call(None)
+        self.awaits_start = plan.awaits
+
+    def start(self) -> None:
+        self._enter(self._plan.texts(self._values))
+
+    async def start_async(self) -> None:
+        self._enter(await self._plan.texts_async(self._values, None))
+
+    def _enter(self, values: LabelValues) -> None:
+        try:
+            child: NumberChild = self._calls.child(values)
+            child.inc()
+        except Exception:
+            self._calls.failed()
+        else:
+            self._child = child
+
+    def end(self, outcome: object) -> None:
+        child, scope = self._child, self._scope
+        if child is None:
+            return
+        try:
+            if outcome is RAISED or scope is None or not scope.is_answered_by(self._target):
+                child.dec()
+            else:
+                scope.hold(child)  # until the body is sent, whoever streams it
+        except Exception:
+            self._calls.failed()
+
+    async def end_async(self, outcome: object) -> None:
+        self.end(outcome)
+
+
+class Exclusion:
+    """`do_not_track` and `exclude_all_metrics`: nothing is measured, the scope is left out."""
+
+    __slots__ = ("exclude",)
+
+    def __init__(self, exclude: Callable[[Scope], None]) -> None:
+        self.exclude = exclude
+
+    def bind(self, function: object) -> Exclusion:
+        return self
+
+    def begin(self, target: object, args: object, kwargs: object) -> None:
+        scope = current.get()
+        if scope is not None and not scope.finished:
+            self.exclude(scope)

@@ -1,0 +1,193 @@
+"""Direct recordings: from the labels that a call gives to the child of that label set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..families.children import Child
+from ..families.kinds import CounterFamily, GaugeFamily, HistogramFamily
+from ..labels.exemplars import ExemplarReader
+from ..labels.plan import ERROR, LabelPlan, plain
+from .blocks import NOTHING
+from .calls import Calls
+
+__all__ = ["Direct", "Wrong"]
+
+
+class Wrong(ValueError):
+    """What an instrument cannot do for the program."""
+
+
+class Direct:
+    """What an instrument knows besides how to decorate; nothing here raises while serving.
+
+    `known` has the children of label sets that consist of constants and of text that a call gave,
+    by their `key`.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.what = calls.what
+        self.clock: Callable[[], float] = calls.clock
+        self.awaits = calls.plan.awaits
+        self._late = calls.plan.late
+        names = calls.plan.given
+        self.name = names[0] if len(names) == 1 else ""
+        """The name of the label that calls give, if there is only one."""
+        self.known: dict[object, Any] = {}
+        self.bound: dict[object, Any] = {}
+        """The instruments that `labels` made of label sets that are `known`."""
+
+    def key(self, labels: Mapping[str, object]) -> object:
+        """Return what stands for a label set: its only value, or all names and values in order.
+
+        `inc`, `observe` and `labels` of instruments do the same without the call.
+        """
+        if len(labels) == 1:
+            return labels.get(self.name)
+        return (*labels, *labels.values())
+
+    def find(self, labels: Mapping[str, object]) -> Any:
+        """Return the child of a label set; one that records nothing if the labels are wrong.
+
+        Raises ValueError for labels that only a decorator can resolve.
+        """
+        plan = self._plan(labels)
+        if plan is None:
+            return NOTHING
+        try:
+            return self._child(labels, plan, plan.resolve(None))
+        except Exception:
+            self.calls.failed()
+            return NOTHING
+
+    async def find_async(self, labels: Mapping[str, object]) -> Any:
+        """Do what `find` does, and await what label callables return."""
+        plan = self._plan(labels)
+        if plan is None:
+            return NOTHING
+        try:
+            return self._child(labels, plan, await plan.resolve_async(None))
+        except Exception:
+            self.calls.failed()
+            return NOTHING
+
+    def fill(self, labels: Mapping[str, object]) -> LabelPlan | None:
+        """Return the plan with the labels of a call; None, told once, if these are wrong."""
+        plan = self.calls.plan
+        names = plan.given
+        if len(labels) != len(names) or not all(name in labels for name in names):
+            self._tell_labels(labels)
+            return None
+        if not names:
+            return plan
+        return plan.filled(given=[self._text(name, labels[name]) for name in names])
+
+    def refuse(self, amount: object, error: Exception | None) -> None:
+        """Tell of an amount that was not recorded: a wrong one, or an exception for a right one."""
+        plan = self.calls.plan
+        told: Exception
+        if isinstance(error, Wrong):
+            told = error
+        elif not _is_number(amount):
+            told = TypeError(f"{self.what}: {amount!r} is not a number")
+        elif error is None:
+            told = ValueError(f"{self.what}: inc({amount!r}): a counter only goes up")
+        else:
+            try:
+                raise error
+            except Exception:
+                self.calls.failed()
+            return
+        plan.problems.misused(plan.metric, "", told)
+
+    def _plan(self, labels: Mapping[str, object]) -> LabelPlan | None:
+        late = self._late
+        if late:
+            raise ValueError(
+                f"{self.what}: only a decorator can give the label {late[0]!r} a value, because it "
+                "comes from what a function returns or is called with. Leave it out, or give it a "
+                "callable without arguments, to record directly"
+            )
+        return self.fill(labels)
+
+    def _child(self, labels: Mapping[str, object], plan: LabelPlan, values: Any) -> Any:
+        family = self.calls.family
+        child: Any = family.child(values, plan.overflow)
+        target = child
+        if isinstance(family, GaugeFamily) and family.is_only_set:
+            target = _OnlySet(self.what, child)
+        elif self.calls.exemplar is not None and isinstance(
+            family, (CounterFamily, HistogramFamily)
+        ):
+            target = _Exemplified(child, self.calls.exemplar)
+        # A label set that is full, and values of which others may be equal, such as 1 and True, are
+        # looked up each time.
+        if plan.constant and family.children.get(values) is child and _are_texts(labels):
+            self.known[self.key(labels)] = target
+        return target
+
+    def _text(self, name: str, value: object) -> str:
+        try:
+            return plain(value)
+        except Exception:
+            plan = self.calls.plan
+            plan.problems.label_error(plan.metric, name)
+            return ERROR
+
+    def _tell_labels(self, labels: Mapping[str, object]) -> None:
+        plan = self.calls.plan
+        names = plan.given
+        missing = [name for name in names if name not in labels]
+        unknown = [name for name in labels if name not in names]
+        wanted = ", ".join(names) or "none"
+        if missing:
+            problem = f"the label {missing[0]!r} is missing"
+        else:
+            problem = f"there is no label {unknown[0]!r} that a call gives"
+        error = ValueError(f"{self.what}: {problem}; its labelnames are: {wanted}")
+        plan.problems.misused(plan.metric, (missing or unknown)[0], error)
+
+
+class _Exemplified:
+    """Records in a child, with the exemplar of the running code."""
+
+    __slots__ = ("_child", "_read")
+
+    def __init__(self, child: Child, read: ExemplarReader) -> None:
+        self._child = child
+        self._read = read
+
+    def record(self, amount: float) -> None:
+        self._child.record(amount)
+        exemplar = self._read()
+        if exemplar is not None:
+            self._child.exemplify(exemplar, float(amount))
+
+
+class _OnlySet:
+    """The child of a gauge whose newest value counts."""
+
+    __slots__ = ("_what", "set")
+
+    def __init__(self, what: str, child: Any) -> None:
+        self._what = what
+        self.set = child.set
+
+    def record(self, amount: float) -> None:
+        raise Wrong(
+            f"{self._what}: the most recent of several processes' values counts, so it can be set "
+            "and not counted up or down; use another multiprocess_mode"
+        )
+
+
+def _is_number(amount: Any) -> bool:
+    try:
+        return not isinstance(amount, (str, bytes)) and float(amount) == float(amount)
+    except Exception:
+        return False
+
+
+def _are_texts(labels: Mapping[str, object]) -> bool:
+    return all(type(value) is str for value in labels.values())

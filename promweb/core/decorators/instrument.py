@@ -1,0 +1,117 @@
+"""What all instruments have in common: they decorate, and they have label sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from ..families.kinds import GaugeFamily
+from .blocks import NOTHING
+from .calls import Calls
+from .direct import Direct
+from .remembered import remember
+from .wrapping import wrap
+
+__all__ = ["Instrument", "check_decorates"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Self = TypeVar("Self", bound="Instrument")
+
+
+class Instrument:
+    """A decorator, and what records without one; the base of the four kinds.
+
+    Its `labels`, and the names that `labelnames` left open, are its label set. Wrong calls record
+    nothing, are logged once and counted; in tests with the fixture `metrics_registry` they raise.
+    """
+
+    __slots__ = ("__weakref__", "_direct", "_known", "_name", "_only")
+
+    def __init__(self, calls: Calls) -> None:
+        self._direct = Direct(calls)
+        self._known = self._direct.known
+        self._name = self._direct.name
+        self._only: Any = None
+        """The child, once it is known, of an instrument that calls give no labels."""
+
+    def __call__(self, function: F, /) -> F:
+        """Decorate a function, a method or a view class; return one of the same kind.
+
+        Raises ValueError if `labelnames` are left open.
+
+            @metrics.counter("orders", "Orders taken")
+            def take_order(): ...
+        """
+        check_decorates(self)
+        calls = self._direct.calls
+        decorated = wrap(function, calls, calls.what)
+        remember(decorated, calls.what)
+        return decorated
+
+    def labels(self: Self, /, *values: object, **labels: object) -> Self:
+        """Return the instrument of one label set, which may be kept.
+
+        Values are given by name, or in the order of `labelnames`. Label callables are called each
+        time that the instrument records.
+
+            gifts = orders.labels(kind="gift")
+            gifts.inc()
+        """
+        direct = self._direct
+        if values and not labels and len(values) == len(direct.calls.plan.given):
+            labels = dict(zip(direct.calls.plan.given, values, strict=True))
+        elif values:
+            labels = {**labels, f"{len(values)} values by position": values}
+        try:
+            bound = direct.bound.get(
+                labels.get(self._name) if len(labels) == 1 else (*labels, *labels.values())
+            )
+        except TypeError:  # a value that has no hash
+            bound = None
+        if bound is None:
+            plan = direct.fill(labels)
+            if plan is None:
+                lost = type(self)(direct.calls)
+                lost._known[()] = NOTHING
+                return lost
+            bound = type(self)(direct.calls.with_plan(plan))
+            if plan.constant:
+                direct.find(labels)  # the series begins at 0
+                if self._lookup(labels) is not None:
+                    direct.bound[direct.key(labels)] = bound
+        return cast(Self, bound)
+
+    def __repr__(self) -> str:
+        return f"<{self._direct.what}>"
+
+    def _lookup(self, labels: dict[str, object]) -> Any:
+        """Return the child of a label set that is known; else None."""
+        try:
+            child = self._known.get(self._direct.key(labels))
+        except TypeError:  # a value that has no hash
+            return None
+        if not labels:
+            self._only = child
+        return child
+
+    def _find(self, labels: dict[str, object]) -> Any:
+        """Return the child of a label set, which is looked up, and made if it is new."""
+        known = self._lookup(labels)
+        return self._direct.find(labels) if known is None else known
+
+
+def check_decorates(instrument: Instrument) -> None:
+    """Raise ValueError if an instrument cannot decorate anything."""
+    calls = instrument._direct.calls
+    if calls.plan.given:
+        label = calls.plan.given[0]
+        raise ValueError(
+            f"{calls.what}: nothing gives the label {label!r} a value where a function is "
+            "decorated. Give it a value in labels in place of labelnames, or decorate with "
+            f".labels({label}=...)"
+        )
+    if isinstance(calls.family, GaugeFamily) and calls.family.is_only_set:
+        raise ValueError(
+            f"{calls.what}: multiprocess_mode={calls.family.mode!r} is for gauges that are set; "
+            "one that counts up and down can be livesum, sum, liveall, all, min or max"
+        )

@@ -1,0 +1,140 @@
+"""Label callables: what kinds there are, and how many arguments each takes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "EXCEPTION",
+    "RAISED",
+    "ArgumentLabel",
+    "LabelCall",
+    "OutcomeLabel",
+    "inspect_callable",
+    "is_coroutine_function",
+    "takes_argument",
+]
+
+EXCEPTION = "<exception>"
+"""What a callable of one argument yields when the function, which is no view, raised."""
+
+RAISED = object()
+"""The outcome of a call that raised: there is no return value to show to a label callable."""
+
+
+class OutcomeLabel(ABC):
+    """A label callable of one argument that has a value for a function that raised as well."""
+
+    @abstractmethod
+    def __call__(self, outcome: object) -> str:
+        """Return the value for a final response or a return value."""
+
+    @abstractmethod
+    def raised(self, error: type[BaseException]) -> str:
+        """Return the value for a function, no view, that raised an exception of a class."""
+
+
+class ArgumentLabel(ABC):
+    """The value of a label that comes from an argument of the decorated function."""
+
+    name: str
+    """The name of the function's parameter."""
+
+    def __call__(self) -> str:
+        """Raise: only a decorator knows the arguments of a call."""
+        raise TypeError(f"from_argument({self.name!r}) is for decorated functions")
+
+    @abstractmethod
+    def text(self, value: object) -> str:
+        """Return the label value for an argument."""
+
+    @abstractmethod
+    def missing(self) -> str:
+        """Return the label value for a call without the argument."""
+
+
+class LabelCall:
+    """One callable label value, inspected."""
+
+    __slots__ = ("function", "is_coroutine", "label", "one_argument", "position")
+
+    def __init__(self, position: int, label: str, function: Any, one_argument: bool) -> None:
+        self.position = position
+        self.label = label
+        self.function = function
+        self.one_argument = one_argument
+        self.is_coroutine = is_coroutine_function(function)
+
+    def __call__(self, outcome: object) -> Any:
+        """Return what the callable does for an outcome; maybe something to await."""
+        if not self.one_argument:
+            return self.function()
+        if outcome is not RAISED:
+            return self.function(outcome)
+        error = sys.exc_info()[0]
+        if error is None or not isinstance(self.function, OutcomeLabel):
+            return EXCEPTION
+        return self.function.raised(error)
+
+
+def inspect_callable(
+    position: int, label: str, function: Any, metric: str, *, response: bool, coroutines: bool
+) -> LabelCall:
+    """Return a callable label value, or raise ValueError for one that cannot work."""
+    where = f"metric {metric!r}, label {label!r}"
+    one_argument = takes_argument(function, where)
+    if isinstance(function, OutcomeLabel) and not response:
+        raise ValueError(
+            f"{where}: a gauge is set before there is an outcome, which {function!r} needs; "
+            "use a counter, a histogram or a summary"
+        )
+    if one_argument and not response:
+        raise ValueError(
+            f"{where}: a gauge is set before there is a response, so its label callables "
+            "take no argument; use `lambda: ...`, or a counter or histogram"
+        )
+    if not coroutines and is_coroutine_function(function):
+        raise ValueError(
+            f"{where}: a coroutine function cannot be awaited on Flask; "
+            "use a plain function, or AsyncPrometheusMetrics on Quart"
+        )
+    return LabelCall(position, label, function, one_argument)
+
+
+def takes_argument(function: Callable[..., object], where: str) -> bool:
+    """Return whether a callable takes one positional argument (True) or none (False).
+
+    Raises ValueError for any other signature.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{where}: cannot tell how many arguments {function!r} takes; "
+            "wrap it, as in `lambda response: ...` or `lambda: ...`"
+        ) from None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        raise ValueError(
+            f"{where}: {function!r} takes any number of arguments, so it is not clear whether it "
+            "wants the response; wrap it, as in `lambda response: ...` or `lambda: ...`"
+        )
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if len(required) > 1 or keywords:
+        raise ValueError(
+            f"{where}: {function!r} must be callable without arguments or with one "
+            f"(the response), but it requires {[p.name for p in required + keywords]}"
+        )
+    return bool(positional)
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Tell coroutine functions, also behind partials, bound methods and callable objects."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004
+    )
