@@ -290,8 +290,13 @@ def test_asgi_middleware_that_copies_what_the_server_gave(leg: Leg, outermost: b
         app.asgi_app = copying(app.asgi_app)
         leg.make_metrics(app)
         served = app
-    browser = Browser(served)
-    asyncio.run(browser.run())
+
+    async def main() -> Browser:
+        browser = Browser(served)
+        await browser.run()
+        return browser
+
+    browser = asyncio.run(main())
     assert (browser.error, browser.status) == (None, 200)
     assert leg.value(COUNT, method="GET", path="/", status="200") == 1
     assert len(leg.label_sets(COUNT)) == 1
