@@ -707,8 +707,8 @@ def test_values_that_are_set_where_no_file_can_be_made(
 
     metrics = leg.make_metrics(None)
     monkeypatch.setattr("promweb.multiprocess.file_storage.OwnFile", fail)
-    for mode in ("sum", "mostrecent"):
-        if mode in getattr(Gauge, "_MULTIPROC_MODES", ()) or mode == "sum":
+    for mode in ("max", "mostrecent"):
+        if mode in getattr(Gauge, "_MULTIPROC_MODES", ()) or mode == "max":
             gauge = metrics.gauge(f"level_{mode}", "Level", multiprocess_mode=mode)
             for value in range(150):
                 gauge.set(value)
