@@ -29,7 +29,8 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
     "lag": lambda effort: [scrapes.event_loop_lag(effort, 100_000, 30)],
     "memory": lambda effort: [scrapes.memory(effort)],
     "native": lambda effort: (
-        make(effort) for make in (native.protobuf_scrapes, native.flushes, native.memory)
+        make(effort)
+        for make in (native.protobuf_scrapes, native.flushes, native.memory, native.workers)
     ),
     "instruments": lambda effort: [instruments.instruments(effort)],
 }

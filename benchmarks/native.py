@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import random
+import sys
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any
 
@@ -16,10 +19,11 @@ from prometheus_client import CollectorRegistry
 from promweb.core.exposition.scrape import render
 from promweb.core.families.kinds import HistogramFamily
 from promweb.core.families.native import NativeHistogramFamily
+from promweb.multiprocess.file_storage import FileStorage
 
 from .harness import BARE, NULL, Effort, Table, Variant, compare, without_collector
 
-__all__ = ["PROTOBUF", "flushes", "memory", "protobuf_scrapes"]
+__all__ = ["PROTOBUF", "flushes", "memory", "protobuf_scrapes", "workers"]
 
 PROTOBUF = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
@@ -154,6 +158,36 @@ def memory(effort: Effort) -> Table:
             tracemalloc.stop()
         table.row(kind, f"{recorded / label_sets:.0f}", f"{scraped / label_sets:.0f}")
     table.notes.append("The label values included.")
+    return table
+
+
+def workers(effort: Effort) -> Table:
+    """Compare what an observation costs a worker that writes to files, and how large these are."""
+    table = Table(
+        "An observation of one of several workers", ("variant", "median", "bytes of a label set")
+    )
+    label_sets = effort.count(200)
+    dice = random.Random(1)
+    amounts = [dice.lognormvariate(-3, 0.5) for _ in range(1000)]
+    for kind in _KINDS:
+        with TemporaryDirectory() as directory:
+            storage = FileStorage(directory)
+            family = _KINDS[kind](max_series=2 * label_sets)
+            family.keep_in(storage)
+            children = [family.child(("GET", f"/item/{n}", "200")) for n in range(label_sets)]
+            seconds = []
+            for child in children:
+                for amount in amounts:
+                    child.record(amount)
+                start = process_time()
+                for amount in amounts:
+                    child.record(amount)
+                seconds.append((process_time() - start) / len(amounts))
+            used = 0
+            for path in Path(directory).iterdir():
+                if path.suffix in (".db", ".native"):
+                    used += int.from_bytes(path.read_bytes()[:4], sys.byteorder)
+            table.row(kind, f"{median(seconds) * 1e9:.0f} ns", f"{used / label_sets:.0f}")
     return table
 
 

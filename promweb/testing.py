@@ -105,7 +105,10 @@ def assert_metric_delta(
 
 
 class NativeHistogram:
-    """What `native_histogram` returns: the observations until then."""
+    """What `native_histogram` returns: the observations until then.
+
+    assert native_histogram("work_seconds").sum < 60
+    """
 
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
@@ -125,6 +128,8 @@ class NativeHistogram:
 
         It is that of `histogram_quantile` in Prometheus 3; NaN without observations. Raises
         ValueError for another number.
+
+            assert native_histogram("work_seconds").quantile(0.99) < 2
         """
         if not 0 <= q <= 1:
             raise ValueError(f"q={q!r}: must be between 0 and 1, as in 0.99")

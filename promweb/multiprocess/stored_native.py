@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 from ..core.native.buckets import MOST_BUCKETS, Buckets
-from ..core.native.schemas import MIN_SCHEMA, ZERO_THRESHOLD, key_of
+from ..core.native.schemas import MIN_SCHEMA, ZERO_THRESHOLD, key_of, table
 from .files.file_names import NATIVE
 from .native.parts import NAN, SUM, ZERO, buckets_of, part_of
 from .stored_children import StoredObservations
@@ -21,23 +22,37 @@ class StoredNative(StoredObservations):
     Nothing is ever moved, so a process that is killed leaves no observation in two places.
     """
 
-    __slots__ = ("_cells", "_keys", "_schema")
+    __slots__ = ("_bounds", "_cells", "_keys", "_schema", "_usual")
 
     def clear(self) -> None:
         super().clear()
         owner: Any = self.owner
-        self._schema: int = owner.native_schema
+        self._set_schema(owner.native_schema)
         self._keys: set[tuple[str, int]] = set()
         """The buckets that are in use, in the present resolution."""
         self._cells: dict[str, tuple[Any, int]] = {}
         """Where each part is: a view of doubles, and an index in it."""
+
+    def _set_schema(self, schema: int) -> None:
+        self._schema = schema
+        self._bounds = table(schema)[0]
+        self._usual: dict[int, tuple[Any, int]] = {}
+        """Where buckets are that the table of bounds has, by their places in it."""
 
     def record(self, amount: float) -> None:
         amount = float(amount)
         super().record(amount)
         with self.owner.lock:
             self._add(SUM, amount)
-            self._add(self._part(amount), 1.0)
+            bounds = self._bounds
+            place = bisect_left(bounds, amount)
+            cell = self._usual.get(place)
+            if cell is None:
+                cell = self._cell(self._part(amount))
+                if bounds is self._bounds and 0 < place < len(bounds):
+                    self._usual[place] = cell
+            view, index = cell
+            view[index] += 1.0
 
     def native_snapshot(self) -> tuple[Sequence[int], Buckets]:
         """Return the observations of this process, per classic bucket and in native ones."""
@@ -48,7 +63,7 @@ class StoredNative(StoredObservations):
     def move(self) -> None:
         super().move()
         numbers = self._numbers()
-        self._cells = {}
+        self._cells, self._usual = {}, {}
         for part, number in numbers.items():
             self._add(part, number)
 
@@ -69,17 +84,20 @@ class StoredNative(StoredObservations):
             and len(self._keys) >= MOST_BUCKETS
             and self._schema > MIN_SCHEMA
         ):
-            self._schema -= 1
+            self._set_schema(self._schema - 1)
             self._keys = {(side, key + 1 >> 1) for side, key in self._keys}
             bucket = side, key_of(size, self._schema)
         self._keys.add(bucket)
         return part_of(self._schema, *bucket)
 
     def _add(self, part: str, amount: float) -> None:
+        view, index = self._cell(part)
+        view[index] += amount
+
+    def _cell(self, part: str) -> tuple[Any, int]:
         cell = self._cells.get(part)
         if cell is None:
             family: Any = self.owner
             view, (index,) = self._storage.places(family, self._values, ((part, None),), NATIVE)
             cell = self._cells[part] = view, index
-        view, index = cell
-        view[index] += amount
+        return cell

@@ -383,7 +383,7 @@ def test_a_request_with_names_gets_text(leg: Leg) -> None:
     leg.make_metrics(app)
     query = "?name[]=flask_exporter_info"
     reply = leg.get(app, f"/metrics{query}", headers={"Accept": ACCEPT})
-    assert reply.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert reply.headers["Content-Type"].startswith("application/openmetrics-text; version=")
     assert reply.text.count("\n") == 4
 
 

@@ -19,6 +19,8 @@ from promweb.multiprocess.lifecycle.compaction import Compactor
 from promweb.multiprocess.native.parts import buckets_of, part_of, parts_of
 from promweb.multiprocess.native.siblings import name_beside
 from promweb.multiprocess.setup import storage_of
+from promweb.tools.doctor.directory import check_directory
+from promweb.tools.doctor.findings import Level
 from tests.multiprocess.test_compaction import lines_of_compaction
 from tests.support import workers
 from tests.support.legs import Leg
@@ -122,6 +124,12 @@ def test_label_sets_of_dead_workers_are_bounded(tmp_path: Path) -> None:
         killed(tmp_path, 0.25, item=str(worker), max_series=3)
         Compactor(str(tmp_path)).compact()
     assert native_of(tmp_path, "<overflow>").count == 6
+
+
+def test_the_doctor_finds_nothing_wrong(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.observe(0.25)
+    assert [finding.level for finding in check_directory(str(tmp_path))] == [Level.OK]
 
 
 def test_prometheus_client_does_not_see_the_files(tmp_path: Path) -> None:

@@ -47,12 +47,12 @@ def test_a_table_of_scrapes_has_promweb_warm_and_cold_beside_prometheus_client()
 
 
 def test_the_tables_of_protobuf_have_text_and_googles_runtime_beside_it() -> None:
-    scrapes, flushes, memory = TABLES["native"](QUICK)
+    scrapes, flushes, memory, workers = TABLES["native"](QUICK)
     names = list(rows(scrapes))
     assert names[:2] == ["classic, text", "classic, protobuf"]
     assert sum("runtime" in name for name in names) == 2
     assert list(rows(flushes))[:2] == [BARE, NULL]
-    assert list(rows(memory)) == ["classic", "native", "both"]
+    assert list(rows(memory)) == list(rows(workers)) == ["classic", "native", "both"]
     assert all(row[1].endswith(" ns") for row in rows(flushes).values())
 
 

@@ -278,6 +278,8 @@ def test_queries_find_a_fleet_that_is_half_moved(
             return found["slow"] == 0 and found["instances"] == 2 and found["rate"] > 0
 
         assert happens(answered)
+        # A subquery looks at whole minutes.
+        assert happens(lambda: server.vector(asked["seen"]))
         missing = [name for name, query in asked.items() if not server.vector(query)]
         assert missing == []
         # As many as both instances have.

@@ -37,10 +37,14 @@ _CREATED = {"counter": 3, "summary": 4, "histogram": 15}
 _pack_double = struct.Struct("<d").pack
 
 
+_STARTS = [message(3, count(1, 0) + double(2, 0.0) + bytes(more))[:3] for more in range(10)]
+"""How a bucket begins, by the bytes that its count has more than one."""
+
+
 def _bucket_head(number: int) -> bytes:
     """Return what a bucket has before the eight bytes of its bound."""
-    content = count(1, number) + double(2, 0.0)
-    return message(3, content)[:-8]
+    written = varint(number)
+    return _STARTS[len(written) - 1] + written + b"\x11"
 
 
 _BUCKET_HEADS: dict[float, bytes] = {number: _bucket_head(number) for number in range(1000)}

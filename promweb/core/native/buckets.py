@@ -25,6 +25,15 @@ class Buckets:
 
     __slots__ = ("count", "encoded", "negative", "positive", "schema", "sum", "zero")
 
+    schema: int
+    count: int
+    sum: float
+    zero: int
+    positive: Counts
+    negative: Counts
+    encoded: bytes | None
+    """What a scrape writes of the buckets; None until one does."""
+
     def __init__(
         self,
         schema: int,
@@ -43,8 +52,7 @@ class Buckets:
         self.zero = zero
         self.positive = positive
         self.negative = negative
-        self.encoded: bytes | None = None
-        """What a scrape writes of the buckets; None until one does."""
+        self.encoded = None
 
     def added(self, ordered: Sequence[float], count: int, sum: float) -> Buckets:
         """Return these and more: observations, sorted and without NaN, how many with it, and their

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from ...core.families.storage import DIRECTORY_VARIABLE
 from ...deployment import network_file_system
+from ...multiprocess.files.file_names import NATIVE
 from ...multiprocess.files.keys import Keys
 from ...multiprocess.files.listing import File, listing
 from ...multiprocess.files.reading import Corrupt, FileReader
@@ -139,6 +140,8 @@ def _check_content(path: str, files: Sequence[File], foreign: Sequence[str]) -> 
         except Corrupt as fault:
             bad.append(f"{file.name.name} ({fault})")
             continue
+        if file.name.kind == NATIVE:
+            continue  # the same metrics as beside it
         for key, _ in reader.entries():
             kinds.setdefault(key.metric, set()).add(file.name.kind.partition("_")[0])
     if bad:

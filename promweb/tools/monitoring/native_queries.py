@@ -32,7 +32,10 @@ class NativeQueries(Queries):
         return self._either("histogram_sum", family, "_sum", over, by, "")
 
     def quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
-        native = f"histogram_quantile({quantile}, {self.rate(family, over, *by)})"
+        rate = f"rate({self._select_grouped(family)}{over})"
+        rates = f"sum by ({', '.join(by)}) ({rate})" if by else f"sum({rate})"
+        # The name comes last: Prometheus 2.42 cannot give native histograms another label.
+        native = self._named(f"histogram_quantile({quantile}, {rates})", by)
         return f"(\n{native}\nor\n{super().quantile(quantile, family, over, *by)}\n)"
 
     def buckets(self, family: str, over: str) -> str:

@@ -201,8 +201,11 @@ class Queries:
     def _sum(self, series: str, by: tuple[str, ...]) -> str:
         if not by:
             return f"sum({series})"
+        return self._named(f"sum by ({', '.join(by)}) ({series})", by)
+
+    def _named(self, found: str, by: tuple[str, ...]) -> str:
+        """Give requests that matched no route a name, where they have none."""
         group, unmatched = self.service.group, self.words.unmatched
-        found = f"sum by ({', '.join(by)}) ({series})"
         if unmatched and group in by:
             # An empty label is none to Prometheus, and a line without a name to Grafana.
             return f'label_replace({found}, "{group}", "{unmatched}", "{group}", "")'
