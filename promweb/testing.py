@@ -107,7 +107,9 @@ def assert_metric_delta(
 class NativeHistogram:
     """What `native_histogram` returns: the observations until then.
 
-    assert native_histogram("work_seconds").sum < 60
+    For example:
+
+        assert native_histogram("work_seconds").sum < 60
     """
 
     def __init__(self, buckets: Buckets) -> None:

@@ -529,8 +529,8 @@ def label_values_of_objects(bench: Bench) -> object:
     bench.app.route("/")(metrics.counter("views", "Views", labels=labels)(lambda: "view"))
     bench.get()
     coroutine.close()
-    sizes, lates = (label_values(bench, "views_total", label) for label in labels)
-    return sizes | {late.partition(" ")[0] for late in lates}
+    sizes, late_ones = (label_values(bench, "views_total", label) for label in labels)
+    return sizes | {late.partition(" ")[0] for late in late_ones}
 
 
 @check(exporter=[0, 0], ours=[1, 0])

@@ -7,7 +7,6 @@ from typing import Any, TypeVar, cast
 
 from ..families.kinds import GaugeFamily
 from .blocks import NOTHING
-from .calls import Calls
 from .direct import Direct
 from .remembered import remember
 from .wrapping import wrap
@@ -27,7 +26,7 @@ class Instrument:
 
     __slots__ = ("__weakref__", "_direct", "_known", "_name", "_only")
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Any) -> None:  # a `Calls`, which no user makes
         self._direct = Direct(calls)
         self._known = self._direct.known
         self._name = self._direct.name
