@@ -15,6 +15,8 @@ from prometheus_client.metrics_core import Metric
 
 import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
+from promweb.core.defaults.http import promweb_naming
+from promweb.core.options import Options
 from tests.support.asgi import Browser, Socket
 from tests.support.documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
 from tests.support.legs import LEGS
@@ -111,7 +113,7 @@ def default_families(**options: Any) -> dict[str, Metric]:
     leg = LEGS["quart-async"]()
     app = leg.make_app()
     sizes = {"in_progress": True, "request_size": True, "response_size": True}
-    leg.make_metrics(app, **sizes, **options)
+    leg.make_metrics(app, **{**sizes, **options})
 
     @app.websocket("/")
     async def greet() -> None:
@@ -133,7 +135,8 @@ def default_families(**options: Any) -> dict[str, Metric]:
 
 def test_readme_names_every_default_family() -> None:
     named = dict(re.findall(r"^\| `(flask_\w+)`[^|]*\| (\w+)", README, re.MULTILINE))
-    found = default_families(response_start=True)
+    opt_in = {row.option: True for row in promweb_naming(Options()).rows if row.option}
+    found = default_families(**opt_in)
     assert named == {name: metric.type for name, metric in found.items()}
 
 
