@@ -70,24 +70,27 @@ class Block(ABC):
         self._labels = labels
         self._known = known
         """The child, if the label set is known already."""
+        self._child: Any = NOTHING
 
+    @abstractmethod
     def __enter__(self) -> None:
-        known = self._known
-        self._child = self._instrument.find(self._labels) if known is None else known
-        self._begin()
+        """Find the child, and begin."""
 
+    @abstractmethod
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end(kind)
+        """Record, after an exception of a class or after none."""
 
     async def __aenter__(self) -> None:
         known = self._known
-        self._child = await self._instrument.find_async(self._labels) if known is None else known
-        self._begin()
+        if known is None:
+            self._known = await self._instrument.find_async(self._labels)
+        self.__enter__()
+        self._known = known
 
     async def __aexit__(
         self,
@@ -95,7 +98,7 @@ class Block(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end(kind)
+        self.__exit__(kind, error, traceback)
 
     def __call__(self, function: F, /) -> F:
         """Decorate a function of any kind."""
@@ -120,7 +123,7 @@ class Block(ABC):
         await self.__aenter__()
 
     def end(self, outcome: object) -> None:
-        self._end(sys.exc_info()[0] if outcome is RAISED else None)
+        self.__exit__(sys.exc_info()[0] if outcome is RAISED else None, None, None)
 
     async def end_async(self, outcome: object) -> None:
         self.end(outcome)
@@ -128,14 +131,6 @@ class Block(ABC):
     def _again(self) -> Block:
         """Return a block like this one for one call."""
         return type(self)(self._instrument, self._labels, self._known)
-
-    @abstractmethod
-    def _begin(self) -> None:
-        """The block begins."""
-
-    @abstractmethod
-    def _end(self, raised: type[BaseException] | None) -> None:
-        """The block ended, maybe with an exception of a class."""
 
     def _record(self, amount: float) -> bool:
         """Record an amount; return whether that was possible."""
@@ -152,18 +147,9 @@ class Timer(Block):
 
     __slots__ = ("_begun",)
 
-    def _begin(self) -> None:
-        self._begun = self._instrument.clock()
-
-    def _end(self, raised: type[BaseException] | None) -> None:
-        self.__exit__(None, None, None)
-
-    # These two are those of the base without the calls between.
-
     def __enter__(self) -> None:
-        known, instrument = self._known, self._instrument
-        self._child = instrument.find(self._labels) if known is None else known
-        self._begun = instrument.clock()
+        self._child = self._known or self._instrument.find(self._labels)
+        self._begun = self._instrument.clock()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         seconds = self._instrument.clock() - self._begun
@@ -178,10 +164,11 @@ class Setter(Block):
 
     __slots__ = ("_begun",)
 
-    def _begin(self) -> None:
+    def __enter__(self) -> None:
+        self._child = self._known or self._instrument.find(self._labels)
         self._begun = self._instrument.clock()
 
-    def _end(self, raised: type[BaseException] | None) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         seconds = max(self._instrument.clock() - self._begun, 0.0)
         try:
             self._child.set(seconds)
@@ -194,11 +181,12 @@ class InProgress(Block):
 
     __slots__ = ()
 
-    def _begin(self) -> None:
+    def __enter__(self) -> None:
+        self._child = self._known or self._instrument.find(self._labels)
         if not self._record(1.0):
             self._child = NOTHING  # what did not go up does not go down
 
-    def _end(self, raised: type[BaseException] | None) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._record(-1.0)
 
 
@@ -220,9 +208,9 @@ class ExceptionCounter(Block):
     def _again(self) -> Block:
         return ExceptionCounter(self._instrument, self._labels, self._known, self._classes)
 
-    def _begin(self) -> None:
-        pass
+    def __enter__(self) -> None:
+        self._child = self._known or self._instrument.find(self._labels)
 
-    def _end(self, raised: type[BaseException] | None) -> None:
-        if raised is not None and issubclass(raised, self._classes):
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if kind is not None and issubclass(kind, self._classes):
             self._record(1.0)

@@ -40,10 +40,7 @@ class Direct:
         """The instruments that `labels` made of label sets that are `known`."""
 
     def key(self, labels: Mapping[str, object]) -> object:
-        """Return what stands for a label set: its only value, or all names and values in order.
-
-        `inc`, `observe` and `labels` of instruments do the same without the call.
-        """
+        """Return what stands for a label set: its only value, or all names and values in order."""
         if len(labels) == 1:
             return labels.get(self.name)
         return (*labels, *labels.values())

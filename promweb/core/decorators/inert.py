@@ -24,11 +24,11 @@ class NoBlock(Block):
     def __call__(self, function: F, /) -> F:
         return function
 
-    def _begin(self) -> None:
-        pass
+    def __enter__(self) -> None:
+        """Do nothing."""
 
-    def _end(self, raised: type[BaseException] | None) -> None:
-        pass
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        """Do nothing."""
 
 
 class Inert(Counter, Gauge, Histogram, Summary):

@@ -24,12 +24,11 @@ class Instrument:
     nothing, are logged once and counted; in tests with the fixture `metrics_registry` they raise.
     """
 
-    __slots__ = ("__weakref__", "_direct", "_known", "_name", "_only")
+    __slots__ = ("__weakref__", "_direct", "_known", "_only")
 
     def __init__(self, calls: Any) -> None:  # a `Calls`, which no user makes
         self._direct = Direct(calls)
         self._known = self._direct.known
-        self._name = self._direct.name
         self._only: Any = None
         """The child, once it is known, of an instrument that calls give no labels."""
 
@@ -62,9 +61,7 @@ class Instrument:
         elif values:
             labels = {**labels, f"{len(values)} values by position": values}
         try:
-            bound = direct.bound.get(
-                labels.get(self._name) if len(labels) == 1 else (*labels, *labels.values())
-            )
+            bound = direct.bound.get(direct.key(labels))
         except TypeError:  # a value that has no hash
             bound = None
         if bound is None:

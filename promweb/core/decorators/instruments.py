@@ -35,9 +35,7 @@ class Counter(Instrument):
         """
         if labels:
             try:
-                child = self._known.get(
-                    labels.get(self._name) if len(labels) == 1 else (*labels, *labels.values())
-                )
+                child = self._known.get(self._direct.key(labels))
             except TypeError:  # a value that has no hash
                 child = None
         else:
@@ -179,9 +177,7 @@ class _Observer(Instrument):
         """
         if labels:
             try:
-                child = self._known.get(
-                    labels.get(self._name) if len(labels) == 1 else (*labels, *labels.values())
-                )
+                child = self._known.get(self._direct.key(labels))
             except TypeError:  # a value that has no hash
                 child = None
         else:
