@@ -154,7 +154,7 @@ def test_default_metrics_have_at_most_max_series_label_sets(leg: Leg) -> None:
     assert values(leg, FOLDED, "metric") == {(DURATION,): 40.0 - len(kept)}
 
 
-def test_folded_requests_keep_method_and_status_while_there_is_room(leg: Leg) -> None:
+def test_requests_that_overflow_keep_method_and_status_while_there_is_room(leg: Leg) -> None:
     app, _ = make(leg, max_series=50)
 
     @app.route("/items/<int:number>", methods=["GET", "POST"])
@@ -252,7 +252,7 @@ def test_label_sets_that_are_made_while_one_is_made(max_series: int, deep: int) 
     assert sum(child.value for child in family.children.values()) == next(numbers)
 
 
-def test_nothing_is_folded_below_the_bound(leg: Leg) -> None:
+def test_nothing_overflows_below_the_bound(leg: Leg) -> None:
     app, _ = make(leg, max_series=100)
 
     @app.route("/<int:number>")
@@ -268,7 +268,7 @@ def test_nothing_is_folded_below_the_bound(leg: Leg) -> None:
     assert samples(leg.registry, FOLDED) == []
 
 
-def test_folded_sets_keep_static_labels(leg: Leg) -> None:
+def test_overflow_sets_keep_static_labels(leg: Leg) -> None:
     app, metrics = make(
         leg, max_series=20, default_labels={"tier": "web", "who": lambda r: r.headers["X-Who"]}
     )
@@ -305,7 +305,9 @@ def test_folded_sets_keep_static_labels(leg: Leg) -> None:
     }
 
 
-def test_folding_is_logged_once_for_each_metric(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
+def test_overflow_is_logged_once_for_each_metric(
+    leg: Leg, caplog: pytest.LogCaptureFixture
+) -> None:
     _, metrics = make(leg, max_series=2, export_defaults=False)
     current = [0]
     for name in ("jobs", "tasks"):
@@ -320,7 +322,7 @@ def test_folding_is_logged_once_for_each_metric(leg: Leg, caplog: pytest.LogCapt
     assert values(leg, FOLDED, "metric") == {("jobs",): 4.0, ("tasks",): 4.0}
 
 
-def test_gauge_beyond_the_bound_goes_up_and_down_in_the_folded_set(leg: Leg) -> None:
+def test_gauge_beyond_the_bound_goes_up_and_down_in_the_overflow_set(leg: Leg) -> None:
     _, metrics = make(leg, max_series=2, export_defaults=False)
     current = [""]
 
@@ -358,7 +360,7 @@ LONGEST = 256  # bytes; README says so
         ("\udcff" * (LONGEST + 1), OVERFLOW),
     ],
 )
-def test_long_values_are_folded(leg: Leg, value: str, label: str) -> None:
+def test_long_values_overflow(leg: Leg, value: str, label: str) -> None:
     _, metrics = make(leg, export_defaults=False)
     labels = {"who": lambda: value, "where": lambda: "here", "tier": "y" * (LONGEST + 1)}
     work = metrics.counter("jobs", "Jobs.", labels=labels)(lambda: None)
@@ -370,7 +372,7 @@ def test_long_values_are_folded(leg: Leg, value: str, label: str) -> None:
     assert values(leg, FOLDED, "metric") == ({("jobs",): 2.0} if label == OVERFLOW else {})
 
 
-def test_long_paths_are_folded_and_not_kept(flask_leg: Leg) -> None:
+def test_long_paths_overflow_and_are_not_kept(flask_leg: Leg) -> None:
     leg = flask_leg
     app, _ = make(leg, in_progress=True, request_size=True)
     app.add_url_rule("/<name>", view_func=lambda name: "ok")

@@ -27,7 +27,7 @@ LABELS = {
 def compare(samples: Samples, books: Books, max_series: int) -> None:
     """Assert that the samples are those that were sent, all of them and no others.
 
-    A label set that is exposed as itself has each of its recordings; one that was folded has its
+    A label set that is exposed as itself has each of its recordings; one that overflowed has its
     recordings in a sum.
     """
     sizes: Counter[str] = Counter()
