@@ -83,7 +83,7 @@ def test_a_callback_gets_what_was_measured(leg: Leg) -> None:
     metrics.on_request(seen.append)
     metrics.init_app(app)
     add(leg, app, "/", leg.view(lambda: "four"), methods=["POST"])
-    leg.request(app, "/", "POST", data=b"three")
+    leg.request(app, "/", "POST", data=b"three", headers={"Content-Length": "5"})
     (info,) = seen
     assert (info.request_bytes, info.response_bytes, info.first_byte_seconds) == (5, 4, 0.0)
 
