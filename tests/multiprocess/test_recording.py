@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from promweb.multiprocess import setup
+from promweb.multiprocess.files.client_library import HAS_TIMESTAMPS
 from tests.support import workers
 from tests.support.legs import Leg
 from tests.support.running import python, without
@@ -271,6 +272,7 @@ def test_a_gauge_of_each_process_ends_with_it(leg: Leg, shared: Path) -> None:
     assert found == {("calls_all", me): 0, ("calls_liveall", me): 0}
 
 
+@pytest.mark.skipif(not HAS_TIMESTAMPS, reason="this prometheus_client has no timestamps")
 def test_a_gauge_that_counts_cannot_be_the_most_recent(leg: Leg) -> None:
     metrics = leg.make_metrics(None)
     busy = metrics.gauge("busy", "Busy", multiprocess_mode="mostrecent")
