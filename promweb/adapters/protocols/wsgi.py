@@ -48,7 +48,7 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
 
     def instrumented_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Begin an exchange; end it here unless the body is still to be produced."""
-        if is_begun(site, environ):
+        if BEGUN in environ and is_begun(site, environ):
             return app(environ, start_response)
         exchange = WSGIExchange(site)
         if has_middleware:

@@ -237,7 +237,7 @@ class RequestRecorder:
             children = self._known.get(key)
             if children is None:
                 children = self._find(exchange, group, key)
-            exemplar = exchange.exemplar(self)
+            exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
                 amount = amount_of(exchange, seconds)
                 child.record(amount)

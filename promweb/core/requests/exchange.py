@@ -187,7 +187,7 @@ class Exchange(Scope):
                 return  # the server has no request for this
             if outcome is Outcome.FAILED:
                 self.fail()
-            status = self.sent or int(outcome) or self.status or 500
+            status = self.sent or (int(outcome) if outcome else self.status) or 500
             if self.request is None:
                 self.request = self.unseen
             elif not self.status:
@@ -201,7 +201,8 @@ class Exchange(Scope):
             for measurement in taken(self._deferred):
                 measurement.flush()
         finally:
-            self.leave()  # last: otherwise a scrape could show neither
+            if self.in_progress:
+                self.leave()  # last: otherwise a scrape could show neither
 
     def in_context(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function where the request context is, if the exchange has kept that."""
