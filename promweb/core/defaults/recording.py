@@ -277,12 +277,12 @@ def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callabl
     Where a function gives the group, that is the first label of the recorder's plan.
     """
     read = grouping.reader(metric, recorder.problems)
+    if read is not None:
+        return lambda exchange: read(exchange.request)
 
     def group(exchange: Exchange) -> str:
-        request = exchange.request
-        if request is exchange.unseen:
-            return grouping.middleware
-        return exchange.labels(recorder)[0] if read is None else read(request)
+        is_unseen = exchange.request is exchange.unseen
+        return grouping.middleware if is_unseen else exchange.labels(recorder)[0]
 
     return group
 

@@ -23,7 +23,15 @@ from .recorder import Recorder
 from .scope import Measurement, Scope, taken
 from .site import Site
 
-__all__ = ["CLIENT_CLOSED_REQUEST", "Exchange", "Outcome", "Sizes"]
+__all__ = [
+    "ANSWERED",
+    "CLIENT_CLOSED_REQUEST",
+    "FAILED",
+    "GONE",
+    "Exchange",
+    "Outcome",
+    "Sizes",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +48,9 @@ class Outcome(IntEnum):
     """An exception that nobody handled ended it."""
     GONE = CLIENT_CLOSED_REQUEST
     """The client left, or the rest of the body was cut."""
+
+
+ANSWERED, FAILED, GONE = Outcome  # Python 3.11 is slow to find them in their class
 
 
 class Sizes:
@@ -66,12 +77,6 @@ class Exchange(Scope):
     sizes: Sizes | None = None
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self._deferred: list[Measurement] = []
-        if site.needs_sizes:
-            self.sizes = Sizes()
 
     @classmethod
     def apart(cls, site: Site, outer: Scope | None) -> Exchange:
@@ -174,7 +179,7 @@ class Exchange(Scope):
             self.response = self.site.make_response(self.status)
         return self.response
 
-    def finish(self, outcome: Outcome = Outcome.ANSWERED) -> None:
+    def finish(self, outcome: Outcome = ANSWERED) -> None:
         """End the exchange and record it; only the first call counts, and none raises.
 
         The status is the one that went out. Where none did, or nobody sees it, the outcome has it.
@@ -185,7 +190,7 @@ class Exchange(Scope):
         try:
             if self.request is None and self.unseen is None:
                 return  # the server has no request for this
-            if outcome is Outcome.FAILED:
+            if outcome is FAILED:
                 self.fail()
             status = self.sent or (int(outcome) if outcome else self.status) or 500
             if self.request is None:

@@ -89,6 +89,8 @@ class Scope:
         self.start = site.clock()
         self.in_progress: list[NumberChild] = []
         """The gauges that go down when this scope ends."""
+        self._deferred: list[Measurement] = []
+        """The measurements that wait for the final response."""
         self._unfinished = [True]
         """Who removes this item ends the scope."""
 
