@@ -24,7 +24,7 @@ from .diffing import diff, printed, run
 
 PROJECT = {
     "loaded_shop.py": """
-        from {framework} import {App}
+        from {framework} import {App}, request
 
         app = {App}("app")
         other = {App}("other")
@@ -37,7 +37,7 @@ PROJECT = {
         def strict(name):
             return {App}(name)
     """,
-    "loaded_one.py": 'from {framework} import {App}\nthing = {App}("thing")\n',
+    "loaded_one.py": 'from {framework} import {App}, request\nthing = {App}("thing")\n',
     "loaded_two.py": 'from {framework} import {App}\na, b = {App}("a"), {App}("b")\n',
     "loaded_maker.py": """
         from {framework} import {App}
