@@ -12,7 +12,7 @@ __all__ = ["holder", "port_number"]
 def port_number(port: object) -> int:
     """Return a port as a number. Raises ValueError if there is no such port."""
     try:
-        number = int(port)  # type: ignore[call-overload]
+        number = -1 if isinstance(port, bool) else int(port)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         number = -1
     if not 0 <= number <= 65535:
