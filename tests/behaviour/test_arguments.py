@@ -294,7 +294,9 @@ def test_arguments_that_are_missing_or_too_many(leg: Leg) -> None:
         metrics.info("x")
     with pytest.raises(TypeError, match=r"^init_app: missing a required argument: 'app'$"):
         metrics.init_app()
-    with pytest.raises(TypeError, match=r"^start_http_server: there is no argument 'hots'; did you"):
+    with pytest.raises(
+        TypeError, match=r"^start_http_server: there is no argument 'hots'; did you"
+    ):
         metrics.start_http_server(0, hots="::")
 
 
