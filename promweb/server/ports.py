@@ -12,10 +12,10 @@ __all__ = ["holder", "port_number"]
 def port_number(port: object) -> int:
     """Return a port as a number. Raises ValueError if there is no such port."""
     try:
-        number = -1 if isinstance(port, bool) else int(port)  # type: ignore[call-overload]
+        number = int(port)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         number = -1
-    if not 0 <= number <= 65535:
+    if isinstance(port, bool) or not 0 <= number <= 65535:
         raise ValueError(f"port is a number up to 65535, or 0 for a free port, not {port!r}")
     return number  # type: ignore[no-any-return]
 
