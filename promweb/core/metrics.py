@@ -279,6 +279,7 @@ class MetricsBase(Applications):
             )
         )
 
+    @mistakes.explained
     def info(
         self,
         name: str,
