@@ -78,7 +78,12 @@ class Gauge(Instrument):
 
             queue.dec(2)
         """
-        self._record(amount, labels, sign=-1)
+        try:
+            negative = -amount
+        except Exception as error:
+            self._direct.refuse(amount, error)
+        else:
+            self._record(negative, labels)
 
     def set(self, /, value: float, **labels: object) -> None:
         """Set the number, which may be NaN.
