@@ -26,14 +26,14 @@ class Counter(Instrument):
 
     __slots__ = ()
 
-    def inc(self, /, amount: float = 1, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
         """Count up by an amount of at least 0.
 
         For example:
 
             orders.inc(3, kind="gift")
         """
-        self._record(amount, labels, 0)
+        self._record(amount, labels, 0.0)
 
     def count_exceptions(
         self,
@@ -62,7 +62,7 @@ class Gauge(Instrument):
 
     __slots__ = ()
 
-    def inc(self, /, amount: float = 1, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
         """Count up by an amount.
 
         For example:
@@ -71,7 +71,7 @@ class Gauge(Instrument):
         """
         self._record(amount, labels)
 
-    def dec(self, /, amount: float = 1, **labels: object) -> None:
+    def dec(self, /, amount: float = 1.0, **labels: object) -> None:
         """Count down by an amount.
 
         For example:
