@@ -154,17 +154,14 @@ class _Exchange(ASGIExchange):
     def scope(self, scope: Message) -> None:
         self._scope = dict(scope)  # routers change it
 
-    def respond(self, status: int, response: object = None) -> None:
+    def take(self, status: int, response: object = None) -> bool:
         """Keep Flask's response, None for an exception, and the context to resolve labels in."""
-        if self.status:
-            return
-        self._answer = response
-        self.context = copy_context()
-        if response is None:
-            self.failed = False  # Connexion decides: a handler may be waiting for it
-
-    async def respond_async(self, status: int, response: object = None) -> None:
-        self.respond(status, response)
+        if not self.status:
+            self._answer = response
+            self.context = copy_context()
+            if response is None:
+                self.failed = False  # Connexion decides: a handler may be waiting for it
+        return False
 
     def see_head(self, message: Message) -> None:
         super().see_head(message)
@@ -190,7 +187,8 @@ class _Exchange(ASGIExchange):
         # The context refers to this exchange.
         context, self.context, self._answer = self.context, None, None
         assert context is not None
-        context.run(super().respond, status, response)
+        if super().take(status, response):
+            context.run(self.resolve)
 
     def _imagine_request(self) -> None:
         """Make the request and context that Flask would have, had it been asked for a response.

@@ -212,7 +212,8 @@ def _see(exchange: Exchange, response: Any) -> Any:
         return _seen(exchange, response)
     if exchange.signalled and status == 500:
         exchange.failed = True
-    exchange.respond(status, response)
+    if exchange.take(status, response):
+        exchange.resolve()
     return response
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, wraps
+from operator import attrgetter
 from typing import Any
 
 import quart
+import quart.ctx
 import quart.wrappers
 
 from ..core.exposition.scrape import Scrape
@@ -162,6 +164,9 @@ def _attach(site: Site) -> None:
     wrapped_full_dispatch_websocket = app.full_dispatch_websocket
     proxies: Any = quart  # whose types differ from version to version
     get_request = _request_reader(proxies.request)
+    # Until Quart 0.23 `request` is a property of a context, which takes two calls.
+    is_property = hasattr(quart.ctx, "RequestContext")
+    read_request = attrgetter("request_websocket" if is_property else "request")
     get_websocket = proxies.websocket._get_current_object
     scope: Callable[[], Any] = current.get
 
@@ -178,7 +183,7 @@ def _attach(site: Site) -> None:
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
-        request = args[0].request if args else get_request()
+        request = read_request(args[0]) if args else get_request()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             with by_hand(site, request) as exchange:
                 response = await wrapped_full_dispatch_request(*args)
@@ -189,7 +194,8 @@ def _attach(site: Site) -> None:
             if site.awaiting:
                 await site.count_in_progress(exchange)
             response = await wrapped_full_dispatch_request(*args)
-            await exchange.respond_async(response.status_code, response)
+            if exchange.take(response.status_code, response):
+                await exchange.resolve_async()
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:

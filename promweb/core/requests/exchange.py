@@ -137,26 +137,35 @@ class Exchange(Scope):
         self.failed = True
         self.see_exception()
 
-    def respond(self, status: int, response: object = None) -> None:
-        """Take the final response and resolve every label; the request context is still there.
+    def take(self, status: int, response: object = None) -> bool:
+        """Take the final response; return whether there are labels to resolve for it.
 
         Only the first call counts. Without a response, label callables see an empty one.
         """
         if self.status:
-            return
+            return False
         self.status, self.response = status, response
-        if self._deferred or self.site.labelled:
-            for labels in self._unresolved():
-                labels.values = labels.plan.resolve(self.response)
+        return bool(self._deferred or self.site.labelled)
+
+    def respond(self, status: int, response: object = None) -> None:
+        """Take the final response and resolve every label; the request context is still there."""
+        if self.take(status, response):
+            self.resolve()
 
     async def respond_async(self, status: int, response: object = None) -> None:
         """Do what `respond` does, and await what label callables return."""
-        if self.status:
-            return
-        self.status, self.response = status, response
-        if self._deferred or self.site.labelled:
-            for labels in self._unresolved():
-                labels.values = await labels.plan.resolve_async(self.response)
+        if self.take(status, response):
+            await self.resolve_async()
+
+    def resolve(self) -> None:
+        """Resolve every label for the response that was taken."""
+        for labels in self._unresolved():
+            labels.values = labels.plan.resolve(self.response)
+
+    async def resolve_async(self) -> None:
+        """Do what `resolve` does, and await what label callables return."""
+        for labels in self._unresolved():
+            labels.values = await labels.plan.resolve_async(self.response)
 
     def _unresolved(self) -> list[Measurement | _Labels]:
         """Return what needs label values: measurements of decorators, and recorders."""
