@@ -41,7 +41,7 @@ FAILING = next(request for request in demo.REQUESTS if request.status == 500)
 
 
 class Workers:
-    """What worker processes expose of themselves: process metrics, with a pid."""
+    """Metrics that worker processes expose: process metrics, with a pid."""
 
     def collect(self) -> Iterator[Metric]:
         for metric in ProcessCollector(registry=None).collect():
@@ -312,7 +312,7 @@ def parts(rule: dict[str, Any]) -> Iterator[str]:
     for part in re.split(operators, rule["expr"]):
         if part.strip():
             bare = re.sub(r" (?:>|==) [\d.]+(?: \* [\d.]+)?$", "", part)
-            # What was an hour ago cannot be there yet, and what is absent must not be absent.
+            # Drop offsets, as there is no hour of history yet, and drop absent_over_time.
             yield re.sub(r" offset \w+|^absent_over_time\((.*)\[1d\]\)$", r"\1", bare)
 
 
