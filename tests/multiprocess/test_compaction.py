@@ -450,7 +450,7 @@ def without_locks(*args: object) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers are written and served; nobody compacts."""
+    """Numbers are written and served; no process compacts."""
     monkeypatch.setattr("fcntl.flock", without_locks)
     shop = Shop(tmp_path)
     shop.sell("tea")

@@ -28,7 +28,7 @@ from .test_compaction import Shop, leave_dead, read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not used any directory."""
+    """Act like a process that has not used any directory."""
     monkeypatch.setattr(setup, "_storages", {})
     monkeypatch.setattr(setup, "_unusable", set())
     monkeypatch.setattr(client_files, "_failed", set())

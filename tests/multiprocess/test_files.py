@@ -379,7 +379,7 @@ def test_one_name_of_two_types_is_the_first(
     gauge.keep_in(FileStorage(str(tmp_path)))
     gauge.child(("a",)).inc()
     assert set(read(tmp_path)) == {("x_total", frozenset({("item", "a")}))}
-    assert "leaves out the gauge_livesum 'x'" in caplog.text
+    assert "omits the gauge_livesum 'x'" in caplog.text
 
 
 def test_label_sets_that_are_not_alike_are_served(tmp_path: Path) -> None:

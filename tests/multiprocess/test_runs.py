@@ -27,7 +27,7 @@ from .test_compaction import files, read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not used any directory."""
+    """Act like a process that has not used any directory."""
     monkeypatch.setattr(setup, "_storages", {})
 
 
@@ -40,7 +40,7 @@ def sell(directory: Path, item: str) -> None:
 
 
 class Server:
-    """A process that starts workers when it is told."""
+    """A process that starts workers on command."""
 
     def __init__(self, directory: Path, item: str) -> None:
         self._order, self._answer = os.pipe(), os.pipe()
@@ -193,7 +193,7 @@ def test_a_process_of_another_user_runs(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_worker_that_may_not_look_at_its_parent_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is root, and its workers are not."""
+    """A server that runs as root, with workers that do not."""
 
     def readlink(path: str) -> str:
         raise PermissionError

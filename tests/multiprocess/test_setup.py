@@ -27,7 +27,7 @@ from .test_compaction import files, read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not enabled anything."""
+    """Act like a process that has not enabled anything."""
     monkeypatch.setattr(setup, "_storages", {})
 
 
@@ -164,7 +164,7 @@ def test_a_temporary_directory_that_somebody_else_made_is_refused(
         (temporary / name).symlink_to(temporary / "theirs")
     else:
         (temporary / name).mkdir(mode=0o755)
-    with pytest.raises(OSError, match="somebody else made"):
+    with pytest.raises(OSError, match="belongs to another user"):
         enable()
 
 
@@ -191,7 +191,7 @@ def test_metrics_of_prometheus_client_from_before_are_named(tmp_path: Path) -> N
 
 
 def leave_something(directory: Path) -> None:
-    """Have another server's workers count something and end."""
+    """Make another server's workers count something and end."""
 
     def server() -> None:
         workers.run(lambda: sell(directory, item="old"))

@@ -83,12 +83,12 @@ class Worker:
 
     pid: int
     report: Any
-    """What it had to say when it began to wait."""
+    """The result of its function."""
 
 
 @contextmanager
 def living(function: Callable[[], object]) -> Iterator[Worker]:
-    """Have a worker run a function, tell what that returns, and live until the block ends."""
+    """Make a worker run a function, report the result, and live until the block ends."""
     told, tell = os.pipe()
     wait, end = os.pipe()
 
