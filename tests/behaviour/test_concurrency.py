@@ -35,7 +35,7 @@ STREAMS = 2000
 
 @pytest.fixture(autouse=True)
 def restless() -> Iterator[None]:
-    """Have threads take turns a thousand times as often."""
+    """Make threads switch a thousand times as often."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
     yield
@@ -458,7 +458,7 @@ def test_threads_that_attach_the_same_application(leg: Leg, objects: str) -> Non
 def test_threads_that_attach_the_same_application_without_init_app(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The second waits until the first is done: nobody meets it where an application is new."""
+    """The second waits until the first is done: no thread sees a half-attached application."""
     made: list[Site] = []
     both = threading.Barrier(2)
 

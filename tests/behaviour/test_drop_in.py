@@ -42,7 +42,7 @@ PROGRAMS = ("first_releases", "factory", "url_rules", "restful")
 
 @dataclass
 class Run:
-    """What one program's clients got, and its scrape without timings."""
+    """The answers that one program's clients got, and its scrape without timings."""
 
     answers: list[tuple[str, int, str, bytes]]
     """Request, status, content type, body (without that of scrapes)."""
@@ -776,7 +776,7 @@ def connexion(bench: Bench) -> object:
     )
 
 
-# Where they must not differ, beyond the programs: each function runs on both libraries.
+# Both libraries must agree, beyond the programs: each function runs on both.
 
 SAME: list[Callable[[Bench], object]] = []
 

@@ -1,4 +1,4 @@
-"""Wrong use is told at construction or decoration, with what was given and what to write."""
+"""Wrong use raises at construction or decoration; the message says what to write."""
 
 from __future__ import annotations
 
@@ -605,8 +605,8 @@ def test_prefix_with_an_underscore_at_its_end(
     PrometheusMetrics(app, registry=registry, defaults_prefix="shop_")
     assert registry.get_sample_value("shop__exporter_info", {"version": __version__}) == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "defaults_prefix='shop_' ends with an underscore, and another one follows: the names begin "
-        "with 'shop__'. Write 'shop' if that is not wanted."
+        "defaults_prefix='shop_' ends with an underscore, and promweb adds another: the names "
+        "begin with 'shop__'. Write 'shop' to have only one."
     ]
 
 

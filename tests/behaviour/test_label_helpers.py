@@ -494,7 +494,7 @@ def test_a_function_without_the_parameter(leg: Leg) -> None:
     count = metrics.counter("c", "d", {"sql": from_argument("sql", default="none")})
     with pytest.raises(ValueError, match=r"counter 'c': from_argument\('sql'\) needs a parameter"):
         count(lambda text: text)
-    with pytest.raises(ValueError, match="cannot tell the parameters"):
+    with pytest.raises(ValueError, match="cannot read the parameters"):
         count(Secret())
     anything = count(lambda **kwargs: kwargs)
     anything(sql="select")

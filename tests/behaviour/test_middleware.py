@@ -1,4 +1,4 @@
-"""Middleware: the status that was sent counts, whoever answered."""
+"""Middleware: the status that was sent counts, even if middleware answered."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def sets(leg: Leg) -> list[dict[str, str]]:
 
 
 def serve(leg: Leg, app: Any, scheme: str = "http", protocol: str = "1.1") -> None:
-    """Have an application answer GET / as a server says that it came."""
+    """Send GET / to an application with the environment or scope of a server."""
     if leg.name.startswith("flask"):
         more = {"wsgi.url_scheme": scheme, "SERVER_PROTOCOL": f"HTTP/{protocol}"}
         list(app({**EnvironBuilder("/").get_environ(), **more}, lambda *args: lambda data: None))
