@@ -36,7 +36,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the demo asks of both shops, and the status that it expects."""
+    """A request of the demo to both shops, and the status that it expects."""
 
     why: str
     status: int
@@ -193,7 +193,7 @@ def scrape(port: int, requests: int) -> str:
             return text
 
 
-# What the demo prints.
+# The output of the demo.
 
 
 def show_requests(flask_port: int, quart_port: int) -> bool:

@@ -1,4 +1,4 @@
-"""What Prometheus says of a fleet, beside what was sent to it."""
+"""Compares Prometheus' numbers of a fleet with the requests that were sent to it."""
 
 from __future__ import annotations
 

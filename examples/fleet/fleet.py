@@ -57,7 +57,7 @@ class Answer:
     errand: Errand
     status: int
     seconds: float
-    """What the client waited: at least what the instance measured."""
+    """The time that the client waited; the instance measured no more."""
 
 
 @dataclass(frozen=True)

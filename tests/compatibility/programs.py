@@ -17,7 +17,7 @@ ORDERS: tuple[Order, ...] = ("before", "after")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client gets to see."""
+    """The part of an answer that a client sees."""
 
     status: int
     headers: tuple[tuple[str, str], ...]

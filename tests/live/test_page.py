@@ -175,7 +175,7 @@ def test_routes_are_sorted_by_whatever_is_asked(shop: Shop, live: LivePage) -> N
     shop.get(*["/slow/1"] * 4)
     live.step()
     assert routes()[0] == "slow"
-    expect(by["Rate"]).to_be_focused()  # rows move, and what has the focus stays
+    expect(by["Rate"]).to_be_focused()  # rows move, and the focus stays
 
 
 def test_a_failing_application_is_said_to_fail_until_it_recovers(
@@ -221,7 +221,7 @@ def test_a_failing_application_is_said_to_fail_until_it_recovers(
     expect(status).to_have_text("Live")
     expect(problem).to_be_hidden()
     assert live.numbers("rate") == ["0.40"]  # four in ten seconds
-    # The browser itself says what could not be loaded; nothing else was said.
+    # The browser itself logs the requests that failed, and nothing else.
     assert len(live.complaints) == 2
     assert all("Failed to load resource" in complaint for complaint in live.complaints)
     live.complaints.clear()

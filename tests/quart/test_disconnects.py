@@ -175,7 +175,7 @@ def nested(error: Exception, depth: int) -> Exception:
 async def test_client_that_a_view_finds_gone(
     leg: Leg, app: Any, propagate: bool, depth: int
 ) -> None:
-    """It is no exception of the application, whichever way it leaves that."""
+    """It does not count as an exception, whichever way it leaves the application."""
     hang = Hang(leg)
 
     @app.get("/")

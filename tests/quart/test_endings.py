@@ -1,4 +1,4 @@
-"""Who ended a request or a websocket, on each server: the client, the code inside, a shutdown."""
+"""Ends of requests and websockets, on each server: the client, the code inside, a shutdown."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ async def test_messages_of_both_kinds_count(leg: Leg, app: Any) -> None:
 
 @pytest.mark.asyncio
 async def test_messages_that_nobody_reads_count(leg: Leg, app: Any) -> None:
-    """They were received, whatever the view does with them."""
+    """They were received, even if the view ignores them."""
     hang = Hang(leg)
 
     @app.websocket("/deaf")

@@ -27,7 +27,7 @@ class Clock:
 
 @dataclass
 class Reply:
-    """What a client got."""
+    """The answer that a client got."""
 
     status: int
     data: bytes
@@ -72,7 +72,7 @@ class Leg:
         return view
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return a sample's value, None where there is no such sample."""
+        """Return a sample's value, or None if it does not exist."""
         return self.registry.get_sample_value(name, labels)
 
     def label_sets(self, name: str) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What tests need that may not be there: without it they are skipped, in CI they fail."""
+"""Optional requirements of tests: without them tests are skipped, in CI they fail."""
 
 from __future__ import annotations
 

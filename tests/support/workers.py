@@ -45,14 +45,14 @@ def join(pid: int) -> int:
 
 
 def run(function: Callable[[], object]) -> int:
-    """Have a worker run a function and end well; return the pid it had."""
+    """Run a function in a worker that ends well; return the pid it had."""
     pid = start(function)
     assert join(pid) == 0
     return pid
 
 
 def kill_after(function: Callable[[], object]) -> int:
-    """Have a worker run a function and then be killed with -9; return the pid it had."""
+    """Run a function in a worker and then kill it with -9; return the pid it had."""
 
     def work() -> None:
         function()
@@ -89,7 +89,7 @@ def client_text(directory: Any) -> str:
 
 
 def value(found: Samples, name: str, **labels: str) -> float | None:
-    """Return a sample's value, None where there is no such sample."""
+    """Return a sample's value, or None if it does not exist."""
     return found.get((name, frozenset(labels.items())))
 
 

@@ -20,7 +20,7 @@ IDLE = 20
 class Steps:
     """Numbers the steps that tasks take, and calls `interrupt` before one of them.
 
-    What it returns is thrown into the task in place of the step, unless it is None.
+    Unless `interrupt` returns None, its exception is thrown into the task in place of the step.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ def drop(main: Main, at: int, *, first: bool = False) -> bool:
     loop.close()
     for coroutine in steps.coroutines if first else reversed(steps.coroutines):
         while inspect.getcoroutinestate(coroutine) != inspect.CORO_CLOSED:
-            # Quart awaits, and resets its context variables, where neither can be.
+            # Quart awaits and resets context variables here, and neither is possible.
             with suppress(RuntimeError, LookupError, ValueError):
                 coroutine.close()
     return steps.taken >= at

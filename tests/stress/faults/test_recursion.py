@@ -30,7 +30,7 @@ def possible_calls(done: int = 0) -> int:
 
 @contextmanager
 def frames_left(number: int) -> Iterator[None]:
-    """Have only so many frames left."""
+    """Leave only this many frames."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit - possible_calls() + number)
     try:

@@ -1,4 +1,4 @@
-"""What somebody else's code raises where promweb calls it."""
+"""Exceptions of foreign code that promweb calls."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_no_memory_for_numbers(
 def test_gauge_that_cannot_move(
     leg: Leg, monkeypatch: pytest.MonkeyPatch, log: Log, direction: str
 ) -> None:
-    """What did not go up does not go down."""
+    """A gauge that did not go up does not go down."""
     app = leg.make_app()
     metrics = leg.make_metrics(app, in_progress=True)
     route(leg, app, metrics.gauge("busy", "Busy."))

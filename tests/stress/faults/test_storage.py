@@ -1,4 +1,4 @@
-"""What happens to the files that workers share, while requests and scrapes go on."""
+"""Faults of the files that workers share, while requests and scrapes go on."""
 
 from __future__ import annotations
 

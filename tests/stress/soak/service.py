@@ -33,7 +33,7 @@ NUMBER = "X-Number"
 """The header with a request's number."""
 
 OPTIONS: Any = {"group_by": "url_rule", "in_progress": True, "native_histograms": True}
-"""What the metrics object is given."""
+"""The arguments of the metrics object."""
 
 NATIVE = "native"
 """The key of the observations in native buckets among what a service counted."""
