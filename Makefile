@@ -30,7 +30,7 @@ lint: .venv/ready
 # uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
 uwsgi: .venv/uwsgi
 
-# Test files run side by side; what one of them starts for all of its tests, it starts once.
+# Test files run side by side; each starts its servers once for all of its tests.
 JOBS ?= auto
 check: .venv/ready
 	$(BIN)/coverage erase
@@ -43,8 +43,8 @@ MARKERS := not slow and not browser and not servers
 quick: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
 
-# The oldest versions that pyproject.toml admits. What needs servers, browsers and terminals of
-# others takes long, and is tested with the newest; the model knows the newest Quart's errors.
+# The oldest versions that pyproject.toml admits. Tests with servers, browsers and terminals take
+# long, and run with the newest versions only; the model knows the newest Quart's errors.
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 

@@ -144,7 +144,7 @@ _providers: dict[str, Any] = {}
 
 
 def _opentelemetry_providers() -> dict[str, Any]:
-    """Return providers that record and export in batches; what is exported goes nowhere."""
+    """Return providers that record and export in batches, to nowhere."""
     if not _providers:
         metrics = import_module("opentelemetry.sdk.metrics")
         metrics_export = import_module("opentelemetry.sdk.metrics.export")

@@ -180,7 +180,7 @@ def event_loop_lag(effort: Effort, lines: int, scrapes: int) -> Table:
             cells.append(f"{seconds * 1e3:.1f} ms")
         table.row(name, *cells)
 
-    # One program at a time: the garbage collector goes through all that there is.
+    # One program at a time: the garbage collector goes through all objects.
     def promweb() -> quart.Quart:
         app = quart.Quart("shop")
         program = Promweb(effort.count(lines))

@@ -33,7 +33,8 @@ def from_header(
     """Return a label callable for a header of the request; its name is case-insensitive.
 
     A value that is not `allowed`, a missing header and a call outside of a request give `default`.
-    Without `allowed`, clients choose the values, and only `max_series` bounds them.
+    Without `allowed`, clients choose the values, and only `max_series` bounds them. Raises
+    TypeError if an argument has the wrong type, and ValueError if `allowed` is empty.
 
         labels={"client": from_header("X-Client", allowed=["app", "web"])}
     """

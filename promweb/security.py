@@ -90,7 +90,7 @@ class Guard:
 def all_of(*guards: Callable[[Any], Any]) -> Callable[[F], F]:
     """Return a decorator that applies several guards: a request must pass all, in order.
 
-    For example:
+    Raises TypeError without guards, and for anything that is not a decorator.
 
         metrics_decorator=all_of(allow_networks("10.0.0.0/8"), bearer_token(token))
     """

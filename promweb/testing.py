@@ -38,7 +38,7 @@ def isolated_registry() -> Iterator[CollectorRegistry]:
     """Replace `prometheus_client.REGISTRY` by an empty registry, and return that.
 
     Metrics objects that are made meanwhile without `registry=` use it, so an application factory
-    defines its metrics anew. Earlier objects keep their registry, and prometheus_client's own
+    defines its metrics again. Earlier objects keep their registry, and prometheus_client's own
     metrics go to the registry that was there when it was imported.
 
     Meanwhile wrong calls of instruments, which a service only logs, raise ValueError or TypeError.
@@ -67,7 +67,8 @@ def snapshot(
     Labels are sorted by name; `_created` samples are omitted. `registry` is
     `prometheus_client.REGISTRY` unless given; `names` selects families or samples.
     `timings=False` omits numbers that depend on the clock: of families in seconds, and of
-    histograms and summaries that are not in bytes, only the counts stay.
+    histograms and summaries that are not in bytes, only the counts stay. Raises TypeError if
+    `names` is one text.
 
         assert snapshot(names=["orders"]) == {'orders_total{kind="gift"}': 2.0}
     """

@@ -77,7 +77,7 @@ def checks(fleet: Fleet, answers: Sequence[Answer], before: float, after: float)
 
 
 def quantile(q: float, seconds: Sequence[float]) -> float:
-    """Return what `histogram_quantile` makes of durations: a point on a line inside a bucket."""
+    """Compute `histogram_quantile` of durations: a point on a line inside a bucket."""
     bounds = [0.0, *Histogram.DEFAULT_BUCKETS]
     ordered = sorted(seconds)
     below = [bisect.bisect_right(ordered, bound) if bound else 0 for bound in bounds]

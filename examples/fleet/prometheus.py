@@ -1,4 +1,4 @@
-"""A Prometheus of one's own: started, asked over its HTTP API, stopped."""
+"""Runs a Prometheus: starts it, asks it over its HTTP API, stops it."""
 
 from __future__ import annotations
 

@@ -146,7 +146,8 @@ class WebMetrics(MetricsBase):
         process has the port, the server logs that and waits for it. `ssl` is a dictionary of
         paths: `cert`, `key`, and `client_ca` if clients must show a certificate; or a server's
         `ssl.SSLContext`. `metrics_decorator` applies here as well. Under Flask's reloader, whose
-        parent process keeps the port, the server takes a free one and logs it.
+        parent process keeps the port, the server takes a free one and logs it. Raises ValueError
+        for a port or an `ssl` that cannot work, and OSError for a file or an address.
 
             server = metrics.start_http_server(9100)
             print(server.url)

@@ -82,7 +82,8 @@ class InstrumentFactories(ABC):
         labels whose values each call of the instrument gives. `namespace` and `subsystem` come
         before the name, and `unit` after it; `namespace` is that of the metrics object unless
         given, "" means none. If every label is constant, the series starts at 0 unless
-        `initial_value_when_only_static_labels` is False.
+        `initial_value_when_only_static_labels` is False. Raises ValueError for a name or label that
+        cannot work, and if the registry has another metric of that name.
 
             orders = metrics.counter("orders", "Orders taken", labelnames=["kind"])
             orders.inc(3, kind="gift")

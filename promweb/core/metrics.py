@@ -218,7 +218,10 @@ class MetricsBase(Applications):
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing.
 
-        metrics.init_app(app)
+        Raises TypeError for any other object, and ValueError if promweb serves something else at
+        `path`.
+
+            metrics.init_app(app)
         """
         self._check_app(app)
         if self._disabled:
@@ -248,7 +251,7 @@ class MetricsBase(Applications):
     ) -> None:
         """Record the default metrics for an application (this object's, or the current one).
 
-        For example:
+        The arguments are those of the constructor, with its errors; `prefix` is `defaults_prefix`.
 
             metrics = PrometheusMetrics(app, export_defaults=False)
             metrics.export_defaults(group_by="endpoint", prefix="shop")
@@ -291,6 +294,7 @@ class MetricsBase(Applications):
         """Expose information as labels of a gauge that is 1, and return that gauge.
 
         Give labels as keywords, or as names and values in two sequences if their order matters.
+        Raises ValueError for both, and for a name or label that Prometheus does not allow.
 
             metrics.info("build", "What runs here", version="1.4.0", commit="abc123")
         """

@@ -91,7 +91,7 @@ def read(answers: list[tuple[str, int, str, bytes]], scrape: str) -> Run:
 
 
 def deliberate(program: str) -> Seen:
-    """Return all that the list of differences says of a program."""
+    """Return the entries about a program in the list of differences."""
     merged = Seen()
     for difference in DIFFERENCES:
         seen = difference.programs.get(program, Seen())

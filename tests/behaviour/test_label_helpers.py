@@ -186,7 +186,7 @@ def test_websockets(leg: Leg) -> None:
         socket = Socket(app, f"/chat/{room}").start()
         await socket.accepted()
         assert await socket.heard() == room
-        with suppress(Exception):  # what becomes of it differs
+        with suppress(Exception):  # its further fate differs
             await socket.over()
 
     for room in "ab":

@@ -1,4 +1,4 @@
-"""What a program with an extension is, and what is asked of it."""
+"""A program with an extension, and the requests to it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Shop:
 
 
 def files(directory: Path) -> set[str]:
-    """Return the files that there are, without the names of processes."""
+    """Return the existing files, without the names of processes."""
     return {
         f"{name.kind}.{'compacted' if name.is_compacted else 'own' if name.is_own else 'client'}"
         for name in map(file_names.parse, os.listdir(directory))

@@ -242,7 +242,7 @@ def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) 
 def test_workers_that_start_at_the_same_time_keep_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has counted with prometheus_client before it knows of promweb."""
+    """Each has counted with prometheus_client before it imports promweb."""
     leave_something(tmp_path)
     start, ready = os.pipe(), os.pipe()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

@@ -23,7 +23,7 @@ PERMITTED = re.compile(r"\b(MIT|BSD|Apache|Python Software Foundation|PSF|ISC)\b
 
 
 def licence(distribution: Distribution) -> str:
-    """Return what a distribution says of its licence, the most exact first."""
+    """Return the statements of a distribution about its licence, the most exact first."""
     metadata = distribution.metadata
     classifiers = [
         classifier.rpartition(" :: ")[2]

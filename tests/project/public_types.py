@@ -1,6 +1,6 @@
 """`python -m tests.project.public_types` fails unless the types of all that is public are known.
 
-pyright's report is about every module; what counts here is what users import. A class counts with
+pyright's report is about every module; only imports of users count here. A class counts with
 its members.
 """
 

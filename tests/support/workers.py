@@ -82,7 +82,7 @@ def definitions(text: str) -> dict[str, tuple[str, str]]:
 
 
 def client_text(directory: Any) -> str:
-    """Return what prometheus_client's own collector says of a directory."""
+    """Return the samples of prometheus_client's own collector for a directory."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     return generate_latest(registry).decode()

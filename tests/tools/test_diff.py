@@ -1,4 +1,4 @@
-"""`promweb diff`: what it says of the shops, of the exporter, and of mutations of an exposition."""
+"""`promweb diff`: its findings for the shops, the exporter, and mutations of an exposition."""
 
 from __future__ import annotations
 

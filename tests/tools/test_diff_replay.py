@@ -164,7 +164,7 @@ def test_requests_go_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("forever", [False, True])
 def test_an_answer_without_an_end_is_left(forever: bool) -> None:
-    """After the time that there is, or after the bytes that are read at most."""
+    """After the timeout, or after the most bytes that it reads."""
     from threading import Thread
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

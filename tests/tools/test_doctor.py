@@ -827,7 +827,7 @@ def test_nothing_is_wrong_with_the_examples(
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.syspath_prepend(ROOT / "examples/sample_project")
     for name in [name for name in sys.modules if name.startswith("examples")]:
-        monkeypatch.delitem(sys.modules, name)  # made anew, in an empty registry
+        monkeypatch.delitem(sys.modules, name)  # made again, in an empty registry
     result = run(target)
     assert (result.exit_code, "/metrics answers" in result.output) == (0, True), result.output
 

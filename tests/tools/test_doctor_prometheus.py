@@ -1,4 +1,4 @@
-"""`promweb doctor --prometheus`: what a server makes of native histograms, by its settings."""
+"""`promweb doctor --prometheus`: how a server treats native histograms, by its settings."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ PROJECT = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory that is the current one; what is imported from it is forgotten afterwards."""
+    """A directory that is the current one; modules from it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     for variable in ("FLASK_APP", "QUART_APP"):

@@ -252,7 +252,7 @@ class _InProgress:
             if outcome is RAISED or scope is None or not scope.is_answered_by(self._target):
                 child.dec()
             else:
-                scope.hold(child)  # until the body is sent, whoever streams it
+                scope.hold(child)  # until the body is sent
         except Exception:
             self._calls.failed()
 

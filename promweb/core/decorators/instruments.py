@@ -27,9 +27,9 @@ class Counter(Instrument):
     __slots__ = ()
 
     def inc(self, /, amount: float = 1, **labels: object) -> None:
-        """Count up by an amount of at least 0; one without `amount` counts 1.
+        """Count up by an amount of at least 0, 1 unless given.
 
-        For example:
+        A wrong amount or label records nothing, and is logged once (`Instrument`).
 
             orders.inc(3, kind="gift")
         """

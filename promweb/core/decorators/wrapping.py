@@ -176,7 +176,7 @@ async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> Async
         while True:
             try:
                 sent = yield item
-            except GeneratorExit:  # whoever read it had enough
+            except GeneratorExit:  # the reader stopped early
                 outcome = None
                 await generator.aclose()
                 raise

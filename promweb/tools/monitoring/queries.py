@@ -207,7 +207,7 @@ class Queries:
         """Name the requests that matched no route, if they have no group."""
         group, unmatched = self.service.group, self.words.unmatched
         if unmatched and group in by:
-            # To Prometheus an empty label is no label; Grafana shows a line without a name.
+            # Prometheus drops empty labels, so Grafana would show a line without a name.
             return f'label_replace({found}, "{group}", "{unmatched}", "{group}", "")'
         return found
 

@@ -1,8 +1,8 @@
 """`make attack`: a million hostile requests to each framework, and the growth that they leave.
 
 Flask and Quart are attacked one after the other, each in a process of its own, by calling the WSGI
-or ASGI application directly. Memory is what the operating system says of the process (RSS), because
-that is what a service is killed for. The allocator first gives back what it keeps for later:
+or ASGI application directly. Memory is the resident size of the process (RSS), because a system
+kills services for that. The allocator first gives back what it keeps for later:
 values of a megabyte leave room behind on their way through the framework, with and without promweb,
 which would hide as much growth. The growth that is left comes from the attack, including the label
 sets that it made until the families were full.

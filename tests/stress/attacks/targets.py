@@ -79,7 +79,7 @@ class Books:
 
 
 def as_label(value: str) -> str:
-    """Return what should become of a value: UTF-8, and not too much of it."""
+    """Return the label value to expect: UTF-8, and not too much of it."""
     encoded = value.encode("utf-8", "replace")
     return OVERFLOW if len(encoded) > LONGEST else encoded.decode()
 

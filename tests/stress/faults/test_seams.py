@@ -26,7 +26,7 @@ __all__ = ["log"]
 
 
 class Raising:
-    """A callable that raises one exception after the other, and then begins anew."""
+    """A callable that raises one exception after the other, and then starts over."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -316,7 +316,7 @@ def test_no_memory_for_labels(
 def test_websocket_that_cannot_be_counted(
     monkeypatch: pytest.MonkeyPatch, log: Log, broken: type[Any]
 ) -> None:
-    """What can be counted is; the other side hears what it would."""
+    """Counts go on; the other side gets the usual answer."""
     leg = LEGS["quart-async"]()
     app = leg.make_app()
     leg.make_metrics(app)

@@ -29,7 +29,7 @@ def make_app(leg: Leg) -> Any:
 
 
 def scraped(leg: Leg, app: Any) -> dict[tuple[str, str], float]:
-    """Return what a scrape says of the number of requests, by method and status."""
+    """Return the number of requests in a scrape, by method and status."""
     return {
         (sample.labels["method"], sample.labels["status"]): sample.value
         for metric in text_string_to_metric_families(leg.get(app, "/metrics").text)

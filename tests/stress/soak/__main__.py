@@ -1,8 +1,8 @@
 """`python -m tests.stress.soak [--seconds N]`: load both frameworks and account for every request.
 
 Flask and Quart are loaded at the same time. Clients send to a measured and to a bare service in
-turns. The measured one is scraped every second and restarted gracefully now and then; what it
-counted is what its generations counted together. Exit status 1 if a request is missing or counted
+turns. The measured one is scraped every second and restarted gracefully now and then; its count is
+the sum of its generations' counts. Exit status 1 if a request is missing or counted
 twice, or if a gauge, a thread or a file descriptor is left behind.
 """
 

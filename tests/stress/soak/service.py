@@ -89,7 +89,7 @@ def flask_app(registry: CollectorRegistry | None) -> flask.Flask:
     @app.get("/hold/<name>")
     def hold(name: str) -> str:
         reached.add(name)
-        time.sleep(0.1)  # Flask does not hear of a client that leaves
+        time.sleep(0.1)  # Flask does not notice a client that leaves
         return "held"
 
     @app.get("/reached/<name>")
