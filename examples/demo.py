@@ -94,7 +94,7 @@ class Comparison:
     timings: int
     """Samples of which only names and labels were compared: buckets and sums of time, creation."""
     differences: tuple[str, ...]
-    """The lines of a unified diff; none where the expositions are equal."""
+    """The lines of a unified diff; none if the expositions are equal."""
 
 
 def compare(flask_text: str, quart_text: str) -> Comparison:

@@ -32,7 +32,7 @@ class Check:
 
 
 def checks(fleet: Fleet, answers: Sequence[Answer], before: float, after: float) -> Iterator[Check]:
-    """Ask Prometheus about what happened between two times, at both of which all was quiet.
+    """Ask Prometheus about the time between two quiet moments.
 
     Differences between two times are exact. `rate` and `increase` are not: they see the samples
     inside of their window, and extrapolate by at most 1.1 scrape intervals on each side.
@@ -44,7 +44,7 @@ def checks(fleet: Fleet, answers: Sequence[Answer], before: float, after: float)
     def since(metric: str) -> str:
         return f"({metric} @ {after:.3f} - {metric} @ {before:.3f})"
 
-    # An instance measures more than what the view takes, and less than what the client waits.
+    # An instance measures more time than the view takes, and less than the client waits.
     shortest = [answer.errand.takes for answer in answers]
     longest = [answer.seconds for answer in answers]
     total = len(answers)

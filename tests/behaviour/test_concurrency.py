@@ -80,7 +80,7 @@ def test_bound_that_many_threads_reach_at_once(
     in_threads(8, many)
     name = {"counter": "calls_total", "gauge": "calls"}.get(kind, "calls_count")
     family = samples(leg.registry)[name]
-    # Room is kept for what overflows in part: a tenth, of which one is used here.
+    # A tenth of the room is for label sets that overflow in part; this test uses one place.
     kept_free = max(2, max_series // 10) - 1 if constant and max_series > 2 else 0
     assert len(family) == max_series - kept_free
     assert sum(family.values()) == (0.0 if kind == "gauge" else 800.0)

@@ -170,7 +170,7 @@ class Bench:
 
 
 def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Return what a function returns, or the class of what it raises."""
+    """Return a function's result, or the class of its exception."""
     try:
         return function(*args, **kwargs)
     except Exception as error:

@@ -337,7 +337,7 @@ def above(leg: Leg, decorate: Callable[[Any], Any]) -> Any:
     def index() -> str:
         return "ok"
 
-    # As it is where the two decorators are in a module.
+    # The same as in a module with both decorators.
     index.__wrapped__.__module__ = __name__
     index.__wrapped__.__name__ = "index_of_a_module"
     globals()["index_of_a_module"] = index
@@ -364,7 +364,7 @@ def test_a_decorator_above_the_route(leg: Leg, kind: str, caplog: pytest.LogCapt
 
 
 def test_decorators_at_their_place_are_not_told(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
-    """Nor what is decorated for something else than the route, nor a view class."""
+    """Other decorators than the route's do not count, and neither do view classes."""
     app = leg.make_app()
     metrics = leg.make_metrics(app)
     count = metrics.counter("jobs", "Jobs.")

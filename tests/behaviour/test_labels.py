@@ -1,4 +1,4 @@
-"""Label values: constants, callables, what they see, and what happens when they fail."""
+"""Label values: constants, callables, their arguments, and their failures."""
 
 from __future__ import annotations
 

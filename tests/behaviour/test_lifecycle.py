@@ -1,4 +1,4 @@
-"""Every way in which a request can end, and what is recorded of it."""
+"""Every way in which a request can end, and its record."""
 
 from __future__ import annotations
 

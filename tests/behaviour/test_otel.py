@@ -388,7 +388,7 @@ def test_label_sets_are_bounded(leg: Leg) -> None:
 
 
 def test_what_is_remembered_is_bounded(leg: Leg) -> None:
-    """Neither methods nor protocols that clients invent, nor what overflows."""
+    """Neither invented methods nor protocols, nor overflows."""
     app = leg.make_app()
     leg.make_metrics(app, naming="otel", max_series=3)
     app.add_url_rule("/", "view", leg.view(lambda: "ok"), methods=["GET", "BREW"])

@@ -641,7 +641,7 @@ class Odd:
 )
 @pytest.mark.parametrize("sizes", [False, True])
 def test_body_of_odd_parts(leg: Leg, body: Any, sizes: bool) -> None:
-    """The server gets it as it is, and fails where it would."""
+    """The server gets it unchanged, and fails as it would without promweb."""
 
     def serve(app: Any) -> list[Any]:
         app.logger.disabled = True

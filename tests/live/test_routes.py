@@ -31,7 +31,7 @@ def file(leg: Leg, app: Any, name: str, path: str = LIVE, **kwargs: Any) -> Repl
 
 
 def linked(page: str) -> list[str]:
-    """Return what a page, or a script of it, loads."""
+    """Return the files that a page, or a script of it, loads."""
     return re.findall(r'"\?file=([\w.]+)"|\bfile\("([\w.]+)"\)', page)
 
 

@@ -1,4 +1,4 @@
-"""Dead workers: their numbers stay, their files do not, whatever happens meanwhile."""
+"""Dead workers: their numbers stay and their files go, even if a process is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ STEPS = ("compact", "_merge", "_finish", "_remove", "_clear_names", "_remove_unf
 
 
 def sell(directory: Path, *items: str) -> Callable[[], None]:
-    """Return what a worker does that has a counter and a gauge and nothing else."""
+    """Return the work of a worker with only a counter and a gauge."""
 
     def work() -> None:
         storage = FileStorage(str(directory))

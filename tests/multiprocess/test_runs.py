@@ -258,7 +258,7 @@ def test_a_container_that_restarts_with_its_directory(pid_1: str, tmp_path: Path
 
 
 def test_a_program_that_a_shell_starts_again(tmp_path: Path) -> None:
-    """Such as `uvicorn.run` in a script: each is a server of its own, with one parent."""
+    """Like `uvicorn.run` in a script: each is a server of its own, with one parent."""
     found = outputs(["sh", "-c", f"{PYTHON}; {PYTHON}; :"], tmp_path)
     assert found == ["1.0", "1.0", "1.0", "1.0"]
 

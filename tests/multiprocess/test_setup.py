@@ -83,7 +83,7 @@ def test_enable_without_a_directory_has_one_that_all_workers_of_a_server_find(
 
 
 def another_server(function: Callable[[], object]) -> Callable[[], None]:
-    """Return what has a server of its own start a worker that runs a function."""
+    """Return a target that starts a server, whose worker runs a function."""
     return lambda: workers.run(function) and None
 
 
@@ -232,7 +232,7 @@ def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) 
     assert value(read(tmp_path), "sold_total", item="old") == 2
     os.write(go_on[1], b"x")
     assert workers.join(pid) == 0
-    # Both runs are known now: what one of them left is the other's, too.
+    # Both runs are recorded now, so each keeps the files of the other.
     workers.run(lambda: sell(tmp_path, item="tea"))
     found = read(tmp_path)
     assert value(found, "sold_total", item="old") == 2

@@ -179,7 +179,7 @@ def test_a_counter_begins_with_zero(prometheus_program: str, tmp_path: Path) -> 
 
 
 def loaded(service: Service) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Return what starts and what ends recording all the time."""
+    """Return functions that start and end constant recording."""
     over = threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""README as a package index shows it, what `make release-check` runs of it, and metadata."""
+"""README on a package index, its code in `make release-check`, and metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that stay after the response, and what Quart raises where it finds them gone."""
+"""Clients that stay after the response, and Quart's exception when it finds them gone."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_the_code_inside_ended_it(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn", "hypercorn trio"])
 def test_a_shutdown_ended_it(name: str, tmp_path: Path) -> None:
-    """Granian and Gunicorn kill what is left after some time, and record nothing of it."""
+    """Granian and Gunicorn kill the remaining requests after some time, without a record."""
     if name.startswith("hypercorn") and sys.version_info >= (3, 12):
         pytest.skip("since Python 3.12 hypercorn waits for its clients to leave")
     with (

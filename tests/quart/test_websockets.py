@@ -49,7 +49,7 @@ def ended(
 ) -> Samples:
     """Return the samples of connections, given by group and close code.
 
-    `seconds` is what each took; the messages are those of the first one's group.
+    Each took `seconds`; the messages belong to the group of the first one.
     """
     name, found = f"{prefix}websocket_", Samples()
     for group, code in connections:

@@ -38,7 +38,7 @@ HOST = "127.0.0.1"
 
 
 class App:
-    """A WSGI application that says what it was asked, and waits where the path says so."""
+    """A WSGI application that notes its requests, and waits at some paths."""
 
     def __init__(self) -> None:
         self.environs: list[dict[str, Any]] = []
@@ -256,7 +256,7 @@ def test_scrape_may_take_longer_than_clients_may(
 def test_cutting_off_leaves_tls_to_the_thread_of_the_client(
     start: Any, tls: Any, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
-    """`SSLSocket.shutdown` forgets about TLS before anything else: what follows is plain text."""
+    """`SSLSocket.shutdown` drops TLS before anything else, so the rest would be plain text."""
     callers = set()
     shutdown = ssl.SSLSocket.shutdown
 

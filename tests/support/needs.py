@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system
 
 
 def missing(what: str) -> NoReturn:
-    """Skip a test because of what is missing, or fail where CI should have it."""
+    """Skip a test because something is missing; in CI, fail it."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

@@ -1,4 +1,4 @@
-"""Servers with several worker processes, load on them, and what their scrapes say meanwhile."""
+"""Servers with several worker processes, load on them, and their scrapes meanwhile."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Server:
         eventually(holds)
 
     def scrape(self) -> Scrape:
-        """Return what a scrape says, on a connection of its own."""
+        """Scrape, on a connection of its own."""
         connection = self.connect(self._metrics_port)
         try:
             connection.request("GET", "/metrics", headers={"Connection": "close"})

@@ -1,4 +1,4 @@
-"""Worker processes that share a directory, and what a scrape of it says."""
+"""Worker processes that share a directory, and scrapes of it."""
 
 from __future__ import annotations
 

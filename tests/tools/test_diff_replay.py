@@ -1,4 +1,4 @@
-"""`promweb diff --replay`: what is read of a file, and what is sent where."""
+"""`promweb diff --replay`: the requests in a file, and where they are sent."""
 
 from __future__ import annotations
 

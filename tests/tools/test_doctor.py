@@ -464,7 +464,7 @@ def test_an_application_in_multiprocess_mode_leaves_the_directory_alone(
 
 
 def answering(leg: Leg, answer: Callable[[], Any] | None = None, **kwargs: Any) -> Findings:
-    """Return what is found of an application whose `before_request` function answers."""
+    """Return the findings for an application whose `before_request` function answers."""
 
     def load() -> Any:
         app = leg.make_app()

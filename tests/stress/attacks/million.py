@@ -129,7 +129,7 @@ def attack(name: str, requests: int, seed: int) -> dict[str, Any]:
 
 
 def _report(name: str, found: dict[str, Any]) -> Iterator[str]:
-    """Print what was found; yield what it breaks."""
+    """Print the findings; yield the broken promises."""
     times, sizes = found["times"], found["sizes"]
     normal = times["ordinary"]
     largest = max(sizes, key=sizes.__getitem__)
@@ -188,8 +188,8 @@ def _make(name: str) -> Target:
 def _fill(name: str, send: Send, arsenal: Arsenal) -> dict[str, Target]:
     """Return services that have as many label sets as there is room for, and one to attack.
 
-    Meanwhile another one is attacked: alone, they would have their label sets beside each other in
-    memory, and so be faster to scrape than any service that has worked for a while.
+    Meanwhile another one is attacked: alone, their label sets would be adjacent in memory, and
+    faster to scrape than those of a service that has worked for a while.
     """
     services = {kind: _make(name) for kind in ("attacked", "ordinary", "control", "longest")}
     busy = _make(name)

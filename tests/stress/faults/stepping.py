@@ -69,7 +69,7 @@ class Stepped(Coroutine[Any, Any, Any]):
 def run(main: Main, at: int = 0, error: type[BaseException] = asyncio.CancelledError) -> bool:
     """Run what `main` starts, with an exception in place of one step of all of its tasks.
 
-    Tell whether there was such a step. Raises what leaves the event loop, and nothing else.
+    Tell whether there was such a step. Raises only exceptions that leave the event loop.
     """
     steps = Steps(at, error)
 
@@ -107,7 +107,7 @@ def run(main: Main, at: int = 0, error: type[BaseException] = asyncio.CancelledE
 
 
 def drop(main: Main, at: int, *, first: bool = False) -> bool:
-    """Run what `main` starts, and after a step close all coroutines, whose event loop is gone.
+    """Run `main`, and after a step close all coroutines, whose event loop is gone.
 
     The last to start is the first to be closed, or else the `first` one.
     Tell whether there was such a step.

@@ -40,7 +40,7 @@ def frames_left(number: int) -> Iterator[None]:
 
 
 def serve(app: Any, left: int) -> int:
-    """Serve a request with so many frames left; return its status, 0 where that failed."""
+    """Serve a request with this many frames left; return its status, or 0 if that failed."""
     environ = EnvironBuilder(path="/").get_environ()
     statuses = [0]
     try:

@@ -73,7 +73,7 @@ def test_no_room_for_files(
     if early:
         said = "cannot write" if breaks == "full" else "were removed"
         assert any(said in message for message in log.messages)
-    elif breaks == "full":  # what had its place in a file has it still
+    elif breaks == "full":  # label sets with a place in a file keep it
         assert scraped(leg, app) == times(3)
 
 

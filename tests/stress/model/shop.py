@@ -1,4 +1,4 @@
-"""An application whose requests do what their scripts say."""
+"""An application whose requests follow their scripts."""
 
 from __future__ import annotations
 

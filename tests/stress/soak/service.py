@@ -1,7 +1,7 @@
 """The service under load, in its own process: `python -m tests.stress.soak.service FRAMEWORK ...`.
 
-It prints its port. At SIGTERM it stops to accept, ends what is under way, and writes what promweb
-counted to a file, because its counters end with it. A middleware around everything, promweb
+It prints its port. At SIGTERM it stops accepting, finishes its requests, and writes promweb's
+counts to a file, because its counters end with it. A middleware around everything, promweb
 included, writes down the number of each request that reached the application.
 """
 

@@ -73,7 +73,7 @@ class Body:
 
 
 class Load:
-    """Two applications that share a registry, what was asked of them, and what scrapes showed."""
+    """Two applications that share a registry, the requests to them, and their scrapes."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -119,7 +119,7 @@ class Load:
         self._flask.logger.disabled = True
 
     def run(self, rounds: int) -> None:
-        """Send requests from eight threads, so many rounds from each, and scrape meanwhile."""
+        """Send rounds of requests from eight threads, and scrape meanwhile."""
         asked = [Counter[str]() for _ in range(THREADS)]
         over = threading.Event()
         scraper = threading.Thread(target=self._scrape_until, args=(over,))
