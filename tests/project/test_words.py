@@ -29,9 +29,7 @@ TURNS = (
         "What fails while recording is logged.",
         "name the actor: promweb logs errors",
     ),
-    Turn(
-        r"\b[Ww]hoever\b", "The lock is released by whoever holds it.", "the process that holds it"
-    ),
+    Turn(r"\bwhoever\b", "It helps whoever holds the lock.", "the process that holds it"),
     Turn(r"\b(?:is|are|was|were) (?:an? )?" + ERROR, "A bad path is a `ValueError`.", "raises"),
     Turn(r"\b(?:is|was|are|were|been) said\b", "Unless more is said, it is off.", "by default"),
     Turn(r"\bmend(?:s|ed|ing)?\b", "It mends the file.", "fixes, repairs"),
