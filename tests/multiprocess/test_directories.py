@@ -196,7 +196,7 @@ def test_a_directory_that_is_removed_is_made_again(
         assert f'flask_http_request_total{{method="GET",status="200"}} {1 + times}.0' in text
         assert f'hits_total{{page="first"}} {2 * times}.0' in text
         assert 'build{version="1.4"} 1.0' in text
-        assert caplog.text.count("were removed") == times
+        assert caplog.text.count("removed promweb's files") == times
     assert value(read(directory), "flask_http_request_total", method="GET", status="200") == 3
     assert value(read(directory), "hits_total", page="first") == 6
 
@@ -214,7 +214,7 @@ def test_who_answers_no_scrape_notices_as_well(
     found = read(directory)
     assert value(found, "orders_total", item="tea") == 101
     assert value(found, "time_count", item="tea") == 101
-    assert caplog.text.count("were removed") == 1
+    assert caplog.text.count("removed promweb's files") == 1
 
 
 def test_new_series_in_a_directory_that_was_removed(
