@@ -59,7 +59,7 @@ def storage_of(directory: str) -> FileStorage | None:
             _unusable.add(path)
             client_files.use_own_files(path, file_names.NO_RUN)
             logger.error(
-                "%s. The service starts all the same: each worker shows only its own numbers.",
+                "%s. The service starts anyway; each worker shows only its own numbers.",
                 error,
             )
             return None
