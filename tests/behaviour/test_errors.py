@@ -388,7 +388,7 @@ def test_the_log_says_once_that_paths_are_series_by_default(
     leg: Leg, rule: str, arguments: dict[str, Any], said: list[str], caplog: Any
 ) -> None:
     app = leg.make_app()  # with a route for static files, which has a variable part as well
-    leg.make_metrics(app, **arguments)
+    leg.make_metrics(app, **{"group_by": GROUP_BY, **arguments})
     app.add_url_rule(rule, view_func=leg.view(lambda number=1: "an item"))
     leg.get(app, "/items/1")
     assert caplog.messages == []
