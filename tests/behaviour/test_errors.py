@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import NO_PREFIX, PrometheusMetrics, __version__
+from promweb.core.options import GROUP_BY
 from tests.support.legs import Leg
 from tests.support.needs import module
 
