@@ -137,7 +137,7 @@ def test_readme_names_the_oldest_versions(oldest: dict[str, str]) -> None:
 
 
 def test_the_policy_has_the_oldest_versions(oldest: dict[str, str]) -> None:
-    table = (ROOT / "docs/policy.md").read_text().partition("## What is supported")[2]
+    table = (ROOT / "docs/policy.md").read_text().partition("## Supported versions")[2]
     rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|", table, re.MULTILINE)
     assert {name.lower().replace("_", "-"): bound for name, bound in rows} == oldest
 
