@@ -12,7 +12,7 @@ COMPARISON := .venv-comparison/bin
 COMPATIBILITY := .venv-compatibility/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility uwsgi release-check
+.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility messages uwsgi release-check
 
 demo: .venv-demo/ready
 	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
@@ -123,6 +123,12 @@ comparison: .venv-comparison/ready
 compatibility: .venv-compatibility/ready
 	$(COMPATIBILITY)/python -W ignore -m tests.compatibility
 	$(COMPATIBILITY)/python -m pytest -W default --confcutdir tests/compatibility tests/compatibility $(ARGS)
+
+# docs/messages.md, from the source. The test suite fails where the page is not that.
+messages: .venv/ready
+	mkdir -p build
+	$(BIN)/python -m tests.project.messages > build/messages.md
+	cp build/messages.md docs/messages.md
 
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready

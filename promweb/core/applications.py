@@ -32,6 +32,8 @@ class Applications(InstrumentFactories):
     _measured: list[tuple[weakref.ref[Site], str | None]]
     """The applications that this object measures, or blueprints in them."""
     _unchecked: list[weakref.ref[Site]]
+    _groups_unasked: bool
+    """Whether the default metrics have a series for each path, which nobody asked for."""
     _callbacks: list[Callback]
     """The functions given to `on_request`."""
 
@@ -69,7 +71,9 @@ class Applications(InstrumentFactories):
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
         # All routes should exist by the first scrape.
-        mistakes.warn_of_routes(self._unchecked, self.path, self._catalog.problems)
+        mistakes.warn_of_routes(
+            self._unchecked, self.path, self._catalog.problems, self._groups_unasked
+        )
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:

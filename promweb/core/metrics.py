@@ -120,7 +120,7 @@ class MetricsBase(Applications):
         path: str | None = "/metrics",
         export_defaults: bool = True,
         defaults_prefix: str = "flask",
-        group_by: GroupBy = "path",
+        group_by: GroupBy = options.GROUP_BY,
         buckets: Sequence[float | str] | None = None,
         default_latency_as_histogram: bool = True,
         default_labels: Mapping[str, LabelValue] | None = None,
@@ -191,6 +191,12 @@ class MetricsBase(Applications):
         if self.process_metrics and self._catalog.storage is not None:
             self._catalog.storage.show_processes()
         self._unchecked = []
+        self._groups_unasked = (
+            group_by is options.GROUP_BY
+            and group_by_endpoint is None
+            and export_defaults
+            and naming == "promweb"
+        )
         self._measured = []
         self._callbacks = []
         if self.native_histograms and not self._disabled:

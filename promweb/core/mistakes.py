@@ -28,6 +28,7 @@ __all__ = [
     "explained",
     "misplaced",
     "unknown",
+    "warn_of_paths",
     "warn_of_route",
     "warn_of_routes",
 ]
@@ -143,10 +144,13 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
             )
 
 
-def warn_of_routes(sites: list[ref[Any]], path: str | None, problems: Problems) -> None:
+def warn_of_routes(
+    sites: list[ref[Any]], path: str | None, problems: Problems, groups_unasked: bool
+) -> None:
     """Log which decorators no route has, and which route hides the metrics; each once.
 
-    This removes the sites from the list.
+    With `groups_unasked` also log which routes make a series for each path. This removes the sites
+    from the list.
     """
     for get_site in taken(sites):
         site = get_site()
@@ -157,6 +161,8 @@ def warn_of_routes(sites: list[ref[Any]], path: str | None, problems: Problems) 
                 problems.warn(f"{message} {BELOW}")
             if path:
                 warn_of_route(site, path, problems)
+            if groups_unasked:
+                warn_of_paths(site, problems)
         except Exception:
             problems.failed("look at the views")
 
@@ -180,6 +186,23 @@ def warn_of_route(site: Any, path: str, problems: Problems) -> None:
         problems.warn(
             f"path={path!r}: the application has a route of its own there, the endpoint "
             f"{own[0]!r}, {first} promweb's. Give one of the two another path."
+        )
+
+
+def warn_of_paths(site: Any, problems: Problems) -> None:
+    """Log that the default metrics have a series for each value of a variable part."""
+    variable = [
+        rule.rule
+        for rule in site.app.url_map.iter_rules()
+        if rule.arguments
+        and rule.endpoint not in site.endpoints
+        and rule.endpoint.rpartition(".")[2] != "static"  # which the frameworks add
+    ]
+    if variable:
+        problems.warn(
+            f"The route {variable[0]!r} makes a series for each of its paths, because group_by is "
+            "'path' by default. Write group_by=\"url_rule\" to have one series for each route, or "
+            'group_by="path" if you want this.'
         )
 
 

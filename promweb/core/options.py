@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 __all__ = [
     "DEFAULT_FACTOR",
+    "GROUP_BY",
     "NO_PREFIX",
     "GroupBy",
     "InProgress",
@@ -57,6 +58,16 @@ InProgress: TypeAlias = bool | Literal["group"]
 """Whether to count requests in progress, and whether by group."""
 
 GroupBy: TypeAlias = str | Callable[[Any], object]
+
+
+class _Unsaid(str):
+    """A default that can be told from the same text in an argument."""
+
+    __slots__ = ()
+
+
+GROUP_BY: GroupBy = _Unsaid("path")
+"""The default of `group_by`."""
 
 _FLAGS = (True, False, None)
 
@@ -117,6 +128,8 @@ def is_disabled() -> bool:
 
 
 def read_group_by(group_by: GroupBy, group_by_endpoint: bool | None) -> GroupBy:
+    if group_by is GROUP_BY:
+        group_by = "path"
     if group_by_endpoint is None:
         return group_by or "path"
     _deprecated("group_by_endpoint", "group_by='endpoint'")

@@ -345,7 +345,7 @@ def test_gauge_beyond_the_bound_goes_up_and_down_in_the_overflow_set(leg: Leg) -
 
 # --- long values --------------------------------------------------------------------------------
 
-LONGEST = 256  # bytes; README says so
+LONGEST = 256  # bytes; docs/labels.md says so
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import NO_PREFIX, PrometheusMetrics, __version__
+from promweb.core.options import GROUP_BY
 from tests.support.legs import Leg
 from tests.support.needs import module
 
@@ -361,6 +362,40 @@ def test_a_decorator_above_the_route(leg: Leg, kind: str, caplog: pytest.LogCapt
         "endpoint 'index' has the function without it",
         "Put it below the route decorator",
     )
+
+
+SAYS = (
+    "The route '/items/<int:number>' makes a series for each of its paths, because group_by is "
+    "'path' by default. Write group_by=\"url_rule\" to have one series for each route, or "
+    'group_by="path" if you want this.'
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "said"),
+    [
+        ("/items/<int:number>", {}, [SAYS]),
+        ("/items", {}, []),
+        ("/items/<int:number>", {"group_by": "path"}, []),
+        ("/items/<int:number>", {"group_by": None}, []),
+        ("/items/<int:number>", {"group_by": "url_rule"}, []),
+        ("/items/<int:number>", {"group_by_endpoint": False}, []),
+        ("/items/<int:number>", {"naming": "otel"}, []),
+        ("/items/<int:number>", {"export_defaults": False}, []),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:group_by_endpoint is deprecated")
+def test_the_log_says_once_that_paths_are_series_by_default(
+    leg: Leg, rule: str, arguments: dict[str, Any], said: list[str], caplog: Any
+) -> None:
+    app = leg.make_app()  # with a route for static files, which has a variable part as well
+    leg.make_metrics(app, **{"group_by": GROUP_BY, **arguments})
+    app.add_url_rule(rule, view_func=leg.view(lambda number=1: "an item"))
+    leg.get(app, "/items/1")
+    assert caplog.messages == []
+    for _ in range(2):
+        assert leg.get(app, "/metrics").status == 200
+    assert caplog.messages == said
 
 
 def test_decorators_at_their_place_are_not_told(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:

@@ -56,9 +56,12 @@ class Leg:
         return app
 
     def make_metrics(self, app: Any, **kwargs: Any) -> Any:
-        """Return this leg's metrics object on the test's registry and clock."""
+        """Return this leg's metrics object on the test's registry and clock.
+
+        It is told to group by path, which the log would mention if that were the default.
+        """
         cls = type("Metrics", (self.metrics_class,), {"clock": staticmethod(self.clock)})
-        return cls(app, **{"registry": self.registry, **kwargs})
+        return cls(app, **{"registry": self.registry, "group_by": "path", **kwargs})
 
     def view(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a view with this leg's kind from a plain function."""

@@ -24,6 +24,8 @@ from .client_options import with_client
 
 __all__ = ["command"]
 
+_MESSAGES = "docs/messages.md, the page Messages of the documentation"
+
 _ROUNDS = 3
 _AT_ONCE = 4
 """Scrapes at the same time, so that a second worker has to answer."""
@@ -169,6 +171,8 @@ def _print(findings: Sequence[Finding], form: str) -> None:
         return
     for finding in findings:
         click.echo("\n".join(_lines(finding)))
+    if any(finding.level is not Level.OK for finding in findings):
+        click.echo(f"\nWhat each message means, and what to do: {_MESSAGES}")
 
 
 def _lines(finding: Finding) -> Iterable[str]:

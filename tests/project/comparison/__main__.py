@@ -52,7 +52,7 @@ def _versions() -> str:
 def table(title: str) -> str:
     """Return a table in Markdown: a row for each question, a column for each library."""
     peers, questions = TABLES[title]
-    head = ["what is asked", *(peer.name for peer in peers)]
+    head = ["question", *(peer.name for peer in peers)]
     columns = [column(peer.name, title) for peer in peers]
     answers = zip((str(question.__doc__) for question in questions), *columns, strict=True)
     rows = [head, ["---"] * len(head), *answers]

@@ -34,7 +34,7 @@ __all__ = [
 
 OVERFLOW = "<overflow>"
 _NO_HEADER = re.compile(rb"[\r\n\0]")  # what no server lets into a header
-LONGEST = 256  # bytes; README says so
+LONGEST = 256  # bytes; docs/labels.md says so
 KNOWN_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
 

@@ -1,8 +1,8 @@
 """The complete list of deliberate differences from prometheus_flask_exporter 0.23.
 
-One sentence each, for README. For each difference that the programs of this package show, it lists
-the answers and series, and the comparing test allows no others. The others have a check of
-their name in `tests/behaviour/test_drop_in.py`.
+One sentence each, for `docs/differences.md`. For each difference that the programs of this package
+show, it lists the answers and series, and the comparing test allows no others. The others have a
+check of their name in `tests/behaviour/test_drop_in.py`.
 """
 
 from __future__ import annotations
