@@ -78,7 +78,7 @@ def _scrapes(effort: Effort) -> tuple[Table, Scrape, Scrape]:
     """Take the difference between a scrape of some label sets and one of more."""
     few, many = effort.count(100), effort.count(1000)
     table = Table(
-        f"What a label set (method, route, status) adds to a scrape, from {few:,} to {many:,}",
+        f"A scrape: size of a label set (method, route, status), from {few:,} to {many:,}",
         ("variant", "series", "bytes", "bytes with gzip"),
     )
     found = {}

@@ -124,7 +124,7 @@ class Client:
         """Yield the body, decompressed; raise ScrapeError if it is too long or cut short."""
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding not in ("gzip", "identity"):
-            raise ScrapeError(f"the answer is encoded as {encoding!r}, not as gzip")
+            raise ScrapeError(f"the answer is encoded as {encoding!r}; it must be gzip")
         unzip = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
         received, room = 0, MAX_BYTES
         while piece := response.read1(_CHUNK):

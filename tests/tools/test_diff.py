@@ -402,9 +402,9 @@ def test_standard_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give OLD, too"),
-        (["old"], "give NEW, too"),
-        (["old", "new", "third"], "give two"),
+        ([], "OLD is missing; give"),
+        (["old"], "NEW is missing; give"),
+        (["old", "new", "third"], "more than two services are given; give"),
         (["old", "old"], None),
         (["--old", "old", "--new", "new", "old"], "is old OLD or NEW?"),
         (["-", "-"], "can be read only once"),

@@ -142,7 +142,7 @@ def test_what_is_sent() -> None:
             "the answer is cut short",
         ),
         (ok(BODY, "Content-Encoding: gzip"), "the answer claims to be gzip and is not: .*"),
-        (ok(BODY, "Content-Encoding: br"), "the answer is encoded as 'br', not as gzip"),
+        (ok(BODY, "Content-Encoding: br"), "the answer is encoded as 'br'; it must be gzip"),
         (ok(b"jobs \xff"), "the answer is not UTF-8: .*"),
         (ok(b"<html>"), "the answer is not an exposition of metrics: .*"),
     ],

@@ -186,7 +186,9 @@ def _sides(
 ) -> tuple[list[Source], list[Source]]:
     """Return the services of both sides; arguments fill the sides without an option, OLD first."""
     if len(sources) > 2:
-        raise click.UsageError("give two services, OLD and NEW; add more with --old and --new")
+        raise click.UsageError(
+            "more than two services are given; give OLD and NEW, others with --old and --new"
+        )
     if len(sources) == 2:
         old, new = [sources[0], *old], [sources[1], *new]
     elif sources and (not old or app):
@@ -196,7 +198,7 @@ def _sides(
     elif sources:
         raise click.UsageError(f"is {sources[0].given} OLD or NEW? Give it with --old or --new")
     if not (old and (new or app)):
-        raise click.UsageError(f"give {'NEW' if old else 'OLD'}, too: a URL, a file or -")
+        raise click.UsageError(f"{'NEW' if old else 'OLD'} is missing; give a URL, a file or -")
     everything = [*old, *new]
     if sum(source.given == "-" for source in everything) > 1:
         raise click.UsageError("standard input can be read only once")
@@ -226,12 +228,12 @@ def _senders(
     senders = []
     for name, side, told in zip(("old", "new"), (old, new), given, strict=True):
         if any(source.url is None for source in side):
-            raise click.UsageError("--replay needs running services: give URLs")
+            raise click.UsageError("--replay needs running services; give URLs")
         url = told
         if url is None:
             if len(side) > 1:
                 raise click.UsageError(
-                    f"choose with --replay-{name} which service gets the requests"
+                    f"several services could get the requests; choose one with --replay-{name}"
                 )
             url = side[0].url
             assert url is not None
