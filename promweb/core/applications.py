@@ -33,7 +33,7 @@ class Applications(InstrumentFactories):
     """The applications that this object measures, or blueprints in them."""
     _unchecked: list[weakref.ref[Site]]
     _groups_unasked: bool
-    """Whether the default metrics have a series for each path, which nobody asked for."""
+    """Whether the default metrics group by path without the program's asking for it."""
     _callbacks: list[Callback]
     """The functions given to `on_request`."""
 

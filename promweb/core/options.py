@@ -61,7 +61,7 @@ GroupBy: TypeAlias = str | Callable[[Any], object]
 
 
 class _Unsaid(str):
-    """A default that can be told from the same text in an argument."""
+    """A default that differs from an argument with the same text."""
 
     __slots__ = ()
 

@@ -20,7 +20,7 @@ logger = logging.getLogger("promweb")
 TIMEOUT = 30.0
 """Seconds in which a client must send its request, handshake included, or read the answer."""
 MOST_CLIENTS = 32
-"""The most connections at a time; one more cuts off the client that stalls the longest."""
+"""The most connections at a time; one more cuts off the oldest client that must act."""
 GRACE = 5.0
 """Seconds that `server_close` waits for answers to requests that have arrived."""
 PAUSE = 0.1
@@ -112,7 +112,7 @@ class ConnectionServer(TCPServer):
             self._end(request)
 
     def _has_room(self) -> bool:
-        """Count the connection; at the limit, cut off the client that stalls the longest."""
+        """Count the connection; at the limit, cut off the oldest client that the server waits for."""
         if self._room.acquire(blocking=False):
             return True
         for request, client in list(self.clients.items()):

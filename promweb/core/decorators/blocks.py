@@ -83,7 +83,7 @@ class Block(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Record; an exception that is counted is known by its class."""
+        """Record; `kind` is the class of the exception that leaves the block, or None."""
 
     async def __aenter__(self) -> None:
         known = self._known
