@@ -76,8 +76,8 @@ class Catalog:
         if late:
             self.problems.warn(
                 "Metrics were defined before multiprocess mode was enabled, and scrapes will not "
-                f"show them: {', '.join(late)}. Enable it first: set PROMETHEUS_MULTIPROC_DIR before "
-                "the program starts, or call promweb.multiprocess.enable() before metrics are made."
+                f"show them: {', '.join(late)}. Enable it first: set PROMETHEUS_MULTIPROC_DIR before the "
+                "program starts, or call promweb.multiprocess.enable() before metrics are made."
             )
         self.storage = storage
         for family in self.problems.families:
