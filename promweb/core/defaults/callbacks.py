@@ -19,7 +19,6 @@ from .recording import (
     request_size,
     response_size,
     response_start,
-    seconds_of,
     unless_excluded,
 )
 
@@ -117,7 +116,7 @@ class RequestCallbacks:
                 method=standard_method(request.method),
                 group=self._group(exchange),
                 status=exchange.status,
-                seconds=seconds_of(exchange, seconds),
+                seconds=seconds,
                 exception=exchange.raised,
                 request_bytes=None if sizes is None else int(request_size(exchange, seconds)),
                 response_bytes=None if sizes is None else int(response_size(exchange, seconds)),

@@ -15,7 +15,7 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
 from .group_by import Grouping
-from .recording import SIZE_BUCKETS, Naming, Row, request_size, response_size, seconds_of
+from .recording import SIZE_BUCKETS, Naming, Row, request_size, response_size
 from .vocabulary import OTEL
 
 __all__ = ["DURATION_BUCKETS", "LABELS", "otel_naming"]
@@ -49,7 +49,6 @@ def otel_naming(options: Options) -> Naming:
         Row(
             OTEL.duration,
             "Duration of HTTP server requests.",
-            seconds_of,
             buckets=options.buckets or DURATION_BUCKETS,
         ),
         Row(
@@ -90,6 +89,7 @@ def _key(exchange: Exchange) -> Hashable:
     # An unknown scheme or version is <other> or "": clients invent any number of them.
     request = exchange.request
     return (
+        request.url_rule.rule,
         request.method,
         exchange.status,
         _scheme(request.scheme),

@@ -37,7 +37,6 @@ __all__ = [
     "request_size",
     "response_size",
     "response_start",
-    "seconds_of",
     "unless_excluded",
 ]
 
@@ -48,7 +47,7 @@ STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 Amount = Callable[[Exchange, float], float]
-"""Returns what to record of a request that took some seconds."""
+"""Returns what to record of a request that took some seconds, which are never negative."""
 
 
 class Row(NamedTuple):
@@ -56,7 +55,8 @@ class Row(NamedTuple):
 
     name: str
     documentation: str
-    amount: Amount
+    amount: Amount | None = None
+    """None for the seconds."""
     buckets: Iterable[float | str] | None = None
     """Upper bounds of a histogram; None for prometheus_client's."""
     kind: type[Family[Any]] = HistogramFamily
@@ -77,7 +77,8 @@ class Naming:
     labels: tuple[str, ...]
     """The labels of a request; the second one is the group."""
     key: Callable[[Exchange], Hashable]
-    """Returns what distinguishes the label sets of a group, as the framework has it."""
+    """Returns what distinguishes label sets, as the framework has it; raises for a request that
+    has no route."""
     values: Callable[[Exchange, str], LabelValues]
     """Returns the values of `labels` for an exchange and its group."""
     rows: tuple[Row, ...]
@@ -116,6 +117,7 @@ class RequestRecorder:
             naming.rows[0].name, calls, defaults, self.problems, coroutines=coroutines
         )
         self._naming = naming
+        self._key = naming.key
         self._excludes = excludes(options)
         self._group = group_reader(grouping, self, naming.rows[0].name)
         self._plan_starts = len(calls)  # the group of a function is the plan's first label
@@ -164,7 +166,7 @@ class RequestRecorder:
         self.websockets: WebsocketMetrics | None = None
         if options.websockets:
             self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
-        self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
+        self._known: dict[Hashable, tuple[tuple[Child, Amount | None], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
         if options.excludes_some:
@@ -232,25 +234,23 @@ class RequestRecorder:
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
         try:
-            group = self._group(exchange)
-            key = group, self._naming.key(exchange)
-            children = self._known.get(key)
-            if children is None:
-                children = self._find(exchange, group, key)
+            try:
+                children = self._known[self._key(exchange)]
+            except Exception:  # a new label set, or no route
+                children = self._find(exchange)
             exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
-                amount = amount_of(exchange, seconds)
+                amount = seconds if amount_of is None else amount_of(exchange, seconds)
                 child.record(amount)
                 if exemplar is not None:
                     child.exemplify(exemplar, amount)
         except Exception:
             self.problems.failed("record a request")
 
-    def _find(
-        self, exchange: Exchange, group: str, key: Hashable
-    ) -> tuple[tuple[Child, Amount], ...]:
+    def _find(self, exchange: Exchange) -> tuple[tuple[Child, Amount | None], ...]:
         """Return the children of a request's label set; remember them if that is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
+        group = self._group(exchange)
         values = self._naming.values(exchange, group)
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
@@ -266,8 +266,8 @@ class RequestRecorder:
                 child = family.child(_without_group(values), _without_group(overflow))
             found.append((child, row.amount))
         children = tuple(found)
-        if is_bounded:
-            known[key] = children
+        if is_bounded and exchange.request.url_rule is not None:
+            known[self._key(exchange)] = children
         return children
 
 
@@ -287,11 +287,6 @@ def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callabl
     return group
 
 
-def seconds_of(exchange: Exchange, seconds: float) -> float:
-    """Return the duration of a request; a clock may go backwards."""
-    return max(seconds, 0.0)
-
-
 def request_size(exchange: Exchange, seconds: float) -> float:
     """Return the bytes of a request's body."""
     return 0 if exchange.sizes is None else exchange.sizes.request
@@ -306,7 +301,7 @@ def response_start(exchange: Exchange, seconds: float) -> float:
     """Return the seconds to the first byte of the body, or to the end where there was none."""
     sizes = exchange.sizes
     if sizes is None or sizes.started is None:
-        return max(seconds, 0.0)
+        return seconds
     return max(sizes.started - exchange.start, 0.0)
 
 
