@@ -1,4 +1,4 @@
-"""What `mkdocs.yml` needs of Python: pages from elsewhere in the repository, and their links.
+"""Hooks of `mkdocs.yml`: pages from elsewhere in the repository, and their links.
 
 Documents link to files of the repository, as GitHub shows them. Here README becomes the first page,
 the documents beside it and the examples become pages, and each link leads to the page of its file.
@@ -31,7 +31,7 @@ LANGUAGES = {".py": "python", ".yml": "yaml", ".toml": "toml"}
 log = logging.getLogger("mkdocs.hooks.pages")  # strict: a warning is the end
 
 _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(#[^)\s]+)?\)")
-# What a browser asks for by itself.
+# Resources that a browser loads by itself.
 _RESOURCE = re.compile(
     r"<(?:script|img|iframe|source|link(?=[^>]* rel=\"?(?:stylesheet|preconnect|preload)))"
     r"[^>]* (?:src|href)=\"?(?:https?:)?//[^>]*>"

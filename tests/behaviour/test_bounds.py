@@ -72,7 +72,7 @@ def values(leg: Leg, name: str, *order: str) -> dict[tuple[str, ...], float]:
 
 
 def label_sets(leg: Leg) -> dict[str, int]:
-    """Return how many label sets each family has; a histogram's buckets are no label sets.
+    """Return how many label sets each family has; a histogram's buckets do not count.
 
     The self-metrics are left out: the metrics that the program defines bound them.
     """

@@ -1,4 +1,4 @@
-"""Wrong use is told at construction or decoration, with what was given and what to write."""
+"""Wrong use raises at construction or decoration; the message says what to write."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ def above(leg: Leg, decorate: Callable[[Any], Any]) -> Any:
     def index() -> str:
         return "ok"
 
-    # As it is where the two decorators are in a module.
+    # The same as in a module with both decorators.
     index.__wrapped__.__module__ = __name__
     index.__wrapped__.__name__ = "index_of_a_module"
     globals()["index_of_a_module"] = index
@@ -399,7 +399,7 @@ def test_the_log_says_once_that_paths_are_series_by_default(
 
 
 def test_decorators_at_their_place_are_not_told(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
-    """Nor what is decorated for something else than the route, nor a view class."""
+    """Other decorators than the route's do not count, and neither do view classes."""
     app = leg.make_app()
     metrics = leg.make_metrics(app)
     count = metrics.counter("jobs", "Jobs.")
@@ -640,8 +640,8 @@ def test_prefix_with_an_underscore_at_its_end(
     PrometheusMetrics(app, registry=registry, defaults_prefix="shop_")
     assert registry.get_sample_value("shop__exporter_info", {"version": __version__}) == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "defaults_prefix='shop_' ends with an underscore, and another one follows: the names begin "
-        "with 'shop__'. Write 'shop' if that is not wanted."
+        "defaults_prefix='shop_' ends with an underscore, and promweb adds another: the names "
+        "begin with 'shop__'. Write 'shop' to have only one."
     ]
 
 

@@ -1,4 +1,4 @@
-"""What promweb says, read from its source: `python -m tests.project.messages` prints a page.
+"""The messages of promweb, read from its source: `python -m tests.project.messages` prints a page.
 
 The page is `docs/messages.md`. It has each error, warning and line of the log, and each finding of
 `promweb doctor`. `…` stands for what only the running program knows. The cause and the remedy of a
@@ -81,7 +81,7 @@ class Message(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What `promweb doctor` may find."""
+    """One finding of `promweb doctor`."""
 
     check: str
     what: str
@@ -286,7 +286,7 @@ _CODE = re.compile(
     r"|\w+=(?:\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[\w'./\"-]*[\w'\"])"  # arguments
     r"|[\w.]*\w_\w[\w.]*\w|_\w{3,})"  # names
 )
-"""What looks like code in a sentence."""
+"""The parts of a sentence that look like code."""
 
 
 def _plain(text: str) -> str:

@@ -38,7 +38,7 @@ LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
 def test_the_code_of_a_document_runs_and_prints_what_it_says(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the examples of TLS read.
+    # The examples of TLS read these files.
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     certificate = authority.issue_cert("localhost")
@@ -53,7 +53,7 @@ def test_no_block_of_a_document_is_forgotten() -> None:
         text = (ROOT / document).read_text()
         found = list(BLOCK.finditer(text))
         assert text.count("```") == 2 * len(found), document
-        # Whatever else looks like Python would not be executed.
+        # A block in any other language would not be executed.
         assert {block["language"] for block in found} <= LANGUAGES, document
         # The site's Markdown takes less for no part of the list item.
         assert not re.search(r"^ {1,3}(\*|```)", text, re.MULTILINE), document

@@ -1,4 +1,4 @@
-"""README as a package index shows it, what `make release-check` runs of it, and metadata."""
+"""README on a package index, its code in `make release-check`, and metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def readme_of_index(directory: Path) -> str:
-    """Return what a build makes of README.md in a directory that has pyproject.toml."""
+    """Return the README for a package index, from a directory with README.md and pyproject.toml."""
     command = [sys.executable, "-m", "hatch_fancy_pypi_readme", ROOT / "pyproject.toml"]
     return run(command, cwd=directory, check=True).stdout
 

@@ -1,4 +1,4 @@
-"""How many label sets each metric may have, for whoever compacts: it may not know the application.
+"""Records how many label sets each metric may have: a process that compacts may not load the app.
 
 The file has a line for each metric and is only appended to, so no process waits for another.
 """
@@ -18,7 +18,7 @@ _LONGEST = 1 << 24
 
 
 def declare(directory: str, limits: Mapping[str, int]) -> None:
-    """Write down the limits of metrics by name. Raises OSError."""
+    """Record the limits of metrics by name. Raises OSError."""
     known = declared(directory)
     new = [item for item in limits.items() if known.get(item[0], 0) < item[1]]
     if not new:
@@ -26,7 +26,7 @@ def declare(directory: str, limits: Mapping[str, int]) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(os.path.join(directory, file_names.LIMITS), flags, 0o644)
     try:
-        # The first line break ends what a process left that was killed, or had no room.
+        # The first line break ends an unfinished line of a process that was killed.
         os.write(descriptor, "".join(["\n", *(json.dumps(item) + "\n" for item in new)]).encode())
     finally:
         os.close(descriptor)

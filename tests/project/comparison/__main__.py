@@ -1,6 +1,6 @@
 """`python -m tests.project.comparison` prints the tables of `docs/comparison.md`.
 
-Each question is answered in a process of its own, because the libraries keep what they have in
+Each question is answered in a process of its own, because the libraries keep their state in
 globals. With a name (`promweb`) it prints the columns of that library.
 """
 

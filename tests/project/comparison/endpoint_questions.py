@@ -1,4 +1,4 @@
-"""What is asked of the view that answers scrapes. Each docstring is the row of the table."""
+"""Questions about the view that answers scrapes. Each docstring is the row of the table."""
 
 from __future__ import annotations
 
