@@ -1,4 +1,4 @@
-"""What promweb says, read from its source: `python -m tests.project.messages` prints a page.
+"""The messages of promweb, read from its source: `python -m tests.project.messages` prints a page.
 
 The page is `docs/messages.md`. It has each error, warning and line of the log, and each finding of
 `promweb doctor`. `…` stands for what only the running program knows. The cause and the remedy of a
@@ -47,8 +47,8 @@ LOGGED = {
 
 _ADVICE = re.compile(
     r"(?:(?<=[;.:]) |^)(?=(?:write|use|give|pass|set|install|put|have|call|choose|leave|wrap|"
-    r"define|must|make|group|enable|decorate|take|correct|say|print|percent-encode|gzip|better|"
-    r"start|prefer|run|look|each|it takes|it must|its labelnames|every)\b)",
+    r"define|must|make|group|enable|decorate|take|correct|say|print|percent-encode|better|"
+    r"start|prefer|run|look|each|it takes|it must|its labelnames)\b)",
     re.IGNORECASE,
 )
 """Where the remedy begins in a message."""
@@ -75,11 +75,13 @@ class Message(NamedTuple):
         if not remedy.startswith("must "):
             cause, *rest = _ADVICE.split(self.text, maxsplit=1)
             remedy = rest[0] if rest else ""
-        return CAUSES.get(self.place, cause.strip(" ;:")), REMEDIES.get(self.place, remedy)
+        return CAUSES.get(self.place, cause.strip(" ;:") or self.text), REMEDIES.get(
+            self.place, remedy
+        )
 
 
 class Finding(NamedTuple):
-    """What `promweb doctor` may find."""
+    """One finding of `promweb doctor`."""
 
     check: str
     what: str
@@ -278,6 +280,15 @@ def _told(text: str) -> str:
     return _plain(text) if re.search("[a-z]{2}", text) else "The command prints it."
 
 
+_CODE = re.compile(
+    r"(?<![\w`])(--[\w-]+\w(?:=\S*\w)?"  # options
+    r"|[\w.]+\((?:[^()]|\([^()]*\))*\)"  # calls
+    r"|\w+=(?:\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[\w'./\"-]*[\w'\"])"  # arguments
+    r"|[\w.]*\w_\w[\w.]*\w|_\w{3,})"  # names
+)
+"""The parts of a sentence that look like code."""
+
+
 def _plain(text: str) -> str:
     """Return a sentence as Markdown, with what looks like code as code."""
     text = " ".join(text.split())
@@ -285,13 +296,10 @@ def _plain(text: str) -> str:
         text = f"It {text}"
     if re.match(r"[a-z-]+[ ,.]", text) and not text.startswith("promweb "):
         text = text[:1].upper() + text[1:]
-    if text and text[-1] not in ".?!…)":
+    if text and text[-1] not in ".?!…":
         text += "."
-    text = re.sub(
-        r"(?<![\w`])((?:--[\w-]+(?:=\S+)?|[\w.]+\([^()]*(?:\([^()]*\)[^()]*)*\)|\w*_\w+(?:=[^\s,;.]+)?|@[\w.…()]+))",
-        r"`\1`",
-        text.replace("`", ""),
-    )
+    if "`" not in text:
+        text = _CODE.sub(r"`\1`", text)
     return text.replace("|", "&#124;").replace("<", "&lt;").replace("*", r"\*")
 
 

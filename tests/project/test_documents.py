@@ -62,6 +62,20 @@ def test_no_block_of_a_document_is_forgotten() -> None:
     assert sum(1 for document in DOCUMENTS for _ in blocks((ROOT / document).read_text())) > 100
 
 
+def test_examples_with_variable_routes_choose_a_group() -> None:
+    """The default has a series for each path, which nobody should copy from here."""
+    for document in DOCUMENTS:
+        for block in blocks((ROOT / document).read_text()):
+            if re.search(r"""(?:route|get|post|rule)\(f?"[^"\n]*<""", block.code):
+                made = re.findall(
+                    r"^\w+ = (?:Async)?PrometheusMetrics\((?:[^()]|\([^()]*\))*\).*",
+                    block.code,
+                    re.MULTILINE,
+                )
+                without = [call for call in made if not re.search("group_by|export|naming", call)]
+                assert not without, (document, block.line)
+
+
 def test_the_list_of_deliberate_differences_is_complete() -> None:
     listed = page("differences.md").partition("<!-- differences")[2]
     listed = listed.partition("<!-- end of differences -->")[0]

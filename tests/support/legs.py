@@ -58,7 +58,7 @@ class Leg:
     def make_metrics(self, app: Any, **kwargs: Any) -> Any:
         """Return this leg's metrics object on the test's registry and clock.
 
-        It is told to group by path, which the log would mention if that were the default.
+        It groups by path, and says so, because the log would mention the default.
         """
         cls = type("Metrics", (self.metrics_class,), {"clock": staticmethod(self.clock)})
         return cls(app, **{"registry": self.registry, "group_by": "path", **kwargs})

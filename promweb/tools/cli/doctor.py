@@ -172,7 +172,7 @@ def _print(findings: Sequence[Finding], form: str) -> None:
     for finding in findings:
         click.echo("\n".join(_lines(finding)))
     if any(finding.level is not Level.OK for finding in findings):
-        click.echo(f"\nWhat each message means, and what to do: {_MESSAGES}")
+        click.echo(f"\nCauses and remedies of all messages: {_MESSAGES}")
 
 
 def _lines(finding: Finding) -> Iterable[str]:
