@@ -178,8 +178,7 @@ class Exchange(Scope):
     def finish(self, outcome: Outcome = ANSWERED) -> None:
         """End the exchange and record it; only the first call counts, and none raises.
 
-        The status is the one that went out. If none did, or promweb cannot see it, the outcome
-        decides.
+        The status is the one that went out. If promweb cannot see any, the outcome decides.
         """
         if not self.ends():
             return
