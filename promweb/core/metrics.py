@@ -289,6 +289,7 @@ class MetricsBase(Applications):
             )
         )
 
+    @mistakes.explained
     def info(
         self,
         name: str,

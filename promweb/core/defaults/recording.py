@@ -5,7 +5,7 @@ A naming is data: the labels of a request and how to read them, and a table of f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,6 +48,10 @@ STATUSES = range(100, 600)
 
 Amount = Callable[[Exchange, float], float]
 """Returns the amount to record for a request that took some seconds, which are never negative."""
+
+
+Children = Sequence[tuple[Child, Amount | None]]
+"""The children of a request's label set, and what to record in each; None for the seconds."""
 
 
 class Row(NamedTuple):
@@ -166,7 +170,7 @@ class RequestRecorder:
         self.websockets: WebsocketMetrics | None = None
         if options.websockets:
             self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
-        self._known: dict[Hashable, tuple[tuple[Child, Amount | None], ...]] = {}
+        self._known: dict[Hashable, Children] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
         if options.excludes_some:
@@ -238,16 +242,21 @@ class RequestRecorder:
                 children = self._known[self._key(exchange)]
             except Exception:  # a new label set, or no route
                 children = self._find(exchange)
-            exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
-                amount = seconds if amount_of is None else amount_of(exchange, seconds)
-                child.record(amount)
-                if exemplar is not None:
-                    child.exemplify(exemplar, amount)
+                child.record(seconds if amount_of is None else amount_of(exchange, seconds))
+            if self.exemplar is not None:
+                self._exemplify(exchange, seconds, children)
         except Exception:
             self.problems.failed("record a request")
 
-    def _find(self, exchange: Exchange) -> tuple[tuple[Child, Amount | None], ...]:
+    def _exemplify(self, exchange: Exchange, seconds: float, children: Children) -> None:
+        exemplar = exchange.exemplar(self)
+        if exemplar is not None:
+            for child, amount_of in children:
+                amount = seconds if amount_of is None else amount_of(exchange, seconds)
+                child.exemplify(exemplar, amount)
+
+    def _find(self, exchange: Exchange) -> Children:
         """Return the children of a request's label set; cache them if their number is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
         group = self._group(exchange)

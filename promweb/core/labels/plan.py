@@ -141,7 +141,16 @@ class LabelPlan:
 
         So does a callable that returns an awaitable: nothing here can await it.
         """
-        return self._start if self.constant else self.texts(self.call(outcome))
+        if self.constant:
+            return self._start
+        values = list(self._start)
+        for call in self._calls:
+            try:
+                value = call.function if call.is_coroutine else call(outcome)
+                values[call.position] = value if type(value) is str else _text(value)
+            except Exception:
+                values[call.position] = self._error(call)
+        return tuple(values)
 
     async def resolve_async(self, outcome: object) -> LabelValues:
         """Like `resolve`, but await the results that can be awaited."""

@@ -20,8 +20,8 @@ class Site:
     """One Flask or Quart application, as promweb sees it.
 
     Adding a recorder or a decorator composes the work for a request:
-    `preparations` are called when a request reaches the dispatch, and `labelled` are the recorders
-    that have labels to resolve. `protocol` reads the protocol of a request as the framework spells
+    `prepare` is called when a request reaches the dispatch, and `labelled` are the recorders that
+    have labels to resolve. `protocol` reads the protocol of a request as the framework spells
     it: `HTTP/1.1` or `1.1`.
     """
 
@@ -40,8 +40,8 @@ class Site:
         self.recorders: tuple[Recorder, ...] = ()
         self.labelled: tuple[Recorder, ...] = ()
         """The recorders that have a label to resolve or an exemplar to read."""
-        self.preparations: tuple[Callable[[Any], None], ...] = (self._exclude,)
-        """Functions to call with a scope that reaches the application's dispatch."""
+        self.prepare: Callable[[Any], None] = self._exclude
+        """The function to call with a scope that reaches the application's dispatch."""
         self.awaiting: tuple[Recorder, ...] = ()
         """The recorders that await the labels of requests in progress."""
         self.record: Callable[[Any, float], None] = self._record_all
@@ -98,7 +98,7 @@ class Site:
         self.awaiting = tuple(r for r in self.recorders if r.awaits_in_progress)
         if any(r.counts_in_progress and r not in self.awaiting for r in self.recorders):
             preparations.append(self._count_in_progress)
-        self.preparations = tuple(preparations)
+        self.prepare = _each(preparations)
         one = len(self.recorders) == 1
         self.record = self.recorders[0].record if one else self._record_all
 
@@ -232,6 +232,18 @@ class Site:
             # Keeping the function keeps its ids valid.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return known[1]
+
+
+def _each(functions: list[Callable[[Any], None]]) -> Callable[[Any], None]:
+    """Return what calls functions, one after the other, with a scope."""
+    if len(functions) == 1:
+        return functions[0]
+
+    def each(scope: Any) -> None:
+        for function in functions:
+            function(scope)
+
+    return each
 
 
 def _count(scope: Any, child: NumberChild | None) -> None:

@@ -40,10 +40,13 @@ def find(target: str) -> Any:
 
 def is_application(thing: Any) -> bool:
     """Tell whether something is an application, or wraps one as Connexion does."""
-    return any(
-        hasattr(one, "url_map") and hasattr(one, "extensions")
-        for one in (thing, getattr(thing, "app", None))
-    )
+    try:
+        return any(
+            hasattr(one, "url_map") and hasattr(one, "extensions")
+            for one in (thing, getattr(thing, "app", None))
+        )
+    except Exception:  # a proxy such as `flask.request` raises outside of a request
+        return False
 
 
 def place(fault: BaseException) -> tuple[str, str]:
