@@ -112,7 +112,7 @@ class ConnectionServer(TCPServer):
             self._end(request)
 
     def _has_room(self) -> bool:
-        """Count the connection; at the limit, cut off the oldest client that the server waits for."""
+        """Count the connection; at the limit, cut off the oldest client that must act."""
         if self._room.acquire(blocking=False):
             return True
         for request, client in list(self.clients.items()):

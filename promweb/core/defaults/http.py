@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from operator import attrgetter
+from collections.abc import Callable
 
 from ..families.kinds import CounterFamily, HistogramFamily, SummaryFamily
 from ..families.limits import LabelValues
@@ -19,7 +18,6 @@ from .recording import (
     request_size,
     response_size,
     response_start,
-    seconds_of,
 )
 from .vocabulary import PROMWEB
 
@@ -34,7 +32,6 @@ def promweb_naming(options: Options) -> Naming:
         Row(
             prefix + PROMWEB.duration,
             "Flask HTTP request duration in seconds",
-            seconds_of,
             buckets=options.buckets if is_histogram else None,
             kind=HistogramFamily if is_histogram else SummaryFamily,
             total=(prefix + "http_request_total", "Total number of HTTP requests"),
@@ -72,7 +69,7 @@ def promweb_naming(options: Options) -> Naming:
     return Naming(
         grouping=grouping,
         labels=("method", grouping.name, "status"),
-        key=_key,
+        key=grouping.key("request.method", "status", "failed"),
         values=_values_reader(_status_class if options.status_classes else str),
         rows=rows,
         in_progress=(
@@ -86,9 +83,6 @@ def promweb_naming(options: Options) -> Naming:
     )
 
 
-_key: Callable[[Exchange], Hashable] = attrgetter("request.method", "status", "failed")
-
-
 def _values_reader(
     status_text: Callable[[int], str],
 ) -> Callable[[Exchange, str], LabelValues]:
@@ -99,5 +93,5 @@ def _values_reader(
 
 
 def _status_class(status: int) -> str:
-    """Return `4xx` for 404; `<other>` for what is no status of HTTP."""
+    """Return `4xx` for 404; `<other>` for a status that HTTP does not define."""
     return f"{status // 100}xx" if status in STATUSES else OTHER

@@ -1,8 +1,8 @@
 """The default metrics with OpenTelemetry's names.
 
 Names, labels and buckets are those of the semantic conventions for HTTP metrics, as OpenTelemetry's
-rules for Prometheus spell them. What the conventions leave unset is an empty label, which
-Prometheus takes for no label.
+rules for Prometheus spell them. A label that the conventions leave unset is empty, and Prometheus
+drops it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
 from .group_by import Grouping
-from .recording import SIZE_BUCKETS, Naming, Row, request_size, response_size, seconds_of
+from .recording import SIZE_BUCKETS, Naming, Row, request_size, response_size
 from .vocabulary import OTEL
 
 __all__ = ["DURATION_BUCKETS", "LABELS", "otel_naming"]
@@ -34,7 +34,7 @@ LABELS = (
 
 _SCHEMES = frozenset(("http", "https"))
 
-# The versions that there are, as the frameworks spell them and as the conventions do.
+# The versions of HTTP, as the frameworks and the conventions spell them.
 _VERSIONS = {
     **{version: version for version in ("1.0", "1.1", "2", "3")},
     **{"HTTP/1.0": "1.0", "HTTP/1.1": "1.1", "HTTP/2": "2", "HTTP/2.0": "2"},
@@ -49,7 +49,6 @@ def otel_naming(options: Options) -> Naming:
         Row(
             OTEL.duration,
             "Duration of HTTP server requests.",
-            seconds_of,
             buckets=options.buckets or DURATION_BUCKETS,
         ),
         Row(
@@ -90,6 +89,7 @@ def _key(exchange: Exchange) -> Hashable:
     # An unknown scheme or version is <other> or "": clients invent any number of them.
     request = exchange.request
     return (
+        request.url_rule.rule,
         request.method,
         exchange.status,
         _scheme(request.scheme),
@@ -123,7 +123,7 @@ def _version(exchange: Exchange) -> str:
 
 
 def _error_type(exchange: Exchange) -> str:
-    """Return the class of an exception that nobody handled, or else a status that is an error.
+    """Return the class of an unhandled exception, or else a status that is an error.
 
     The class is named as OpenTelemetry's SDK for Python does: with its module, unless built in.
     """

@@ -1,4 +1,4 @@
-"""The recorder of the default metrics, whatever they are called.
+"""The recorder of the default metrics, for every naming.
 
 A naming is data: the labels of a request and how to read them, and a table of families.
 """
@@ -37,7 +37,6 @@ __all__ = [
     "request_size",
     "response_size",
     "response_start",
-    "seconds_of",
     "unless_excluded",
 ]
 
@@ -48,15 +47,16 @@ STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 Amount = Callable[[Exchange, float], float]
-"""Returns what to record of a request that took some seconds."""
+"""Returns the amount to record for a request that took some seconds, which are never negative."""
 
 
 class Row(NamedTuple):
-    """One family that requests are recorded in when they have ended."""
+    """One family that records requests when they have ended."""
 
     name: str
     documentation: str
-    amount: Amount
+    amount: Amount | None = None
+    """Returns the amount of an exchange to record; None means its seconds."""
     buckets: Iterable[float | str] | None = None
     """Upper bounds of a histogram; None for prometheus_client's."""
     kind: type[Family[Any]] = HistogramFamily
@@ -71,13 +71,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Naming:
-    """What the default metrics are called, and how the labels of a request are read."""
+    """The names of the default metrics, and how to read the labels of a request."""
 
     grouping: Grouping
     labels: tuple[str, ...]
     """The labels of a request; the second one is the group."""
     key: Callable[[Exchange], Hashable]
-    """Returns what distinguishes the label sets of a group, as the framework has it."""
+    """Returns the values that distinguish label sets, as the framework has them; raises for a
+    request without a route."""
     values: Callable[[Exchange, str], LabelValues]
     """Returns the values of `labels` for an exchange and its group."""
     rows: tuple[Row, ...]
@@ -85,18 +86,18 @@ class Naming:
     in_progress: tuple[str, str, tuple[str, ...]]
     """Name, help and labels of the gauge of requests in progress."""
     in_progress_values: Callable[[Any], tuple[LabelValues, LabelValues]]
-    """Returns the values of these labels for a request, and those for a family that is full."""
+    """Returns the values of these labels for a request, and those to use if the family is full."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
     websockets: tuple[str, Grouping]
-    """What the names of the websocket families start with, and their group."""
+    """The beginning of the websocket families' names, and their group."""
 
 
 class RequestRecorder:
     """The default families of one naming in one registry, and how an exchange is recorded in them.
 
-    Families that the registry has already are shared. Raises ValueError if a name is taken by
-    something else.
+    It shares families that the registry has already. Raises ValueError if another metric has a
+    name.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class RequestRecorder:
             naming.rows[0].name, calls, defaults, self.problems, coroutines=coroutines
         )
         self._naming = naming
+        self._key = naming.key
         self._excludes = excludes(options)
         self._group = group_reader(grouping, self, naming.rows[0].name)
         self._plan_starts = len(calls)  # the group of a function is the plan's first label
@@ -164,7 +166,7 @@ class RequestRecorder:
         self.websockets: WebsocketMetrics | None = None
         if options.websockets:
             self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
-        self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
+        self._known: dict[Hashable, tuple[tuple[Child, Amount | None], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
         if options.excludes_some:
@@ -190,7 +192,7 @@ class RequestRecorder:
         return None if plan is None else self._early_child(request, plan, plan.resolve(None))
 
     async def in_progress_async(self, request: Any) -> NumberChild | None:
-        """Do what `in_progress` does, and await the labels."""
+        """Like `in_progress`, but await the labels."""
         plan = self._early_plan(request)
         if plan is None:
             return None
@@ -206,7 +208,7 @@ class RequestRecorder:
         return self._in_progress.child((*values, *defaults), (*overflow, *plan.overflow))
 
     def _group_early(self, naming: Naming, name: str) -> tuple[str, ...]:
-        """Have requests in progress be counted by group; return the labels but for callables."""
+        """Count requests in progress by group; return the names of the labels without callables."""
         _, _, (_, *others) = naming.in_progress
         read = naming.grouping.reader(name, self.problems)
         before = naming.in_progress_values
@@ -221,7 +223,7 @@ class RequestRecorder:
         return tuple(others) if read is None else (naming.grouping.name, *others)
 
     def merge(self, other: RequestRecorder) -> None:
-        """Also record what another recorder of the same duration family does."""
+        """Also record for another recorder of the same duration family."""
         self._families = {**other._families, **self._families}
         if self._in_progress is None:
             self._in_progress_values = other._in_progress_values
@@ -232,25 +234,23 @@ class RequestRecorder:
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
         try:
-            group = self._group(exchange)
-            key = group, self._naming.key(exchange)
-            children = self._known.get(key)
-            if children is None:
-                children = self._find(exchange, group, key)
+            try:
+                children = self._known[self._key(exchange)]
+            except Exception:  # a new label set, or no route
+                children = self._find(exchange)
             exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
-                amount = amount_of(exchange, seconds)
+                amount = seconds if amount_of is None else amount_of(exchange, seconds)
                 child.record(amount)
                 if exemplar is not None:
                     child.exemplify(exemplar, amount)
         except Exception:
             self.problems.failed("record a request")
 
-    def _find(
-        self, exchange: Exchange, group: str, key: Hashable
-    ) -> tuple[tuple[Child, Amount], ...]:
-        """Return the children of a request's label set; remember them if that is bounded."""
+    def _find(self, exchange: Exchange) -> tuple[tuple[Child, Amount | None], ...]:
+        """Return the children of a request's label set; cache them if their number is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
+        group = self._group(exchange)
         values = self._naming.values(exchange, group)
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
@@ -266,15 +266,15 @@ class RequestRecorder:
                 child = family.child(_without_group(values), _without_group(overflow))
             found.append((child, row.amount))
         children = tuple(found)
-        if is_bounded:
-            known[key] = children
+        if is_bounded and exchange.request.url_rule is not None:
+            known[self._key(exchange)] = children
         return children
 
 
 def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callable[[Exchange], str]:
-    """Return what reads the group of an exchange that has ended, and never raises.
+    """Return a function that reads the group of an exchange that has ended, and never raises. If a
 
-    Where a function gives the group, that is the first label of the recorder's plan.
+    function gives the group, it is the first label of the recorder's plan.
     """
     read = grouping.reader(metric, recorder.problems)
     if read is not None:
@@ -285,11 +285,6 @@ def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callabl
         return grouping.middleware if is_unseen else exchange.labels(recorder)[0]
 
     return group
-
-
-def seconds_of(exchange: Exchange, seconds: float) -> float:
-    """Return the duration of a request; a clock may go backwards."""
-    return max(seconds, 0.0)
 
 
 def request_size(exchange: Exchange, seconds: float) -> float:
@@ -303,10 +298,10 @@ def response_size(exchange: Exchange, seconds: float) -> float:
 
 
 def response_start(exchange: Exchange, seconds: float) -> float:
-    """Return the seconds to the first byte of the body, or to the end where there was none."""
+    """Return the seconds to the first byte of the body, or to the end without a body."""
     sizes = exchange.sizes
     if sizes is None or sizes.started is None:
-        return max(seconds, 0.0)
+        return seconds
     return max(sizes.started - exchange.start, 0.0)
 
 
@@ -322,7 +317,7 @@ def _without_group(labels: tuple[str, ...]) -> tuple[str, ...]:
 def unless_excluded(
     options: Options, record: Callable[[Exchange, float], None]
 ) -> Callable[[Exchange, float], None]:
-    """Return what records the exchanges that the options do not leave out."""
+    """Return a function that records the exchanges that the options do not exclude."""
     is_excluded, statuses = excludes(options) or (lambda request: False), options.excluded_statuses
 
     def record_included(exchange: Exchange, seconds: float) -> None:

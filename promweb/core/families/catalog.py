@@ -75,9 +75,9 @@ class Catalog:
         late = [name for name in self._families if not name.startswith("promweb_")]
         if late:
             self.problems.warn(
-                "Metrics were defined before multiprocess mode was enabled, and scrapes will not show "
-                f"them: {', '.join(late)}. Enable it first: set PROMETHEUS_MULTIPROC_DIR before the "
-                "program starts, or call promweb.multiprocess.enable() before metrics are made."
+                f"Metrics were defined before multiprocess mode was enabled: {', '.join(late)}. "
+                "Scrapes will not show them. Enable it first: set PROMETHEUS_MULTIPROC_DIR before "
+                "the program starts, or call promweb.multiprocess.enable() before metrics are made."
             )
         self.storage = storage
         for family in self.problems.families:

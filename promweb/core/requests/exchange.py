@@ -2,9 +2,9 @@
 
     begin  ->  dispatch  ->  respond  ->  finish
 
-`respond` is called when the final response exists and the framework's request context is still
-there: it resolves every label. `finish` is called when the last byte went out, or when none will;
-it records. Both count once. An adapter calls these and knows nothing of metrics.
+`respond` resolves every label: the final response exists, and so does the framework's request
+context. `finish` records: the last byte went out, or none will. Only the first call of each counts.
+An adapter calls these and knows nothing about metrics.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class Outcome(IntEnum):
-    """How a request ended. The number is its status where no head was sent."""
+    """How a request ended. The number is its status if no head was sent."""
 
     ANSWERED = 0
     """The application answered: the status is that of its response."""
     FAILED = 500
-    """An exception that nobody handled ended it."""
+    """An unhandled exception ended it."""
     GONE = CLIENT_CLOSED_REQUEST
     """The client left, or the rest of the body was cut."""
 
@@ -54,7 +54,7 @@ ANSWERED, FAILED, GONE = Outcome  # Python 3.11 is slow to find them in their cl
 
 
 class Sizes:
-    """The bytes of a request's and a response's body, where a recorder wants them."""
+    """The bytes of a request's and a response's body, if a recorder wants them."""
 
     request = 0
     """The bytes of the request's body, as announced or as far as it was read."""
@@ -67,13 +67,13 @@ class Exchange(Scope):
     """One HTTP request."""
 
     response: Any = None
-    """The final response, once there is one (an empty one where labels need one to look at)."""
+    """The final response, once it exists; an empty one if only labels need it."""
     sent = 0
-    """The status that went out to the client; 0 while none did, or where nobody sees it."""
+    """The status that went out to the client; 0 before that, or if promweb cannot see it."""
     failed = False
     """Whether an exception stayed unhandled."""
     signalled = False
-    """Whether an extension is answering an exception that is no answer by itself."""
+    """Whether an extension is answering an exception that is not an answer by itself."""
     sizes: Sizes | None = None
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
@@ -89,15 +89,11 @@ class Exchange(Scope):
     def dispatch(self, request: Any) -> None:
         """Reach the application's own dispatch with a request; the view may never run."""
         self.request = request
-        site = self.site
         try:
-            exclude = site.exclusion(request)
-            if exclude is not None:
-                exclude(self)
-            for prepare in site.preparations:
+            for prepare in self.site.preparations:
                 prepare(self)
         except Exception:
-            site.problems.failed("prepare a request")
+            self.site.problems.failed("prepare a request")
 
     def is_answered_by(self, target: object) -> bool:
         request, site = self.request, self.site
@@ -130,7 +126,7 @@ class Exchange(Scope):
         return True
 
     def fail(self) -> None:
-        """Note an exception that nobody handled; it is being handled by promweb now."""
+        """Note an unhandled exception; it is being handled by promweb now."""
         self.failed = True
         self.see_exception()
 
@@ -147,7 +143,7 @@ class Exchange(Scope):
                 take(plan.resolve(self.response))
 
     async def respond_async(self, status: int, response: object = None) -> None:
-        """Do what `respond` does, and await what label callables return."""
+        """Like `respond`, but await the results of label callables."""
         if self.status:
             return
         self.status, self.response = status, response
@@ -156,7 +152,7 @@ class Exchange(Scope):
                 take(await plan.resolve_async(self.response))
 
     def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
-        """Yield each plan of this exchange and what takes its values."""
+        """Yield each plan of this exchange, and a function that takes its values."""
         if self.excluded:
             return
         self._visible_response()
@@ -174,7 +170,7 @@ class Exchange(Scope):
             yield recorder.plan, partial(labels.__setitem__, recorder)
 
     def _visible_response(self) -> Any:
-        """Return the response for label callables, an empty one where there is none."""
+        """Return the response for label callables, an empty one if there is none."""
         if self.response is None:
             self.response = self.site.make_response(self.status)
         return self.response
@@ -182,19 +178,19 @@ class Exchange(Scope):
     def finish(self, outcome: Outcome = ANSWERED) -> None:
         """End the exchange and record it; only the first call counts, and none raises.
 
-        The status is the one that went out. Where none did, or nobody sees it, the outcome has it.
+        The status is the one that went out. If promweb cannot see any, the outcome decides.
         """
         if not self.ends():
             return
-        seconds = self.site.clock() - self.start
+        seconds = max(self.site.clock() - self.start, 0.0)  # a clock may go backwards
         try:
-            if self.request is None and self.unseen is None:
-                return  # the server has no request for this
             if outcome is FAILED:
                 self.fail()
             status = self.sent or (int(outcome) if outcome else self.status) or 500
             if self.request is None:
                 self.request = self.unseen
+                if self.unseen is None:
+                    return  # the server has no request for this
             elif not self.status:
                 self.in_context(self.respond, status)
             self.status = status
@@ -203,21 +199,22 @@ class Exchange(Scope):
                 return
             if self.tracked:
                 self.site.record(self, seconds)
-            for measurement in taken(self._deferred):
-                measurement.flush()
+            if self._deferred:
+                for measurement in taken(self._deferred):
+                    measurement.flush()
         finally:
             if self.in_progress:
                 self.leave()  # last: otherwise a scrape could show neither
 
     def in_context(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function where the request context is, if the exchange has kept that."""
+        """Call a function in the request context, if the exchange has kept it."""
         context = self.context  # another thread may end this exchange
         return function(*args) if context is None else context.run(function, *args)
 
     def labels(self, recorder: Recorder) -> LabelValues:
         """Return the label values that `respond` resolved for a recorder.
 
-        Label callables have no request where middleware answered, and give an empty value.
+        If middleware answered, label callables have no request, and the values are empty.
         """
         if self.request is self.unseen:
             return recorder.plan.blank
