@@ -69,6 +69,20 @@ def test_a_plain_environment_is_well(tmp_path: Path) -> None:
     assert seen(environment.check_mode({}, tmp_path, is_shared=True)) == {"workers": OK}
 
 
+def test_findings_end_with_where_messages_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    runner = CliRunner()
+    assert "docs/messages.md" not in runner.invoke(cli, ["doctor"]).output
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    assert "docs/messages.md" in runner.invoke(cli, ["doctor"]).output.splitlines()[-1]
+    assert "docs/messages.md" not in runner.invoke(cli, ["doctor", "--format", "json"]).output
+    assert (ROOT / "docs/messages.md").exists()
+
+
 def test_how_the_variable_is_written() -> None:
     check = environment.check_variable
     assert not list(check({"PROMETHEUS_MULTIPROC_DIR": "/run/shop"}))
