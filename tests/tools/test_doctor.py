@@ -28,6 +28,7 @@ from werkzeug.serving import make_server
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.problems import logger
+from promweb.core.options import GROUP_BY
 from promweb.multiprocess.setup import storage_of
 from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.tools.cli.group import cli
@@ -311,6 +312,8 @@ def test_a_prefix_that_the_names_repeat(leg: Leg, prefix: str, instead: str | No
 
 def test_what_is_found_is_not_said_again_as_what_was_logged(leg: Leg) -> None:
     assert levels(look(leg, defaults_prefix="shop_")) == {"prefixes": WARNING, "endpoint": OK}
+    found = look(leg, "/<item>", group_by=GROUP_BY)
+    assert levels(found) == {"unbounded": WARNING, "endpoint": OK}
 
 
 def test_names_of_opentelemetry_are_no_fault(leg: Leg) -> None:
