@@ -27,8 +27,8 @@ __all__ = [
     "explain_app",
     "explained",
     "misplaced",
+    "series_by_path",
     "unknown",
-    "warn_of_paths",
     "warn_of_route",
     "warn_of_routes",
 ]
@@ -161,8 +161,8 @@ def warn_of_routes(
                 problems.warn(f"{message} {BELOW}")
             if path:
                 warn_of_route(site, path, problems)
-            if groups_unasked:
-                warn_of_paths(site, problems)
+            for message in series_by_path(site) if groups_unasked else ():
+                problems.warn(message)
         except Exception:
             problems.failed("look at the views")
 
@@ -189,21 +189,17 @@ def warn_of_route(site: Any, path: str, problems: Problems) -> None:
         )
 
 
-def warn_of_paths(site: Any, problems: Problems) -> None:
-    """Log that the default metrics have a series for each value of a variable part."""
-    variable = [
-        rule.rule
-        for rule in site.app.url_map.iter_rules()
-        if rule.arguments
-        and rule.endpoint not in site.endpoints
-        and rule.endpoint.rpartition(".")[2] != "static"  # which the frameworks add
-    ]
-    if variable:
-        problems.warn(
-            f"The route {variable[0]!r} makes a series for each of its paths, because group_by is "
-            "'path' by default. Write group_by=\"url_rule\" to have one series for each route, or "
-            'group_by="path" if you want this.'
-        )
+def series_by_path(site: Any) -> Iterator[str]:
+    """Say that the default metrics have a series for each value of a variable part, if one has."""
+    for rule in site.app.url_map.iter_rules():
+        is_static = rule.endpoint.rpartition(".")[2] == "static"  # which the frameworks add
+        if rule.arguments and rule.endpoint not in site.endpoints and not is_static:
+            yield (
+                f"The route {rule.rule!r} makes a series for each of its paths, because group_by "
+                "is 'path' by default. Write group_by=\"url_rule\" to have one series for each "
+                'route, or group_by="path" if you want this.'
+            )
+            return
 
 
 def check_decorators(decorators: Iterable[object], owner: type) -> None:

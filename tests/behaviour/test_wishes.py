@@ -257,7 +257,7 @@ def test_excluded_requests(
         ({"excluded_statuses": ["404"]}, TypeError, "'404' is not a whole number"),
         ({"excluded_statuses": [True]}, TypeError, "True is not a whole number"),
         ({"excluded_statuses": 4.5}, TypeError, "must be HTTP statuses"),
-        ({"excluded_statuses": [4]}, ValueError, "4 is not one"),
+        ({"excluded_statuses": [4]}, ValueError, "4 is not a status"),
     ],
 )
 def test_exclusions_that_cannot_work(

@@ -41,9 +41,23 @@ LEVELS = {"info": "INFO", "warning": "WARNING", "error": "ERROR", "debug": "DEBU
 LOGGED = {
     **{f"logger.{name}": level for name, level in LEVELS.items()},
     **{"logger.log": "ERROR", "_log": "", "warn_once": "WARNING", "warnings.warn": "UserWarning"},
-    **{"problems.warn": "WARNING", "problems.tell": "INFO", "problems.failed": "ERROR"},
+    **{
+        "self._warn": "WARNING",
+        "problems.warn": "WARNING",
+        "problems.tell": "INFO",
+        "problems.failed": "ERROR",
+    },
 }
 """Calls that log, and at which level."""
+
+PASSED_ON = {
+    *("deployment.problems", "mistakes.misplaced", "mistakes.series_by_path"),
+    *("names._odd", "names.name_problem", "names.prefix_problem"),
+}
+"""Functions that return or yield lines of the log."""
+
+CONSTANTS = {"deployment.PRELOADED"}
+"""Names of lines that other modules log."""
 
 _ADVICE = re.compile(
     r"(?:(?<=[;.:]) |^)(?=(?:write|use|give|pass|set|install|put|have|call|choose|leave|wrap|"
@@ -95,9 +109,20 @@ def messages() -> list[Message]:
     found = []
     for path, tree in _modules():
         names = _constants(tree)
+        for name, value in names.items():
+            if f"{path.stem}.{name}" in CONSTANTS:
+                place = f"{path.stem}.{name}"
+                found.append(
+                    Message(
+                        _section(path),
+                        place,
+                        "WARNING",
+                        re.sub(r"\{\w+\}", "…", _text(value, names)),
+                    )
+                )
         for function, body in _functions(tree):
             seen: dict[str, int] = {}
-            for kind, text in _said(body, names):
+            for kind, text in _said(body, names, f"{path.stem}.{function}" in PASSED_ON):
                 number = seen[function] = seen.get(function, 0) + 1
                 place = f"{path.stem}.{function}" + (f" {number}" if number > 1 else "")
                 if not any(place.startswith(internal) for internal in INTERNAL):
@@ -169,10 +194,16 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
                     yield f"{node.name}.{method.name}", method
 
 
-def _said(body: ast.AST, names: dict[str, ast.expr]) -> Iterator[tuple[str, str]]:
+def _said(
+    body: ast.AST, names: dict[str, ast.expr], is_passed_on: bool
+) -> Iterator[tuple[str, str]]:
     """Yield the kind and the text of each message of a function."""
     names = {**names, **_assigned(body)}
     for call in ast.walk(body):
+        if is_passed_on and isinstance(call, (ast.Yield, ast.Return)) and call.value is not None:
+            text = _text(call.value, names)
+            if _is_text(text):
+                yield "WARNING", text
         if not isinstance(call, ast.Call) or not call.args:
             continue
         function = ast.unparse(call.func)
@@ -181,8 +212,29 @@ def _said(body: ast.AST, names: dict[str, ast.expr]) -> Iterator[tuple[str, str]
             text = _text(arguments[0], names)
             if function.endswith("problems.failed"):
                 text = f"promweb could not {text}; the request was not affected."
-            if len(re.findall(r"[A-Za-z]{2,}", text)) > 2:
+            if _is_text(text):
                 yield kind, text
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether there are words; the others pass on what is in the list already."""
+    return len(re.findall(r"[A-Za-z]{2,}", text)) > 2
+
+
+def unread() -> set[str]:
+    """Return the functions that log a text which is not read here."""
+    return {
+        f"{path.stem}.{function}"
+        for path, tree in _modules()
+        for function, body in _functions(tree)
+        for call in ast.walk(body)
+        if isinstance(call, ast.Call) and call.args
+        for kind, arguments in [_kind(ast.unparse(call.func), call.args)]
+        if kind in LEVELS.values()
+        and arguments
+        and not _is_text(_text(arguments[0], {**_constants(tree), **_assigned(body)}))
+        and not ast.unparse(call.func).endswith("failed")
+    }
 
 
 def _kind(function: str, arguments: list[ast.expr]) -> tuple[str, list[ast.expr]]:
@@ -190,7 +242,7 @@ def _kind(function: str, arguments: list[ast.expr]) -> tuple[str, list[ast.expr]
         return ast.unparse(arguments[0]).removeprefix("logging."), arguments[1:]
     for name, level in LOGGED.items():
         if function == name or function.endswith("." + name):
-            if name == "logger.log":
+            if name in ("logger.log", "self._warn"):  # the level, and what is logged once
                 arguments = arguments[1:]
             if "DeprecationWarning" in map(ast.unparse, arguments):
                 level = "DeprecationWarning"

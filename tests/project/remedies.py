@@ -90,6 +90,8 @@ REMEDIES = {
     "connection.Connection.message": _REPORT,
     "connections.ConnectionServer.handle_error": "Nothing.",
     "connexion._Exchange._imagine_request": _REPORT,
+    "directory_reader.DirectoryReader._skip": "Remove the file while the server is stopped.",
+    "directory_reader.DirectoryReader.compact": _ROOM,
     "early.early_labels": "Give the default label a function without an argument, or accept that "
     "these families omit it.",
     "exchange.Exchange.dispatch": _REPORT,
@@ -100,6 +102,7 @@ REMEDIES = {
     "file_storage.FileStorage.places": _ROOM,
     "http.MetricsServer._take_over": "Nothing.",
     "metrics.MetricsBase.__init__": "Have your Prometheus take native histograms.",
+    "mistakes.misplaced": "Put it below the route decorator.",
     "mistakes.warn_of_routes": "Put it below the route decorator.",
     "mistakes.warn_of_routes 2": _REPORT,
     "multiprocess.UWsgiPrometheusMetrics.start_http_server": "Choose another port, or end that "
@@ -147,7 +150,7 @@ REMEDIES = {
     "mistakes.check_decorators": "Pass decorators.",
     "names._odd_label": "Use letters, digits and underscores.",
     "names.check_label_name": "Use letters, digits and underscores.",
-    "names.name_problem": "Write the name as text.",
+    "names.name_problem 2": "Write the name as text.",
     "options.read_default_labels": "Write default_labels={'name': value}.",
     "options.read_labelnames 2": "Write each name once.",
     "plan.LabelPlan.__init__ 2": "Leave the label out of one of the two.",

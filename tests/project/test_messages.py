@@ -9,7 +9,7 @@ from flask import Flask
 from prometheus_client import CollectorRegistry
 
 from promweb import PrometheusMetrics
-from tests.project.messages import findings, messages, page
+from tests.project.messages import findings, messages, page, unread
 from tests.project.remedies import CAUSES, INTERNAL, REMEDIES
 from tests.support.paths import ROOT
 
@@ -22,6 +22,17 @@ def test_each_message_has_a_cause_and_a_remedy() -> None:
     """Where the message does not say it, `tests/project/remedies.py` does."""
     without = {message.place: message.text for message in messages() if not all(message.parts)}
     assert without == {}
+
+
+def test_the_log_has_nothing_else() -> None:
+    """These functions pass on lines that others make, and those are on the page."""
+    assert unread() == {
+        *("deployment.warn_once", "directory_reader.DirectoryReader._warn"),
+        *("factories.InstrumentFactories._instrument", "mistakes.warn_of_routes"),
+        *("naming.check_defaults", "problems.Problems.tell", "problems.Problems.warn"),
+        *("problems._log", "shared.WebMetrics._see_environ", "shared.WebMetrics.init_app"),
+        "shared.WebMetrics.start_http_server",
+    }
 
 
 def test_no_remedy_is_of_a_message_that_is_gone() -> None:

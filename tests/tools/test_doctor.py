@@ -28,6 +28,7 @@ from werkzeug.serving import make_server
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.problems import logger
+from promweb.core.options import GROUP_BY
 from promweb.multiprocess.setup import storage_of
 from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.tools.cli.group import cli
@@ -67,6 +68,20 @@ def test_a_plain_environment_is_well(tmp_path: Path) -> None:
     assert not list(environment.check_variable({}))
     assert seen(environment.check_mode({}, tmp_path, is_shared=False)) == {"workers": OK}
     assert seen(environment.check_mode({}, tmp_path, is_shared=True)) == {"workers": OK}
+
+
+def test_findings_end_with_where_messages_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    runner = CliRunner()
+    assert "docs/messages.md" not in runner.invoke(cli, ["doctor"]).output
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    assert "docs/messages.md" in runner.invoke(cli, ["doctor"]).output.splitlines()[-1]
+    assert "docs/messages.md" not in runner.invoke(cli, ["doctor", "--format", "json"]).output
+    assert (ROOT / "docs/messages.md").exists()
 
 
 def test_how_the_variable_is_written() -> None:
@@ -297,6 +312,8 @@ def test_a_prefix_that_the_names_repeat(leg: Leg, prefix: str, instead: str | No
 
 def test_what_is_found_is_not_said_again_as_what_was_logged(leg: Leg) -> None:
     assert levels(look(leg, defaults_prefix="shop_")) == {"prefixes": WARNING, "endpoint": OK}
+    found = look(leg, "/<item>", group_by=GROUP_BY)
+    assert levels(found) == {"unbounded": WARNING, "endpoint": OK}
 
 
 def test_names_of_opentelemetry_are_no_fault(leg: Leg) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.defaults.vocabulary import OTEL
 from ...core.families.catalog import Catalog
 from ...core.families.storage import DIRECTORY_VARIABLE, shared_directory
-from ...core.mistakes import BELOW, misplaced
+from ...core.mistakes import BELOW, misplaced, series_by_path
 from ...core.names import prefix_problem
 from ...core.native.advice import in_short
 from ...core.options import NO_PREFIX
@@ -74,6 +74,7 @@ def check_application(load: Callable[[], Any]) -> Findings:
     told = {
         *(prefix_problem(owner.defaults_prefix) for owner in site.owners),
         *(f"{what} {BELOW}" for what in misplaced(app.view_functions)),
+        *series_by_path(site),
     }
     found += [
         warning("logged", message, "promweb logged this at start-up.", "Do what the message says.")
