@@ -81,7 +81,8 @@ def _with_titles(table: re.Match[str]) -> str:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Allow nothing that a browser would fetch from elsewhere."""
+    """Name the search for screen readers, and allow nothing that needs the network."""
+    output = output.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
     for found in _RESOURCE.findall(output):
         log.warning("%s needs the network: %s", page.file.src_uri, found)
     return output
