@@ -196,6 +196,7 @@ REMEDIES = {
     "service_options._checked": "Correct the option that the message names.",
     "service_options._percent": "Write a smaller percentage, as in 99.9.",
     "service_options._percent 2": "Write a percentage, as in 99.9.",
+    "service_options._read 2": "Write the option that the message shows.",
     "service_options._selector": "Quote the matchers as the message shows.",
     "service_options.service_options 2": "Leave --latency-threshold out, or --summary.",
     "settings.metrics_objects": "Name a Flask or Quart application.",
