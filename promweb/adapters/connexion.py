@@ -87,8 +87,8 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
     def content_type(content_type: str) -> Callable[[F], F]:
         """Return a decorator that forces the Content-Type of a view's response.
 
-        A type of text that names no charset gets `; charset=utf-8`, as Flask's responses do. The
-        body is what Connexion makes of the return value by its specification.
+        A type of text that names no charset gets `; charset=utf-8`, as Flask's responses do.
+        Connexion converts the return value to the body by its specification.
 
         For example:
 

@@ -85,7 +85,7 @@ class FileStorage:
         """How many recordings are left until the next call of `look`."""
 
     def accept(self, family: StoredFamily, registry: str) -> None:
-        """Keep a family's numbers; the files of its registry have `registry` in their names."""
+        """Keep a family's numbers; `registry` is the token in the names of its registry's files."""
         self._families[family] = registry
         self._undeclared[registry, family.name] = family.max_series
 
@@ -217,7 +217,7 @@ class FileStorage:
         begin(self.path, self._run)
         # Its own iterator fails if another thread defines a family meanwhile.
         families = [family for known in self._families.keyrefs() if (family := known()) is not None]
-        with self._lock:  # or a thread that declares some now would take them for declared
+        with self._lock:  # a thread that declares some now must not miss them
             for family in families:
                 self.accept(family, self._families[family])
         self._directory = locks.share(self.path)

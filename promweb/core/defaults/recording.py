@@ -51,7 +51,7 @@ Amount = Callable[[Exchange, float], float]
 
 
 Children = Sequence[tuple[Child, Amount | None]]
-"""The children of a request's label set, and what to record in each; None for the seconds."""
+"""The children of a request's label set, each with the amount to record; None means the seconds."""
 
 
 class Row(NamedTuple):

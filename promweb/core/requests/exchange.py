@@ -84,7 +84,7 @@ class Exchange(Scope):
     """Whether an extension is answering an exception that is not an answer by itself."""
     sizes: Sizes | None = None
     _answerer: object = None
-    """The function that was found to answer this request."""
+    """The function that answers this request, once known."""
     _labels: Mapping[Recorder, _Labels] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 

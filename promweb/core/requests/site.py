@@ -235,7 +235,7 @@ class Site:
 
 
 def _each(functions: list[Callable[[Any], None]]) -> Callable[[Any], None]:
-    """Return what calls functions, one after the other, with a scope."""
+    """Return a function that calls functions with a scope, one after the other."""
     if len(functions) == 1:
         return functions[0]
 

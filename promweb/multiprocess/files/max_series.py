@@ -38,7 +38,7 @@ def declare(directory: str, limits: Mapping[Metric, int]) -> None:
 
 
 def declared(directory: str) -> dict[Metric, int]:
-    """Return the limits of metrics; where processes differ, the largest."""
+    """Return the limits of metrics; the largest if processes differ."""
     limits: dict[Metric, int] = {}
     with suppress(OSError):
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW

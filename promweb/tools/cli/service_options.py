@@ -129,9 +129,8 @@ def _read(target: str, given: Settings) -> Settings:
     plain = prefix if prefix == NO_PREFIX else plain_name(prefix)
     if plain != prefix:
         raise click.BadParameter(
-            f"the application has defaults_prefix={prefix!r}, which queries cannot name as they "
-            f"are written here. If Prometheus shows {plain!r}, write --prefix {plain} in place of "
-            "--app",
+            f"the application has defaults_prefix={prefix!r}, which queries cannot name without "
+            f"quotes; write --prefix {plain} in place of --app, if Prometheus shows {plain!r}",
             param_hint="--app",
         )
     # Other instances may have native histograms already.
