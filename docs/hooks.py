@@ -89,7 +89,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 class ClassDocstrings(griffe.Extension):
-    """Follow `__doc__ = MetricsBase.__doc__`, which is there when promweb is imported."""
+    """Follow `__doc__ = MetricsBase.__doc__`, and show a default as its value."""
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         doc = cls.members.get("__doc__")
@@ -97,6 +97,11 @@ class ClassDocstrings(griffe.Extension):
             source = ROOT / "promweb/core/metrics.py"
             base = griffe.visit("metrics", source, source.read_text())["MetricsBase"]
             cls.docstring = base.docstring
+
+    def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
+        for parameter in func.parameters:
+            if str(parameter.default) == "options.GROUP_BY":
+                parameter.default = '"path"'  # as users read it
 
 
 def _pages() -> Iterator[tuple[str, str, str]]:
