@@ -1,4 +1,4 @@
-"""The recorder of the default metrics, whatever they are called.
+"""The recorder of the default metrics, for every naming.
 
 A naming is data: the labels of a request and how to read them, and a table of families.
 """
@@ -47,20 +47,20 @@ STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 Amount = Callable[[Exchange, float], float]
-"""Returns what to record of a request that took some seconds, which are never negative."""
+"""Returns the amount to record for a request that took some seconds, which are never negative."""
 
 
 Children = Sequence[tuple[Child, Amount | None]]
-"""The children of a request's label set, and what to record in each; None for the seconds."""
+"""The children of a request's label set, each with the amount to record; None means the seconds."""
 
 
 class Row(NamedTuple):
-    """One family that requests are recorded in when they have ended."""
+    """One family that records requests when they have ended."""
 
     name: str
     documentation: str
     amount: Amount | None = None
-    """None for the seconds."""
+    """Returns the amount of an exchange to record; None means its seconds."""
     buckets: Iterable[float | str] | None = None
     """Upper bounds of a histogram; None for prometheus_client's."""
     kind: type[Family[Any]] = HistogramFamily
@@ -75,14 +75,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Naming:
-    """What the default metrics are called, and how the labels of a request are read."""
+    """The names of the default metrics, and how to read the labels of a request."""
 
     grouping: Grouping
     labels: tuple[str, ...]
     """The labels of a request; the second one is the group."""
     key: Callable[[Exchange], Hashable]
-    """Returns what distinguishes label sets, as the framework has it; raises for a request that
-    has no route."""
+    """Returns the values that distinguish label sets, as the framework has them; raises for a
+    request without a route."""
     values: Callable[[Exchange, str], LabelValues]
     """Returns the values of `labels` for an exchange and its group."""
     rows: tuple[Row, ...]
@@ -90,18 +90,18 @@ class Naming:
     in_progress: tuple[str, str, tuple[str, ...]]
     """Name, help and labels of the gauge of requests in progress."""
     in_progress_values: Callable[[Any], tuple[LabelValues, LabelValues]]
-    """Returns the values of these labels for a request, and those for a family that is full."""
+    """Returns the values of these labels for a request, and those to use if the family is full."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
     websockets: tuple[str, Grouping]
-    """What the names of the websocket families start with, and their group."""
+    """The beginning of the websocket families' names, and their group."""
 
 
 class RequestRecorder:
     """The default families of one naming in one registry, and how an exchange is recorded in them.
 
-    Families that the registry has already are shared. Raises ValueError if a name is taken by
-    something else.
+    It shares families that the registry has already. Raises ValueError if another metric has a
+    name.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class RequestRecorder:
         return None if plan is None else self._early_child(request, plan, plan.resolve(None))
 
     async def in_progress_async(self, request: Any) -> NumberChild | None:
-        """Do what `in_progress` does, and await the labels."""
+        """Like `in_progress`, but await the labels."""
         plan = self._early_plan(request)
         if plan is None:
             return None
@@ -212,7 +212,7 @@ class RequestRecorder:
         return self._in_progress.child((*values, *defaults), (*overflow, *plan.overflow))
 
     def _group_early(self, naming: Naming, name: str) -> tuple[str, ...]:
-        """Have requests in progress be counted by group; return the labels but for callables."""
+        """Count requests in progress by group; return the names of the labels without callables."""
         _, _, (_, *others) = naming.in_progress
         read = naming.grouping.reader(name, self.problems)
         before = naming.in_progress_values
@@ -227,7 +227,7 @@ class RequestRecorder:
         return tuple(others) if read is None else (naming.grouping.name, *others)
 
     def merge(self, other: RequestRecorder) -> None:
-        """Also record what another recorder of the same duration family does."""
+        """Also record for another recorder of the same duration family."""
         self._families = {**other._families, **self._families}
         if self._in_progress is None:
             self._in_progress_values = other._in_progress_values
@@ -257,7 +257,7 @@ class RequestRecorder:
                 child.exemplify(exemplar, amount)
 
     def _find(self, exchange: Exchange) -> Children:
-        """Return the children of a request's label set; remember them if that is bounded."""
+        """Return the children of a request's label set; cache them if their number is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
         group = self._group(exchange)
         values = self._naming.values(exchange, group)
@@ -281,9 +281,9 @@ class RequestRecorder:
 
 
 def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callable[[Exchange], str]:
-    """Return what reads the group of an exchange that has ended, and never raises.
+    """Return a function that reads the group of an exchange that has ended, and never raises. If a
 
-    Where a function gives the group, that is the first label of the recorder's plan.
+    function gives the group, it is the first label of the recorder's plan.
     """
     read = grouping.reader(metric, recorder.problems)
     if read is not None:
@@ -307,7 +307,7 @@ def response_size(exchange: Exchange, seconds: float) -> float:
 
 
 def response_start(exchange: Exchange, seconds: float) -> float:
-    """Return the seconds to the first byte of the body, or to the end where there was none."""
+    """Return the seconds to the first byte of the body, or to the end without a body."""
     sizes = exchange.sizes
     if sizes is None or sizes.started is None:
         return seconds
@@ -326,7 +326,7 @@ def _without_group(labels: tuple[str, ...]) -> tuple[str, ...]:
 def unless_excluded(
     options: Options, record: Callable[[Exchange, float], None]
 ) -> Callable[[Exchange, float], None]:
-    """Return what records the exchanges that the options do not leave out."""
+    """Return a function that records the exchanges that the options do not exclude."""
     is_excluded, statuses = excludes(options) or (lambda request: False), options.excluded_statuses
 
     def record_included(exchange: Exchange, seconds: float) -> None:
