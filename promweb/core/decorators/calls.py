@@ -148,7 +148,7 @@ class _Timing:
         self._calls = calls
         self._scope = scope
         self._exemplar: ExemplarLabels | None = None
-        self._begun: float | None = None
+        self._begun = calls.clock()
         self._seconds: float | None = None
         self.plan = plan
         self.values: LabelValues | None = None
@@ -202,8 +202,8 @@ class _Timing:
             self._exemplar = self._calls.exemplar()
 
     def _elapsed(self) -> float:
-        """Return the seconds since the start, 0 before it; a clock may go backwards."""
-        return 0.0 if self._begun is None else max(self._calls.clock() - self._begun, 0.0)
+        """Return the seconds since the start; a clock may go backwards."""
+        return max(self._calls.clock() - self._begun, 0.0)
 
 
 class _InProgress:
