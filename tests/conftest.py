@@ -27,6 +27,7 @@ settings.load_profile("fixed")
 MARKERS = {
     "browser": ["live/test_page.py"],
     "servers": [
+        "server/test_proxies.py",
         "multiprocess/test_ports.py",
         "multiprocess/test_servers.py",
         "multiprocess/test_start_up.py",

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from . import forking, mistakes, options
 from .defaults.naming import check_defaults, naming_of
 from .defaults.recording import RequestRecorder
+from .endpoints import Endpoints
 from .exposition import scrape
 from .factories import InstrumentFactories, LabelValue
 from .families.catalog import Catalog
@@ -27,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="MetricsBase")
 
 
-class MetricsBase(InstrumentFactories):
+class MetricsBase(InstrumentFactories, Endpoints):
     """Prometheus metrics of one or more web applications.
 
     The default metrics measure every request from when it reaches the application until its last
@@ -63,6 +64,13 @@ class MetricsBase(InstrumentFactories):
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
     * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
+    * `queue_time`: whether to measure how long requests waited before the application was called,
+      by a header in which a proxy says when it took them: True for `X-Request-Start` and its
+      relatives, or the name of another header. Clients can forge it.
+    * `event_loop`: whether to measure who holds the event loop, and how late it is (Quart). Blocks
+      of 0.1 s or more are logged; a number says from how many seconds on.
+    * `threads`, `background_tasks`: whether to measure the threads in which plain views run, and
+      what `add_background_task` was given (Quart).
 
     Raises ValueError or TypeError for what cannot work, naming the argument and the remedy.
     """
@@ -90,6 +98,10 @@ class MetricsBase(InstrumentFactories):
     naming: Naming
     status_classes: bool
     process_metrics: bool
+    queue_time: bool | str
+    event_loop: bool | float
+    threads: bool
+    background_tasks: bool
     version: str
 
     @mistakes.explained
@@ -119,6 +131,10 @@ class MetricsBase(InstrumentFactories):
         naming: Naming = "promweb",
         status_classes: bool = False,
         process_metrics: bool = False,
+        queue_time: bool | str = False,
+        event_loop: bool | float = False,
+        threads: bool = False,
+        background_tasks: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -144,6 +160,10 @@ class MetricsBase(InstrumentFactories):
             naming=options.read_naming(naming),
             status_classes=options.read_flag("status_classes", status_classes),
             process_metrics=options.read_flag("process_metrics", process_metrics),
+            queue_time=options.read_header("queue_time", queue_time),
+            event_loop=options.read_seconds("event_loop", event_loop),
+            threads=options.read_flag("threads", threads),
+            background_tasks=options.read_flag("background_tasks", background_tasks),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
@@ -206,46 +226,11 @@ class MetricsBase(InstrumentFactories):
         check_defaults(checked, problems, self._request_class, coroutines=self._coroutines)
 
     def _record_defaults(self, checked: Options, app: Any) -> None:
-        site = self._site(self._app(app))
-        site.add(
-            RequestRecorder(
-                naming_of(checked),
-                checked,
-                coroutines=self._coroutines,
-                exemplar=self._exemplar_reader(),
-            )
-        )
-
-    def register_endpoint(self, path: str, app: Any = None) -> None:
-        """Serve the metrics at `path` of an application (this object's, or the current one).
-
-        Serving the same registry at the same path twice changes nothing. Raises ValueError if
-        promweb serves something else there.
-        """
-        self._serve("metrics", self._metrics_view, path, app)
-
-    def register_dashboard(self, path: str, app: Any = None) -> None:
-        """Serve a page for browsers that shows the metrics as they change, every two seconds.
-
-        The page requests nothing but `path`, with a query: `metrics_decorator` protects all of it.
-        No metric counts it. Raises ValueError if promweb serves something else there.
-        """
-        self._serve("dashboard", self._dashboard_view, path, app)
-
-    def _serve(
-        self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
-    ) -> None:
-        """Add a protected route that no metric sees."""
-        options.read_path(path)
-        site = self._site(self._app(app))
-        mistakes.warn_of_route(site, path, self._catalog.problems)
-        site.serve(path, what, self.registry, lambda: self._protected(make_view()))
-
-    def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
-        """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
-        while self._unchecked:  # all routes should be there by the first scrape
-            mistakes.warn_of_routes(self._unchecked.pop()(), self.path, self._catalog.problems)
-        return scrape.answer(self.registry, accept, accept_encoding, *args)
+        site, naming = self._site(self._app(app)), naming_of(checked)
+        exemplar = self._exemplar_reader()
+        site.add(RequestRecorder(naming, checked, coroutines=self._coroutines, exemplar=exemplar))
+        if checked.looks_inside:
+            self._look_inside(site, checked, naming.prefix)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
         """Put decorators around every view of an application, those added later included.
@@ -287,19 +272,6 @@ class MetricsBase(InstrumentFactories):
         body, content_type = scrape.render(self.registry, accept_header, names)
         return body.decode(), content_type
 
-    def _protected(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the metrics view as `metrics_decorator` decorates it."""
-        view.__module__ = "promweb"  # extensions exempt views by module and name
-        if self.metrics_decorator is None:
-            return view
-        protected: Callable[..., Any] = self.metrics_decorator(view)
-        if not callable(protected):
-            raise TypeError(
-                f"metrics_decorator={self.metrics_decorator!r} returned {protected!r}: a decorator "
-                "returns the function that is to be called instead"
-            )
-        return protected
-
     def _app(self, app: Any) -> Any:
         """Return the application given, this object's, or the current one."""
         if app is None:
@@ -314,7 +286,8 @@ class MetricsBase(InstrumentFactories):
         with forking.definitions:
             site: Site | None = app.extensions.get("promweb")
             if site is None:
-                site = Site(app, self.clock, self._protocol, self._catalog.problems)
+                problems = self._catalog.problems
+                site = Site(app, self.clock, self._protocol, self._header_reader, problems)
                 app.extensions["promweb"] = site
                 self._attach(site)
             return site
@@ -342,9 +315,10 @@ class MetricsBase(InstrumentFactories):
         """Return the protocol of a request, as the framework spells it."""
 
     @abstractmethod
-    def _metrics_view(self) -> Callable[..., Any]:
-        """Return a view that answers a scrape of the registry."""
+    def _look_inside(self, site: Site, checked: Options, prefix: str) -> None:
+        """Measure an application's event loop, threads and tasks, as far as that is asked for."""
 
+    @staticmethod
     @abstractmethod
-    def _dashboard_view(self) -> Callable[..., Any]:
-        """Return a view that answers with the live page, its files, or a scrape."""
+    def _header_reader(names: Sequence[str]) -> Callable[[Any], str]:
+        """Return a function of a request: the first of these headers that it has, or ""."""

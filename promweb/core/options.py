@@ -27,11 +27,13 @@ __all__ = [
     "read_default_labels",
     "read_flag",
     "read_group_by",
+    "read_header",
     "read_max_series",
     "read_naming",
     "read_path",
     "read_patterns",
     "read_registry",
+    "read_seconds",
 ]
 
 NO_PREFIX = "#no_prefix"
@@ -43,6 +45,7 @@ Naming = Literal["promweb", "otel"]
 GroupBy: TypeAlias = str | Callable[[Any], object]
 
 _FLAGS = (True, False, None)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,21 @@ class Options:
     naming: Naming = "promweb"
     status_classes: bool = False
     process_metrics: bool = False
+    queue_time: bool | str = False
+    event_loop: bool | float = False
+    threads: bool = False
+    background_tasks: bool = False
 
     @property
     def prefix(self) -> str:
         """What the names of the default metrics start with."""
         return "" if self.defaults_prefix == NO_PREFIX else self.defaults_prefix + "_"
+
+    @property
+    def looks_inside(self) -> list[str]:
+        """The arguments that ask for what only an event loop has."""
+        names = ("event_loop", "threads", "background_tasks")
+        return [name for name in names if getattr(self, name)]
 
     @property
     def excludes(self) -> Callable[[str], bool] | None:
@@ -125,6 +138,31 @@ def read_flag(argument: str, value: object) -> bool:
     if value not in _FLAGS:
         raise TypeError(f"{argument}={value!r}: must be True or False")
     return bool(value)
+
+
+def read_header(argument: str, value: object) -> bool | str:
+    """Return True, False, or the name of a header. Raises TypeError or ValueError otherwise."""
+    if not isinstance(value, str):
+        if value not in _FLAGS:
+            raise TypeError(f"{argument}={value!r}: must be True, False, or the name of a header")
+        return bool(value)
+    if not _HEADER.fullmatch(value):
+        raise ValueError(
+            f"{argument}={value!r}: is not the name of a header; write for example "
+            f"{argument}='X-Request-Start'"
+        )
+    return value
+
+
+def read_seconds(argument: str, value: object) -> bool | float:
+    """Return True, False, or a number of seconds. Raises TypeError or ValueError otherwise."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{argument}={value!r}: must be True, False, or a number of seconds")
+    if not 0.01 <= value < math.inf:
+        raise ValueError(f"{argument}={value!r}: must be at least 0.01 seconds, or True or False")
+    return float(value)
 
 
 def read_buckets(

@@ -15,7 +15,7 @@ from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
 
-__all__ = ["Environ", "StartResponse", "WSGIApp", "instrument"]
+__all__ = ["Environ", "StartResponse", "WSGIApp", "header_reader", "instrument"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -80,6 +80,17 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
             return body
 
     return instrumented_app
+
+
+def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
+    """Return a function of a request: the first of these headers that it has, or ""."""
+    variables = ["HTTP_" + name.upper().replace("-", "_") for name in names]
+
+    def header(request: Any) -> str:
+        environ = request.environ
+        return next((environ[variable] for variable in variables if variable in environ), "")
+
+    return header
 
 
 def _witnessed(app: WSGIApp) -> WSGIApp:

@@ -80,7 +80,7 @@ def otel_naming(options: Options) -> Naming:
         ),
         in_progress_values=lambda request: (_method(request.method), _scheme(request.scheme)),
         info=None,
-        websockets=("", route),  # the conventions have nothing for them
+        prefix="",
     )
 
 

@@ -14,13 +14,17 @@ from ..families.children import Child, NumberChild
 from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
+from ..insight.loop import StepMetrics
+from ..insight.queue_time import QueueTime
+from ..labels.early import early_plan
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
+from ..requests.scope import Scope
+from ..requests.site import Site
 from ..version import __version__
-from .early import early_plan
 from .group_by import Grouping
 from .websockets import WebsocketMetrics
 
@@ -83,8 +87,8 @@ class Naming:
     """Returns the values of these labels for a request."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
-    websockets: tuple[str, Grouping]
-    """What the names of the websocket families start with, and their group."""
+    prefix: str
+    """What the names start with for which the naming has no words of its own."""
 
 
 class RequestRecorder:
@@ -146,9 +150,17 @@ class RequestRecorder:
                 max_series=options.max_series,
                 multiprocess_mode="livesum",
             )
+        self._steps: StepMetrics | None = None
+        if options.event_loop and coroutines:
+            self._steps = StepMetrics(naming.prefix, grouping.name, options)
         self.websockets: WebsocketMetrics | None = None
         if options.websockets:
-            self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
+            self.websockets = WebsocketMetrics(
+                naming.prefix, grouping, options, self._steps, coroutines=coroutines
+            )
+        self._queue_time: QueueTime | None = None
+        if options.queue_time:
+            self._queue_time = QueueTime(naming.prefix, options, coroutines=coroutines)
         self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
@@ -171,12 +183,20 @@ class RequestRecorder:
         values = self._naming.in_progress_values(request)
         return gauge.child((*values, *plan.resolve(None)), (*values, *plan.overflow))
 
+    def preparations(self, site: Site) -> Iterable[Callable[[Scope], None]]:
+        """Return what else is to be done with a request that reaches the dispatch."""
+        return () if self._queue_time is None else (self._queue_time.preparation(site),)
+
     def merge(self, other: RequestRecorder) -> None:
         """Also record what another recorder of the same duration family does."""
         self._families = {**other._families, **self._families}
         self._in_progress = self._in_progress or other._in_progress
         self._early = self._early or other._early
         self.websockets = self.websockets or other.websockets
+        self._queue_time = self._queue_time or other._queue_time
+        self._steps = self._steps or other._steps
+        if self.websockets is not None:
+            self.websockets.steps = self._steps
         self._known = {}
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
@@ -192,8 +212,25 @@ class RequestRecorder:
                 child.record(amount)
                 if exemplar is not None:
                     child.exemplify(exemplar, amount)
+            if self._steps is not None:
+                self._record_steps(self._steps, exchange, group)
         except Exception:
             self.problems.failed("record a request")
+
+    def record_steps(self, exchange: Exchange) -> None:
+        """Record what a request that goes on did in the event loop; never raises."""
+        try:
+            excludes, steps = self._excludes, self._steps
+            if steps is not None and not (excludes and excludes(exchange.request.path)):
+                self._record_steps(steps, exchange, self._group(exchange))
+        except Exception:
+            self.problems.failed("record a request")
+
+    def _record_steps(self, metrics: StepMetrics, exchange: Exchange, group: str) -> None:
+        if exchange.steps is not None:
+            plan, start = self.plan, self._plan_starts
+            values = plan.overflow if plan.constant else exchange.labels(self)
+            metrics.record(group, values[start:], plan.overflow[start:], exchange.steps)
 
     def _find(
         self, exchange: Exchange, group: str, key: Hashable

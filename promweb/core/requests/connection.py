@@ -95,6 +95,16 @@ class Connection(Scope):
         else:
             self.finish(close_code if close_code in _DEFINED_CODES else OTHER)
 
+    def record_steps(self) -> None:
+        if self.steps is not None and self._dispatched:
+            if self._counts:
+                for metrics, values in self._labels:
+                    try:
+                        metrics.stepped(values, self.steps)
+                    except Exception:
+                        self.site.problems.failed(_MEASURE)
+            self.steps.begin_anew()
+
     def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""
         if self.finished:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families.problems import Problems
-from ..labels.plan import LabelPlan, takes_argument
+from .plan import LabelPlan, takes_argument
 
 __all__ = ["early_plan"]
 
