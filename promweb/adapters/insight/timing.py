@@ -75,8 +75,12 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
             if not isinstance(exchange, Exchange) or exchange.site is not site:
                 await super().handle_request(*args)
                 return
-            exchange.steps = Steps(exchange, lane())
-            await timed(super().handle_request(*args), exchange.steps)
+            steps = exchange.steps = Steps(exchange, lane())
+            try:
+                await timed(super().handle_request(*args), steps)
+            finally:
+                if exchange.finished:  # a cycle costs more to collect than all of this
+                    exchange.steps = None
 
         if has_sender_task:
 
@@ -100,6 +104,7 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
                 await timed(super().handle_websocket(*args), connection.steps)
             finally:
                 connection.record_steps()
+                connection.steps = None
 
     site.app.asgi_http_class = HTTPConnection
     site.app.asgi_websocket_class = WebsocketConnection

@@ -87,8 +87,11 @@ def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
     variables = ["HTTP_" + name.upper().replace("-", "_") for name in names]
 
     def header(request: Any) -> str:
-        environ = request.environ
-        return next((environ[variable] for variable in variables if variable in environ), "")
+        environ: Environ = request.environ
+        for variable in variables:
+            if variable in environ:
+                return str(environ[variable])
+        return ""
 
     return header
 

@@ -47,8 +47,8 @@ class Place(NamedTuple):
 def place_of(frame: FrameType, root: str = "") -> Place:
     """Return the place of a frame within what an event loop runs.
 
-    It is the innermost line of the program, or of a library if there is no other. What is below
-    `root`, the directory of the application, is the program's wherever that is installed.
+    It is the innermost line of the program, or of a library if there is no other. `root` is the
+    directory of the application, which may be installed among libraries itself.
     """
     frames = list(_within_the_loop(frame))
     own = next((one for one in frames if _is_own(one, root)), frames[0])
@@ -76,11 +76,11 @@ def _is_own(frame: FrameType, root: str) -> bool:
     if file.startswith("<"):
         return False
     path = os.path.realpath(file)
-    if root:
-        root = os.path.realpath(root) + os.sep
-        if root not in _LIBRARIES and path.startswith(root):
-            return True
-    return not path.startswith(_LIBRARIES)
+    if not path.startswith(_LIBRARIES):
+        return True
+    root = os.path.realpath(root) + os.sep if root else ""
+    is_installed = root.startswith(_LIBRARIES) and root not in _LIBRARIES
+    return is_installed and path.startswith(root)
 
 
 def _line(frame: FrameType) -> str:

@@ -28,6 +28,7 @@ SKEW = 1.0
 """Seconds that a proxy's clock may be ahead of this one's."""
 
 _STAMP = re.compile(r"(?:t=)?([0-9]{1,20}(?:\.[0-9]{1,9})?)")
+_MOST_DIGITS = 20
 _UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))
 """Below which number a time since 1970 is in seconds, milliseconds, microseconds."""
 
@@ -60,6 +61,8 @@ class QueueTime:
         header, clock, wall = site.header_reader(self._headers), site.clock, time.time
         family, plan, problems, excludes = self._family, self._plan, self._problems, self._excludes
 
+        constant, overflow = plan.constant, plan.overflow
+
         def record(scope: Scope) -> None:
             text = header(scope.request)
             if not text or not scope.tracked or scope.excluded:
@@ -76,8 +79,8 @@ class QueueTime:
             elif waited > OLDEST:
                 problems.queue_time_ignored("old")
             else:
-                values = plan.overflow if plan.constant else plan.resolve(None)
-                family.child(values, plan.overflow).record(max(waited, 0.0))
+                values = overflow if constant else plan.resolve(None)
+                family.child(values, overflow).record(waited if waited > 0.0 else 0.0)
 
         return record
 
@@ -88,8 +91,16 @@ def read_stamp(text: str) -> float | None:
     The number is in seconds, milliseconds, microseconds or nanoseconds, which its size tells, with
     or without `t=` before it. Of several times, separated by commas, the first one counts.
     """
-    found = _STAMP.fullmatch(text.partition(",")[0].strip())
-    if found is None:
+    digits = text[2:] if text.startswith("t=") else text
+    if not digits.isdecimal():  # most proxies write a fraction, some of them more
+        found = _STAMP.fullmatch(text.partition(",")[0].strip())
+        if found is None:
+            return None
+        digits = found[1]
+    elif len(digits) > _MOST_DIGITS or not digits.isascii():
         return None
-    number = float(found[1])
-    return next((number / unit for limit, unit in _UNITS if number < limit), number / 1e9)
+    number = float(digits)
+    for limit, unit in _UNITS:
+        if number < limit:
+            return number / unit
+    return number / 1e9
