@@ -67,41 +67,43 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
     scope: Callable[[], Any] = current.get
     http_class: Any = site.app.asgi_http_class
     websocket_class: Any = site.app.asgi_websocket_class
+    wrapped_handle_request = http_class.handle_request
+    wrapped_send_response = http_class._send_response
+    wrapped_handle_websocket = websocket_class.handle_websocket
 
     class HTTPConnection(http_class):  # type: ignore[misc]
         async def handle_request(self, *args: Any) -> None:
             """Answer a request."""
             exchange = scope()
             if not isinstance(exchange, Exchange) or exchange.site is not site:
-                await super().handle_request(*args)
+                await wrapped_handle_request(self, *args)
                 return
             steps = exchange.steps = Steps(exchange, lane())
             try:
-                await timed(super().handle_request(*args), steps)
+                await timed(wrapped_handle_request(self, *args), steps)
             finally:
                 if exchange.finished:  # a cycle costs more to collect than all of this
                     exchange.steps = None
 
         if has_sender_task:
 
-            async def _send_response(self, *args: Any) -> None:
+            def _send_response(self, *args: Any) -> Any:
                 """Send the response; `asyncio.wait_for` does so in another task."""
-                exchange = scope()
+                sending, exchange = wrapped_send_response(self, *args), scope()
                 if exchange is None or exchange.site is not site or exchange.steps is None:
-                    await super()._send_response(*args)
-                else:
-                    await timed(super()._send_response(*args), exchange.steps)
+                    return sending
+                return timed(sending, exchange.steps)
 
     class WebsocketConnection(websocket_class):  # type: ignore[misc]
         async def handle_websocket(self, *args: Any) -> None:
             """Serve a websocket, and record its steps when all of them are over."""
             connection = scope()
             if not isinstance(connection, Connection) or connection.site is not site:
-                await super().handle_websocket(*args)
+                await wrapped_handle_websocket(self, *args)
                 return
             connection.steps = Steps(connection, lane())
             try:
-                await timed(super().handle_websocket(*args), connection.steps)
+                await timed(wrapped_handle_websocket(self, *args), connection.steps)
             finally:
                 connection.record_steps()
                 connection.steps = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from asyncio import get_running_loop
 from collections.abc import Callable
 from math import inf
 
@@ -34,9 +35,14 @@ class LoopWatch:
 
     def lane(self) -> LoopLane:
         """Return the lane of the running event loop; begin to watch the loop if it is new."""
-        lane: LoopLane | None = getattr(self._here, "lane", None)
-        if lane is not None and lane.loop is running_loop() and not lane.beat.is_over:
-            return lane
+        try:
+            lane: LoopLane = self._here.lane
+            if lane.loop is get_running_loop() and not lane.beat.is_over:
+                return lane
+        except (AttributeError, RuntimeError):  # a new thread; trio has no loop of asyncio
+            lane = getattr(self._here, "lane", None)  # type: ignore[assignment]
+            if lane is not None and lane.loop is running_loop() and not lane.beat.is_over:
+                return lane
         lane = self._here.lane = self._enter()
         return lane
 

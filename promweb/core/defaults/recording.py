@@ -14,7 +14,7 @@ from ..families.children import Child, NumberChild
 from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
-from ..insight.loop import StepMetrics
+from ..insight.loop import StepMetrics, all_steps, longest_step
 from ..insight.queue_time import QueueTime
 from ..labels.early import early_plan
 from ..labels.exemplars import ExemplarReader
@@ -212,25 +212,20 @@ class RequestRecorder:
                 child.record(amount)
                 if exemplar is not None:
                     child.exemplify(exemplar, amount)
-            if self._steps is not None:
-                self._record_steps(self._steps, exchange, group)
         except Exception:
             self.problems.failed("record a request")
 
     def record_steps(self, exchange: Exchange) -> None:
         """Record what a request that goes on did in the event loop; never raises."""
         try:
-            excludes, steps = self._excludes, self._steps
-            if steps is not None and not (excludes and excludes(exchange.request.path)):
-                self._record_steps(steps, exchange, self._group(exchange))
-        except Exception:
-            self.problems.failed("record a request")
-
-    def _record_steps(self, metrics: StepMetrics, exchange: Exchange, group: str) -> None:
-        if exchange.steps is not None:
+            steps, metrics, excludes = exchange.steps, self._steps, self._excludes
+            if steps is None or metrics is None or (excludes and excludes(exchange.request.path)):
+                return
             plan, start = self.plan, self._plan_starts
             values = plan.overflow if plan.constant else exchange.labels(self)
-            metrics.record(group, values[start:], plan.overflow[start:], exchange.steps)
+            metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
+        except Exception:
+            self.problems.failed("record a request")
 
     def _find(
         self, exchange: Exchange, group: str, key: Hashable
@@ -241,7 +236,8 @@ class RequestRecorder:
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
         values = (*values, *defaults[start:])
-        found, is_bounded = [], plan.constant and _is_standard(exchange)
+        found: list[tuple[Child, Amount]] = []
+        is_bounded = plan.constant and _is_standard(exchange)
         for row, family in self._families.values():
             if row.failures_only and not exchange.failed:
                 continue
@@ -251,6 +247,10 @@ class RequestRecorder:
             else:
                 child = family.child(_without_group(values), _without_group(overflow))
             found.append((child, row.amount))
+        if self._steps is not None:
+            full = plan.overflow[start:]
+            longest, total = self._steps.children(group, defaults[start:], full)
+            found += [(longest, longest_step), (total, all_steps)]
         children = tuple(found)
         if is_bounded:
             known[key] = children

@@ -92,13 +92,13 @@ def read_stamp(text: str) -> float | None:
     or without `t=` before it. Of several times, separated by commas, the first one counts.
     """
     digits = text[2:] if text.startswith("t=") else text
-    if not digits.isdecimal():  # most proxies write a fraction, some of them more
+    whole, point, fraction = digits.partition(".")
+    is_plain = whole.isdecimal() and (fraction.isdecimal() or not point) and digits.isascii()
+    if not is_plain or len(digits) > _MOST_DIGITS:  # the expression takes three times as long
         found = _STAMP.fullmatch(text.partition(",")[0].strip())
         if found is None:
             return None
         digits = found[1]
-    elif len(digits) > _MOST_DIGITS or not digits.isascii():
-        return None
     number = float(digits)
     for limit, unit in _UNITS:
         if number < limit:

@@ -54,7 +54,10 @@ class Lane:
 class Steps:
     """The steps of one request or connection, as far as they are not recorded yet, in seconds."""
 
-    __slots__ = ("due", "lane", "longest", "scope", "total")
+    __slots__ = ("due", "lane", "longest", "scope", "sum", "total")
+
+    sum: float
+    """All steps when `read` was called last."""
 
     def __init__(self, scope: Stepping, lane: Lane) -> None:
         self.scope = scope
@@ -64,11 +67,15 @@ class Steps:
         self.due = perf_counter() + PERIOD
         """When the scope records the steps so far, though it goes on."""
 
-    def read(self) -> tuple[float, float]:
-        """Return the longest step and the sum of all, the one that runs now included."""
+    def read(self) -> float:
+        """Return the longest step and set `sum`, the step that runs now included."""
         lane = self.lane
-        running = perf_counter() - lane.began if lane.steps is self else 0.0
-        return max(self.longest, running), self.total + running
+        if lane.steps is not self:
+            self.sum = self.total
+            return self.longest
+        running = perf_counter() - lane.began
+        self.sum = self.total + running
+        return running if running > self.longest else self.longest
 
     def begin_anew(self) -> None:
         """Forget the steps so far, because they are recorded."""
