@@ -633,9 +633,9 @@ def test_what_waits() -> None:
         (WARNING, "One timer in a hundred ran 0.99 s late or more."),
         (
             WARNING,
-            "One request in twenty waited 0.96 s or more before the application was called.",
+            "One request in twenty waited 0.95 s or more before the application was called.",
         ),
-        (WARNING, "One call in twenty waited 0.96 s or more for a thread."),
+        (WARNING, "One call in twenty waited 0.95 s or more for a thread."),
         (WARNING, "Requests hold the event loop: /a, /b, /c, /d, /e and 2 more."),
     ]
     good = [line for name in waits for line in timed(f"flask_{name}_seconds", soon)]

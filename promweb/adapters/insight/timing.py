@@ -25,6 +25,7 @@ def timed(inner: Coroutine[Any, Any, Any], steps: Steps) -> Generator[Any, Any, 
     lane = steps.lane
     step: Callable[[Any], Any] = inner.send
     argument: Any = None
+    longest, due = 0.0, steps.due  # local ones are faster to compare with
     while True:
         is_outermost = lane.steps is None
         if is_outermost:
@@ -42,12 +43,15 @@ def timed(inner: Coroutine[Any, Any, Any], steps: Steps) -> Generator[Any, Any, 
                 ended = perf_counter()
                 seconds = ended - began
                 steps.total += seconds
-                if seconds > steps.longest:
-                    steps.longest = seconds
+                if seconds > longest:
+                    longest = seconds
+                    if seconds > steps.longest:
+                        steps.longest = seconds
                     if seconds >= lane.log_from:
                         lane.blocks.append(Block(began, seconds, steps.scope))
-                if ended > steps.due:
+                if ended > due:
                     steps.scope.record_steps()
+                    longest, due = 0.0, steps.due
         try:
             argument = yield awaited
             step = inner.send

@@ -89,8 +89,9 @@ def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
     def header(request: Any) -> str:
         environ: Environ = request.environ
         for variable in variables:
-            if variable in environ:
-                return str(environ[variable])
+            value: str | None = environ.get(variable)
+            if value is not None:
+                return value
         return ""
 
     return header

@@ -29,8 +29,10 @@ SKEW = 1.0
 
 _STAMP = re.compile(r"(?:t=)?([0-9]{1,20}(?:\.[0-9]{1,9})?)")
 _MOST_DIGITS = 20
-_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))
-"""Below which number a time since 1970 is in seconds, milliseconds, microseconds."""
+_SECONDS = 1e11
+"""Below this number a time since 1970 is in seconds."""
+_UNITS = ((1e14, 1e3), (1e17, 1e6))
+"""Below which numbers it is in milliseconds, microseconds, and how many make a second."""
 
 
 class QueueTime:
@@ -100,6 +102,8 @@ def read_stamp(text: str) -> float | None:
             return None
         digits = found[1]
     number = float(digits)
+    if number < _SECONDS:
+        return number
     for limit, unit in _UNITS:
         if number < limit:
             return number / unit
