@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 import time
@@ -586,23 +585,3 @@ def test_context_variables_and_eager_tasks() -> None:
     asyncio.run(main())
     assert longest(leg)["/view"] >= LONG
     assert longest(leg)["/idle"] < INNOCENT
-
-
-def test_requests_leave_no_more_garbage() -> None:
-    def garbage(event_loop: bool) -> int:
-        app = make_app(LEGS["quart-async"](), event_loop=event_loop)
-
-        async def main() -> int:
-            await Browser(app, "/idle").run()
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(5):
-                    await Browser(app, "/idle").run()
-                return gc.collect()
-            finally:
-                gc.enable()
-
-        return asyncio.run(main())
-
-    assert garbage(event_loop=True) <= garbage(event_loop=False)
