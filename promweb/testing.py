@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
@@ -20,8 +20,10 @@ from .core.families.problems import strictly
 from .core.native.buckets import Buckets
 
 __all__ = [
+    "LoopFree",
     "MetricDelta",
     "NativeHistogram",
+    "assert_loop_free",
     "assert_metric_delta",
     "isolated_registry",
     "native_histogram",
@@ -171,6 +173,74 @@ def native_histogram(
         lines = [f"{given}: no histogram with native buckets has that name and these labels"]
         raise LookupError("\n".join(lines + _listing("There are:", sorted(names))))
     return NativeHistogram(Buckets.merged(found))
+
+
+def assert_loop_free(most: float = 0.05) -> LoopFree:
+    """Return a context manager, for `with` and `async with`, that asserts that nothing blocks.
+
+    Use it in a coroutine: what runs in its event loop meanwhile, a view for example, may hold the
+    loop for at most `most` seconds without a break. Works on asyncio, uvloop and trio, with any
+    application.
+
+        async with assert_loop_free():
+            await client.get("/orders")
+
+    Raises AssertionError that names each place that held the loop longer; a fifth of `most` longer
+    is always found, and a machine that is too busy looks like a block. Raises RuntimeError without
+    a running event loop, and ValueError unless `most` is above 0. What the body raises passes
+    through, with nothing asserted.
+
+    .. versionadded:: 0.1
+    """
+    return LoopFree(most)
+
+
+class LoopFree:
+    """What `assert_loop_free` returns."""
+
+    def __init__(self, most: float) -> None:
+        if not most > 0:
+            raise ValueError(f"most={most!r}: must be a number of seconds above 0")
+        self._most = most
+
+    def __enter__(self) -> None:
+        from .adapters.insight.guard import LoopGuard
+
+        try:
+            self._guard: Any = LoopGuard(self._most)
+        except RuntimeError as error:
+            raise RuntimeError(
+                "assert_loop_free() watches the running event loop, and there is none; use it in "
+                "a coroutine"
+            ) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True  # pytest shows the line of the test
+        self._guard.stop()
+        if error is None and self._guard.reports:
+            blocks = [f"for {one.seconds:.2f} s at {one.place}" for one in self._guard.reports]
+            raise AssertionError(
+                "\n".join(
+                    _listing(f"The event loop was blocked for more than {self._most:g} s:", blocks)
+                )
+            )
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True
+        self.__exit__(kind, error, traceback)
 
 
 class MetricDelta:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from . import mistakes, names, options
+from . import mistakes, names, options, readers
 from .decorators.calls import Calls, Exclusion
 from .decorators.inert import INERT
 from .decorators.instrument import Instrument
@@ -254,7 +254,7 @@ class InstrumentFactories(ABC):
         if namespace is None:
             namespace = self._options.namespace
         full_name = "_".join(filter(None, (namespace, subsystem, name))) if name else name
-        given = options.read_labelnames(labelnames, where)
+        given = readers.read_labelnames(labelnames, where)
         defaults = self._options.default_labels
         if given:  # no decorator will ever show them a response
             defaults = early_labels(where, defaults, self._catalog.problems)

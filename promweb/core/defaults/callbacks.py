@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..families.problems import Problems
 from ..labels.callables import is_coroutine_function
@@ -96,6 +97,13 @@ class RequestCallbacks:
         self.record: Callable[[Exchange, float], None] = self._show
         if options.excludes_some:
             self.record = unless_excluded(options, self._show)
+
+    def preparations(self, site: object) -> Iterable[Callable[[Any], None]]:
+        """Return nothing: these functions see what ended."""
+        return ()
+
+    def record_steps(self, exchange: object) -> None:
+        """Record nothing: a request that goes on has not ended."""
 
     def in_progress(self, request: object) -> None:
         """Return None: nothing is counted."""

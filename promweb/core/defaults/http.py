@@ -81,7 +81,7 @@ def promweb_naming(options: Options) -> Naming:
         ),
         in_progress_values=lambda request: ((standard_method(request.method),),) * 2,
         info=(prefix + "exporter_info", "Information about the Prometheus Flask exporter"),
-        websockets=(prefix, grouping),
+        prefix=prefix,
     )
 
 

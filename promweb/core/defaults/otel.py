@@ -82,7 +82,7 @@ def otel_naming(options: Options) -> Naming:
             ((_method(request.method), _scheme(request.scheme)),) * 2
         ),
         info=None,
-        websockets=("", route),  # the conventions have nothing for them
+        prefix="",
     )
 
 

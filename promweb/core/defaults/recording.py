@@ -15,6 +15,9 @@ from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..families.native import NativeHistogramFamily
+from ..insight.loop import StepMetrics, all_steps, longest_step
+from ..insight.queue_time import QueueTime
+from ..labels.early import early_plan
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
 from ..options import Options
@@ -22,8 +25,9 @@ from ..requests.exchange import Exchange
 from ..requests.excluding import excludes
 from ..requests.methods import METHODS
 from ..requests.recorder import Recorder
+from ..requests.scope import Scope
+from ..requests.site import Site
 from ..version import __version__
-from .early import early_plan
 from .group_by import Grouping
 from .websockets import WebsocketMetrics
 
@@ -88,8 +92,8 @@ class Naming:
     """Returns the values of these labels for a request, and those for a family that is full."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
-    websockets: tuple[str, Grouping]
-    """What the names of the websocket families start with, and their group."""
+    prefix: str
+    """What the names start with for which the naming has no words of its own."""
 
 
 class RequestRecorder:
@@ -161,9 +165,17 @@ class RequestRecorder:
                 max_series=options.max_series,
                 multiprocess_mode="livesum",
             )
+        self._steps: StepMetrics | None = None
+        if options.event_loop and coroutines:
+            self._steps = StepMetrics(naming.prefix, grouping.name, options)
         self.websockets: WebsocketMetrics | None = None
         if options.websockets:
-            self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
+            self.websockets = WebsocketMetrics(
+                naming.prefix, grouping, options, self._steps, coroutines=coroutines
+            )
+        self._queue_time: QueueTime | None = None
+        if options.queue_time:
+            self._queue_time = QueueTime(naming.prefix, options, coroutines=coroutines)
         self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
@@ -220,6 +232,10 @@ class RequestRecorder:
         self._in_progress_values = values
         return tuple(others) if read is None else (naming.grouping.name, *others)
 
+    def preparations(self, site: Site) -> Iterable[Callable[[Scope], None]]:
+        """Return what else is to be done with a request that reaches the dispatch."""
+        return () if self._queue_time is None else (self._queue_time.preparation(site),)
+
     def merge(self, other: RequestRecorder) -> None:
         """Also record what another recorder of the same duration family does."""
         self._families = {**other._families, **self._families}
@@ -228,6 +244,10 @@ class RequestRecorder:
         self._in_progress = self._in_progress or other._in_progress
         self._early = self._early or other._early
         self.websockets = self.websockets or other.websockets
+        self._queue_time = self._queue_time or other._queue_time
+        self._steps = self._steps or other._steps
+        if self.websockets is not None:
+            self.websockets.steps = self._steps
         self._known = {}
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
@@ -246,6 +266,18 @@ class RequestRecorder:
         except Exception:
             self.problems.failed("record a request")
 
+    def record_steps(self, exchange: Exchange) -> None:
+        """Record what a request that goes on did in the event loop; never raises."""
+        try:
+            steps, metrics, excludes = exchange.steps, self._steps, self._excludes
+            if steps is None or metrics is None or (excludes and excludes(exchange.request.path)):
+                return
+            plan, start = self.plan, self._plan_starts
+            values = plan.overflow if plan.constant else exchange.labels(self)
+            metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
+        except Exception:
+            self.problems.failed("record a request")
+
     def _find(
         self, exchange: Exchange, group: str, key: Hashable
     ) -> tuple[tuple[Child, Amount], ...]:
@@ -255,7 +287,8 @@ class RequestRecorder:
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
         values = (*values, *defaults[start:])
-        found, is_bounded = [], plan.constant and _is_standard(exchange)
+        found: list[tuple[Child, Amount]] = []
+        is_bounded = plan.constant and _is_standard(exchange)
         for row, family in self._families.values():
             if row.failures_only and not exchange.failed:
                 continue
@@ -265,6 +298,10 @@ class RequestRecorder:
             else:
                 child = family.child(_without_group(values), _without_group(overflow))
             found.append((child, row.amount))
+        if self._steps is not None:
+            full = plan.overflow[start:]
+            longest, total = self._steps.children(group, defaults[start:], full)
+            found += [(longest, longest_step), (total, all_steps)]
         children = tuple(found)
         if is_bounded:
             known[key] = children

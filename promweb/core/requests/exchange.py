@@ -203,6 +203,12 @@ class Exchange(Scope):
         finally:
             self.leave()  # last: otherwise a scrape could show neither
 
+    def record_steps(self) -> None:
+        if self.steps is not None and self.status and not self.finished:  # the labels are known
+            if self.tracked and not self.excluded:
+                self.site.record_steps(self)
+            self.steps.begin_anew()
+
     def in_context(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function where the request context is, if the exchange has kept that."""
         context = self.context  # another thread may end this exchange

@@ -12,6 +12,7 @@ from ..families.children import NumberChild
 from ..families.limits import LabelValues
 from ..labels.plan import LabelPlan
 from .site import Site
+from .steps import Steps
 from .unseen import UnseenRequest
 
 __all__ = ["BEGUN", "Measurement", "Scope", "current", "is_begun", "taken"]
@@ -82,6 +83,8 @@ class Scope:
     """
     unseen: UnseenRequest | None = None
     """What to record where middleware answers; None if there is no middleware."""
+    steps: Steps | None = None
+    """What this scope's code did in the event loop; None where nobody asks."""
     context: Context | None = None
     """The request context, for labels that are resolved when the code that was in it is gone."""
 
@@ -143,6 +146,9 @@ class Scope:
     def see_exception(self) -> None:
         """Note the class of the exception that is being handled."""
         self.raised = sys.exc_info()[0] or self.raised
+
+    def record_steps(self) -> None:
+        """Record what the code did in the event loop since the last time, and begin anew."""
 
     def leave(self) -> None:
         """Be in progress no more."""

@@ -1,0 +1,1 @@
+"""What happens around requests on Quart: the event loop, threads, background tasks."""

@@ -1,0 +1,1 @@
+"""What happens around requests: waiting, the event loop, threads, background tasks."""

@@ -1,0 +1,116 @@
+"""How long requests waited before the application was called, as a proxy's header says."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from ..families.catalog import Catalog
+from ..families.kinds import HistogramFamily
+from ..labels.early import early_plan
+from ..options import Options
+from ..requests.excluding import excludes
+from ..requests.scope import Scope
+from ..requests.site import Site
+
+__all__ = ["BUCKETS", "HEADERS", "NAME", "QueueTime", "read_stamp"]
+
+NAME = "http_request_queue_seconds"
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Upper bounds, in seconds."""
+
+HEADERS = ("X-Request-Start", "X-Queue-Start", "X-Request-Received")
+"""The headers that proxies and platforms have for the time at which they took a request."""
+
+OLDEST = 3600.0
+"""Seconds after which a time is no time of waiting but a wrong one."""
+SKEW = 1.0
+"""Seconds that a proxy's clock may be ahead of this one's."""
+
+_STAMP = re.compile(r"(?:t=)?([0-9]{1,20}(?:\.[0-9]{1,9})?)")
+_MOST_DIGITS = 20
+_SECONDS = 1e11
+"""Below this number a time since 1970 is in seconds."""
+_UNITS = ((1e14, 1e3), (1e17, 1e6))
+"""Below which numbers it is in milliseconds, microseconds, and how many make a second."""
+
+
+class QueueTime:
+    """The family of one prefix, and how a request is recorded in it."""
+
+    def __init__(self, prefix: str, options: Options, *, coroutines: bool) -> None:
+        catalog = Catalog.of(options.registry)
+        self._problems = catalog.problems
+        self._excludes = excludes(options)
+        given = options.queue_time
+        self._headers = (given,) if isinstance(given, str) else HEADERS
+        self._plan = early_plan(
+            prefix + NAME, {}, options.default_labels, self._problems, coroutines=coroutines
+        )
+        self._family = catalog.add(
+            options.registry,
+            HistogramFamily(
+                prefix + NAME,
+                "Time that HTTP requests waited before the application was called in seconds",
+                self._plan.names,
+                buckets=BUCKETS,
+                max_series=options.max_series,
+            ),
+        )
+
+    def preparation(self, site: Site) -> Callable[[Scope], None]:
+        """Return what records a request of an application when it reaches the dispatch."""
+        header, clock, wall = site.header_reader(self._headers), site.clock, time.time
+        family, plan, problems, is_left_out = (
+            self._family,
+            self._plan,
+            self._problems,
+            self._excludes,
+        )
+
+        constant, overflow = plan.constant, plan.overflow
+
+        def record(scope: Scope) -> None:
+            text = header(scope.request)
+            if not text or not scope.tracked or scope.excluded:
+                return
+            if is_left_out is not None and is_left_out(scope.request):
+                return
+            stamp = read_stamp(text)
+            if stamp is None:
+                problems.queue_time_ignored("unreadable")
+                return
+            waited = wall() - (clock() - scope.start) - stamp
+            if waited < -SKEW:
+                problems.queue_time_ignored("future")
+            elif waited > OLDEST:
+                problems.queue_time_ignored("old")
+            else:
+                values = overflow if constant else plan.resolve(None)
+                family.child(values, overflow).record(waited if waited > 0.0 else 0.0)
+
+        return record
+
+
+def read_stamp(text: str) -> float | None:
+    """Return the Unix time in seconds that a header says; None if it says none.
+
+    The number is in seconds, milliseconds, microseconds or nanoseconds, which its size tells, with
+    or without `t=` before it. Of several times, separated by commas, the first one counts.
+    """
+    digits = text[2:] if text.startswith("t=") else text
+    whole, point, fraction = digits.partition(".")
+    is_plain = whole.isdecimal() and (fraction.isdecimal() or not point) and digits.isascii()
+    if not is_plain or len(digits) > _MOST_DIGITS:  # the expression takes three times as long
+        found = _STAMP.fullmatch(text.partition(",")[0].strip())
+        if found is None:
+            return None
+        digits = found[1]
+    number = float(digits)
+    if number < _SECONDS:
+        return number
+    for limit, unit in _UNITS:
+        if number < limit:
+            return number / unit
+    return number / 1e9

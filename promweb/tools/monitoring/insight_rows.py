@@ -1,0 +1,97 @@
+"""The row of the dashboard about waiting: for a worker, for the event loop, for a thread."""
+
+from __future__ import annotations
+
+from ...core.insight import loop, process, queue_time
+from .grafana_layout import Row
+from .panels import RATE, legend, limit, timeseries
+from .queries import Queries, among
+
+__all__ = ["waiting"]
+
+_RANGE = "[$__range] @ end()"
+
+
+def waiting(queries: Queries) -> Row:
+    group = queries.service.group
+    needs = "The application must be given {}=True{}.".format
+    on_quart = needs("event_loop", " (Quart)")
+    blocking = among(
+        queries.quantile(0.99, loop.BLOCK, RATE, group),
+        group,
+        queries.quantile(0.99, loop.BLOCK, _RANGE, group),
+    )
+    share = among(
+        queries.rate(loop.SECONDS, RATE, group), group, queries.rate(loop.SECONDS, _RANGE, group)
+    )
+    return Row(
+        "Waiting and the event loop",
+        [
+            timeseries(
+                f"Longest step by {group}, p99",
+                "How long one step of a request's code held the event loop, while all others "
+                f"waited. The ten longest of the time range. {on_quart}",
+                "s",
+                {legend(group): blocking},
+                limits=limit(0.1),
+            ),
+            timeseries(
+                f"Share of the event loop by {group}",
+                "Seconds per second in which requests held the event loop; one for each process is "
+                f"all there is. {on_quart}",
+                "short",
+                {legend(group): share},
+                stacked=True,
+            ),
+            timeseries(
+                "Lag of the event loop",
+                f"How much later than asked for the event loop runs a timer. {on_quart}",
+                "s",
+                queries.whole_quantiles(process.LAG, RATE),
+                limits=limit(0.25),
+            ),
+            timeseries(
+                "Queue time",
+                "How long requests waited before the application was called, as a proxy's header "
+                f"says. {needs('queue_time', '')}",
+                "s",
+                queries.whole_quantiles(queue_time.NAME, RATE),
+            ),
+            timeseries(
+                "Wait for a thread",
+                f"How long plain views waited for a thread. {needs('threads', ' (Quart)')}",
+                "s",
+                queries.whole_quantiles(process.THREAD_WAIT, RATE),
+            ),
+            timeseries(
+                "Threads",
+                "Calls that run in a thread, and those that wait for one. "
+                f"{needs('threads', ' (Quart)')}",
+                "short",
+                {
+                    "busy": queries.whole(process.THREADS_BUSY),
+                    "waiting": queries.whole(process.THREADS_WAITING),
+                },
+            ),
+            timeseries(
+                "Background tasks in progress",
+                f"By the name of their function. {needs('background_tasks', ' (Quart)')}",
+                "short",
+                {"{{task}}": queries.whole(process.TASKS_IN_PROGRESS, "task")},
+                stacked=True,
+                width=12,
+            ),
+            timeseries(
+                "Background tasks",
+                f"Tasks per second that ended, by how. {needs('background_tasks', ' (Quart)')}",
+                "cps",
+                {
+                    "{{task}} {{outcome}}": queries.whole_rate(
+                        f"{process.TASK_DURATION}_count", RATE, "task", "outcome"
+                    )
+                },
+                width=12,
+            ),
+        ],
+        collapsed=True,
+    )
