@@ -181,7 +181,7 @@ build/runtime/ready: pyproject.toml
 
 .venv-newest/ready: pyproject.toml
 	$(call bootstrap,.venv-newest,the newest versions that promweb supports,$(PYTHON_NEWEST))
-	$(NEWEST)/pip install -q -e '.[flask,quart,cli]' --group test
+	$(NEWEST)/pip install -q -e '.[flask,quart,cli]' --group test --group servers
 	@touch $@
 
 .venv-3.%/ready: pyproject.toml

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 
 from ..core.decorators.wrapping import wrap
-from ..core.requests.exchange import Outcome
+from ..core.requests.exchange import ANSWERED, GONE, Outcome
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .flask import CONNEXION, PrometheusMetrics
@@ -162,9 +162,9 @@ class _Exchange(ASGIExchange):
         super().see_head(message)
         self._answered(message["status"], message.get("headers", ()))
 
-    def finish(self, outcome: Outcome = Outcome.ANSWERED) -> None:
+    def finish(self, outcome: Outcome = ANSWERED) -> None:
         if not self.finished:
-            if outcome is Outcome.GONE:
+            if outcome is GONE:
                 self.failed = False
             self._answered(self.sent or int(outcome) or 500)
         super().finish(outcome)

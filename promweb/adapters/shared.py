@@ -18,7 +18,7 @@ from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
 from ..core.options import read_path
-from ..core.requests.exchange import Exchange, Outcome
+from ..core.requests.exchange import ANSWERED, FAILED, Exchange
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from ..deployment import (
@@ -212,11 +212,11 @@ def by_hand(site: Site, request: Any) -> Iterator[Exchange]:
     outer = current.get()
     exchange = Exchange.apart(site, outer)
     current.set(exchange)
-    outcome = Outcome.FAILED
+    outcome = FAILED
     try:
         exchange.dispatch(request)
         yield exchange
-        outcome = Outcome.ANSWERED
+        outcome = ANSWERED
     finally:
         current.set(outer)
         exchange.finish(outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
 from tests.support.needs import module
 from tests.support.recorded import labels, samples
+from tests.support.threads import in_threads
 from tests.support.waiting import DEADLINE
 
 STREAMS = 2000
@@ -39,26 +40,6 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(5e-6)
     yield
     sys.setswitchinterval(interval)
-
-
-def in_threads(number: int, work: Callable[[int], None]) -> None:
-    """Run `work` in so many threads that start together; raise what one of them raised."""
-    barrier, errors = threading.Barrier(number), list[BaseException]()
-
-    def run(index: int) -> None:
-        barrier.wait(DEADLINE)
-        try:
-            work(index)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def call(app: Any, path: str = "/") -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import inspect
 import os
 import threading
 import warnings
@@ -217,7 +218,7 @@ def test_blocks_decorate_functions_of_every_kind(leg: Leg, metrics: Any) -> None
     assert plain(2) == 0.5
     with pytest.raises(ZeroDivisionError):
         plain(0)
-    assert asyncio.iscoroutinefunction(coroutine)
+    assert inspect.iscoroutinefunction(coroutine)
     assert asyncio.run(coroutine()) == 1
     assert list(generator()) == [1]
     found = {labels["of"]: n for labels, n in samples(leg.registry, "seconds_sum")}

@@ -40,7 +40,7 @@ class Visit:
     json: Any = None
     form: Mapping[str, str] | None = None
     talk: Sequence[str] = ()
-    """What is said on a websocket; `HEAR` stands for a message of the application."""
+    """The messages of a websocket, in order; `HEAR` stands for one that the application sends."""
     outside: bool = False
     """Whether middleware of the extension answers: promweb sees that if it is attached later."""
     counted: bool = False

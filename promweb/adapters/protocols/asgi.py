@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 import anyio
 
 from ...core.requests.connection import Connection
-from ...core.requests.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, Sizes
+from ...core.requests.exchange import (
+    ANSWERED,
+    CLIENT_CLOSED_REQUEST,
+    FAILED,
+    GONE,
+    Exchange,
+    Outcome,
+    Sizes,
+)
 from ...core.requests.scope import BEGUN, current, is_begun
 from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
@@ -67,7 +75,7 @@ class ASGIExchange(Exchange):
         return self.unseen is None or bool(self.sent)
 
     def fail(self) -> None:
-        if self.outcome(sys.exc_info()[1]) is Outcome.FAILED:
+        if self.outcome(sys.exc_info()[1]) is FAILED:
             super().fail()
         else:
             self.raised = None
@@ -82,14 +90,14 @@ class ASGIExchange(Exchange):
         if self.sizes is not None and sends_body(self.scope["method"], self.sent):
             self.send(len(message.get("body", b"")))
         if not message.get("more_body"):
-            self.finish(Outcome.ANSWERED if self.sent else self.outcome())
+            self.finish(ANSWERED if self.sent else self.outcome())
 
     def outcome(self, error: BaseException | None = None) -> Outcome:
         """Return how a request ended that got no last byte."""
         if self.left or isinstance(error, self.disconnect_errors):
-            return Outcome.GONE
+            return GONE
         cut = error is None or is_cancellation(error, self.disconnect_errors)
-        return Outcome.GONE if cut and self.sent else Outcome.FAILED
+        return GONE if cut and self.sent else FAILED
 
     async def interrupt(self, error: BaseException) -> None:
         """Resolve the labels of a request that no response follows, while its context is there."""
@@ -149,7 +157,8 @@ def instrument(
                 {"SERVER_PROTOCOL": f"HTTP/{version}"},
             )
         seen: ASGIExchange | None = exchange
-        if exchange.sizes is not None:
+        if site.needs_sizes:
+            exchange.sizes = Sizes()
             receive = _count_request(exchange.sizes, scope, receive)
 
         async def receive_and_see() -> Message:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...core.requests.exchange import Exchange, Outcome, Sizes
+from ...core.requests.exchange import FAILED, Exchange, Sizes
 from ...core.requests.scope import BEGUN, current, is_begun
 from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
@@ -48,12 +48,13 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
 
     def instrumented_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Begin an exchange; end it here unless the body is still to be produced."""
-        if is_begun(site, environ):
+        if BEGUN in environ and is_begun(site, environ):
             return app(environ, start_response)
         exchange = WSGIExchange(site)
         if has_middleware:
             environ[BEGUN] = exchange
-        if exchange.sizes is not None:
+        if site.needs_sizes:
+            exchange.sizes = Sizes()
             _count_request(exchange.sizes, environ)  # a session may read the body early
         token = current.set(exchange)
         try:
@@ -100,7 +101,7 @@ def _leave(exchange: Exchange, environ: Mapping[str, Any], error: BaseException,
         exchange.finish()
     else:
         exchange.sent = sent
-        exchange.finish(Outcome.FAILED)
+        exchange.finish(FAILED)
 
 
 def header_reader(names: Sequence[str]) -> Callable[[Any], str]:

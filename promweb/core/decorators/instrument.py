@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, TypeVar, cast
 
 from ..families.kinds import GaugeFamily
@@ -79,6 +80,22 @@ class Instrument:
 
     def __repr__(self) -> str:
         return f"<{self._direct.what}>"
+
+    def _record(
+        self, amount: Any, labels: dict[str, object], least: float = -inf, sign: int = 1
+    ) -> None:
+        """Record an amount of at least `least` in a label set; tell of one that is wrong."""
+        child = self._only
+        if labels or child is None:
+            child = self._find(labels)
+        problem = None
+        try:
+            if amount >= least:  # which NaN is not
+                child.record(amount if sign > 0 else -amount)
+                return
+        except Exception as error:
+            problem = error
+        self._direct.refuse(amount, problem)
 
     def _lookup(self, labels: dict[str, object]) -> Any:
         """Return the child of a label set that is known; else None."""

@@ -33,23 +33,7 @@ class Counter(Instrument):
 
             orders.inc(3, kind="gift")
         """
-        if labels:
-            try:
-                child = self._known.get(self._direct.key(labels))
-            except TypeError:  # a value that has no hash
-                child = None
-        else:
-            child = self._only
-        if child is None:
-            child = self._find(labels)
-        problem = None
-        try:
-            if amount >= 0:
-                child.record(amount)
-                return
-        except Exception as error:
-            problem = error
-        self._direct.refuse(amount, problem)
+        self._record(amount, labels, 0)
 
     def count_exceptions(
         self,
@@ -85,17 +69,7 @@ class Gauge(Instrument):
 
             queue.inc()
         """
-        child = self._only
-        if labels or child is None:
-            child = self._find(labels)
-        problem = None
-        try:
-            if amount >= 0 or amount < 0:
-                child.record(amount)
-                return
-        except Exception as error:
-            problem = error
-        self._direct.refuse(amount, problem)
+        self._record(amount, labels)
 
     def dec(self, /, amount: float = 1, **labels: object) -> None:
         """Count down by an amount.
@@ -104,17 +78,7 @@ class Gauge(Instrument):
 
             queue.dec(2)
         """
-        child = self._only
-        if labels or child is None:
-            child = self._find(labels)
-        problem = None
-        try:
-            if amount >= 0 or amount < 0:
-                child.record(-amount)
-                return
-        except Exception as error:
-            problem = error
-        self._direct.refuse(amount, problem)
+        self._record(amount, labels, sign=-1)
 
     def set(self, /, value: float, **labels: object) -> None:
         """Set the number, which may be NaN.
@@ -175,23 +139,7 @@ class _Observer(Instrument):
 
             rows.observe(17)
         """
-        if labels:
-            try:
-                child = self._known.get(self._direct.key(labels))
-            except TypeError:  # a value that has no hash
-                child = None
-        else:
-            child = self._only
-        if child is None:
-            child = self._find(labels)
-        problem = None
-        try:
-            if amount >= 0 or amount < 0:
-                child.record(amount)
-                return
-        except Exception as error:
-            problem = error
-        self._direct.refuse(amount, problem)
+        self._record(amount, labels)
 
     def time(self, /, **labels: object) -> Timer:
         """Return what observes the seconds of a block, or of a function that it decorates.

@@ -14,7 +14,7 @@ from ..labels.plan import ERROR
 from ..names import check_label_name, label_problems
 from ..options import GroupBy
 from ..requests.scope import current
-from ..requests.unseen import MIDDLEWARE
+from ..requests.unseen import MIDDLEWARE, UnseenRequest
 
 __all__ = ["UNMATCHED", "Grouping", "check_attribute", "is_awaited"]
 
@@ -82,7 +82,7 @@ class Grouping:
 
         def group(request: Any) -> str:
             if request.url_rule is None:
-                return unmatched
+                return self.middleware if isinstance(request, UnseenRequest) else unmatched
             try:
                 return read(request)
             except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 
 from ..families.kinds import CounterFamily, HistogramFamily, SummaryFamily
 from ..families.limits import LabelValues
@@ -85,8 +86,7 @@ def promweb_naming(options: Options) -> Naming:
     )
 
 
-def _key(exchange: Exchange) -> Hashable:
-    return exchange.request.method, exchange.status, exchange.failed
+_key: Callable[[Exchange], Hashable] = attrgetter("request.method", "status", "failed")
 
 
 def _values_reader(

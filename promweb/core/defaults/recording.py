@@ -257,7 +257,7 @@ class RequestRecorder:
             children = self._known.get(key)
             if children is None:
                 children = self._find(exchange, group, key)
-            exemplar = exchange.exemplar(self)
+            exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
                 amount = amount_of(exchange, seconds)
                 child.record(amount)
@@ -314,12 +314,12 @@ def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callabl
     Where a function gives the group, that is the first label of the recorder's plan.
     """
     read = grouping.reader(metric, recorder.problems)
+    if read is not None:
+        return lambda exchange: read(exchange.request)
 
     def group(exchange: Exchange) -> str:
-        request = exchange.request
-        if request is exchange.unseen:
-            return grouping.middleware
-        return exchange.labels(recorder)[0] if read is None else read(request)
+        is_unseen = exchange.request is exchange.unseen
+        return grouping.middleware if is_unseen else exchange.labels(recorder)[0]
 
     return group
 

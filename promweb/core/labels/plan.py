@@ -174,7 +174,8 @@ class LabelPlan:
         for call in self._calls:
             try:
                 value = call(outcome) if call.is_coroutine else values[call.position]
-                values[call.position] = plain(await value if isawaitable(value) else value)
+                is_late = type(value) not in _PLAIN and isawaitable(value)
+                values[call.position] = plain(await value if is_late else value)
             except Exception:
                 values[call.position] = self._error(call)
         return tuple(values)
@@ -184,6 +185,10 @@ class LabelPlan:
         return ERROR
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+"""Types of values that nobody has to await."""
+
+
 def plain(value: object) -> str:
     """Return a value as text; of an enum its value."""
     return str(value.value if isinstance(value, Enum) else value)
@@ -191,6 +196,8 @@ def plain(value: object) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as text; raise for what only an event loop could turn into text."""
+    if type(value) in _PLAIN:
+        return str(value)
     if not (isawaitable(value) or is_coroutine_function(value)):
         return plain(value)
     for end in ("close", "cancel"):  # of a coroutine, of a future

@@ -23,7 +23,15 @@ from .recorder import Recorder
 from .scope import Measurement, Scope, taken
 from .site import Site
 
-__all__ = ["CLIENT_CLOSED_REQUEST", "Exchange", "Outcome", "Sizes"]
+__all__ = [
+    "ANSWERED",
+    "CLIENT_CLOSED_REQUEST",
+    "FAILED",
+    "GONE",
+    "Exchange",
+    "Outcome",
+    "Sizes",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +48,9 @@ class Outcome(IntEnum):
     """An exception that nobody handled ended it."""
     GONE = CLIENT_CLOSED_REQUEST
     """The client left, or the rest of the body was cut."""
+
+
+ANSWERED, FAILED, GONE = Outcome  # Python 3.11 is slow to find them in their class
 
 
 class Sizes:
@@ -66,12 +77,6 @@ class Exchange(Scope):
     sizes: Sizes | None = None
     _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self._deferred: list[Measurement] = []
-        if site.needs_sizes:
-            self.sizes = Sizes()
 
     @classmethod
     def apart(cls, site: Site, outer: Scope | None) -> Exchange:
@@ -174,7 +179,7 @@ class Exchange(Scope):
             self.response = self.site.make_response(self.status)
         return self.response
 
-    def finish(self, outcome: Outcome = Outcome.ANSWERED) -> None:
+    def finish(self, outcome: Outcome = ANSWERED) -> None:
         """End the exchange and record it; only the first call counts, and none raises.
 
         The status is the one that went out. Where none did, or nobody sees it, the outcome has it.
@@ -185,9 +190,9 @@ class Exchange(Scope):
         try:
             if self.request is None and self.unseen is None:
                 return  # the server has no request for this
-            if outcome is Outcome.FAILED:
+            if outcome is FAILED:
                 self.fail()
-            status = self.sent or int(outcome) or self.status or 500
+            status = self.sent or (int(outcome) if outcome else self.status) or 500
             if self.request is None:
                 self.request = self.unseen
             elif not self.status:
@@ -201,7 +206,8 @@ class Exchange(Scope):
             for measurement in taken(self._deferred):
                 measurement.flush()
         finally:
-            self.leave()  # last: otherwise a scrape could show neither
+            if self.in_progress:
+                self.leave()  # last: otherwise a scrape could show neither
 
     def record_steps(self) -> None:
         if self.steps is not None and self.status and not self.finished:  # the labels are known

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -41,15 +40,15 @@ def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
     return False
 
 
-def taken(items: list[T]) -> Iterable[T]:
+def taken(items: list[T]) -> list[T]:
     """Remove the items of a list and return them, the oldest first; each goes to one thread."""
-    return _take(items) if items else ()  # most are empty
-
-
-def _take(items: list[T]) -> Iterator[T]:
+    found: list[T] = []
     while items:
-        with suppress(IndexError):  # another thread took the last one
-            yield items.pop(0)
+        try:
+            found.append(items.pop(0))
+        except IndexError:  # another thread took the last one
+            break
+    return found
 
 
 class Measurement(Protocol):
@@ -93,6 +92,8 @@ class Scope:
         self.start = site.clock()
         self.in_progress: list[NumberChild] = []
         """The gauges that go down when this scope ends."""
+        self._deferred: list[Measurement] = []
+        """The measurements that wait for the final response."""
         self._unfinished = [True]
         """Who removes this item ends the scope."""
 

@@ -47,6 +47,8 @@ class Site:
         """What is done with a scope that reaches the application's dispatch."""
         self.awaiting: tuple[Recorder, ...] = ()
         """The recorders that have to await the labels of requests in progress."""
+        self.record: Callable[[Any, float], None] = self._record_all
+        """Has every recorder record a request that has ended."""
         self.needs_sizes = False
         """Whether a recorder wants the sizes of bodies."""
         self.owners: list[object] = []
@@ -102,9 +104,10 @@ class Site:
         for recorder in self.recorders:
             preparations.extend(recorder.preparations(self))
         self.preparations = tuple(preparations)
+        one = len(self.recorders) == 1
+        self.record = self.recorders[0].record if one else self._record_all
 
-    def record(self, exchange: Any, seconds: float) -> None:
-        """Have every recorder record a request that has ended."""
+    def _record_all(self, exchange: Any, seconds: float) -> None:
         for recorder in self.recorders:
             recorder.record(exchange, seconds)
 

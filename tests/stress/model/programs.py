@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from .machines import FlaskMachine, Machine, QuartMachine
 
-PROGRAMS, LENGTH = 75, 50
+PROGRAMS, LENGTH = 45, 50
 """Programs for each leg and seed, and steps in each."""
 
 

@@ -15,8 +15,8 @@ from .programs import run_programs
 
 SEEDS = {"first": 1, "second": 2}
 
-STEPS = 2500
-"""How many steps the programs of a seed take on a leg at least: 20,000 together."""
+STEPS = 1250
+"""How many steps the programs of a seed take on a leg at least: 10,000 together."""
 
 
 @pytest.mark.parametrize("leg", LEGS)

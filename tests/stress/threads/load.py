@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,31 +26,11 @@ from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.multiprocess.worker_metrics import WorkerMetrics
 from tests.support.asgi import Browser
 from tests.support.recorded import samples
-from tests.support.waiting import DEADLINE
+from tests.support.threads import in_threads
 
 THREADS = 8
 MAX_SERIES = 40
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-def in_threads(work: Callable[[int], object], number: int = THREADS) -> None:
-    """Call `work` with 0, 1, ... in threads that start together; raise what one of them raised."""
-    barrier, errors = threading.Barrier(number), list[BaseException]()
-
-    def run(index: int) -> None:
-        barrier.wait(DEADLINE)
-        try:
-            work(index)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 @contextmanager
@@ -145,7 +125,7 @@ class Load:
         scraper = threading.Thread(target=self._scrape_until, args=(over,))
         scraper.start()
         try:
-            in_threads(lambda index: self._visit(index, rounds, asked[index]))
+            in_threads(THREADS, lambda index: self._visit(index, rounds, asked[index]))
         finally:
             over.set()
             scraper.join()
@@ -239,7 +219,7 @@ def endings(rounds: int) -> Iterator[str]:
         return flask.Response(Body())
 
     bodies = [call(app, "/") for _ in range(rounds)]
-    in_threads(lambda index: [body.close() for body in bodies])
+    in_threads(THREADS, lambda index: [body.close() for body in bodies])
     found = samples(registry)
     for name, wanted in {
         "flask_http_request_total": rounds,
@@ -260,7 +240,7 @@ def first_exemplars(rounds: int) -> Iterator[str]:
         for child in children:
             child.exemplify({"thread": str(index)}, index)
 
-    in_threads(first)
+    in_threads(THREADS, first)
     for child in children:
         if len(child.exemplars) != THREADS:
             yield f"{len(child.exemplars)} of {THREADS} exemplars are left"
@@ -272,7 +252,7 @@ def announcements(rounds: int) -> Iterator[str]:
         with TemporaryDirectory() as directory:
             workers = WorkerMetrics(directory)
             workers.enable()
-            in_threads(lambda index, workers=workers: workers.announce())  # type: ignore[misc]
+            in_threads(THREADS, lambda index, workers=workers: workers.announce())  # type: ignore[misc]
             files = os.listdir(directory)
             workers.start_afresh()
             if len(files) != 1:
@@ -291,7 +271,7 @@ def increments(rounds: int) -> Iterator[str]:
                 family.child((str(step),), ("<overflow>",)).inc()
                 assert shared.value <= rounds * THREADS
 
-    in_threads(count)
+    in_threads(THREADS, count)
     if shared.value != rounds * THREADS:
         yield f"{shared.value} of {rounds * THREADS} increments are left"
     if len(family.children) > family.max_series:

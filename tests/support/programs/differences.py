@@ -222,14 +222,14 @@ DIFFERENCES = (
     ),
     Difference(
         "reserved_labels",
-        "A default label named `method`, `status` or like the group is a `ValueError` at "
+        "A default label named `method`, `status` or like the group raises ValueError at "
         "construction; the exporter failed at every request.",
     ),
     Difference(
         "label_callables",
         "Label callables are checked when the decorator is made: more than one argument, any "
-        "number of them (`*args`), a coroutine function, or one argument on a gauge is a "
-        "`ValueError`. Bound methods and callable objects without arguments work.",
+        "number of them (`*args`), a coroutine function, or one argument on a gauge raises "
+        "ValueError. Bound methods and callable objects without arguments work.",
     ),
     Difference(
         "label_values_of_objects",
@@ -267,7 +267,7 @@ DIFFERENCES = (
     ),
     Difference(
         "info_values",
-        "`info` with more label values than names is a `ValueError`.",
+        "`info` with more label values than names raises ValueError.",
     ),
     Difference(
         "many_apps",
@@ -277,7 +277,7 @@ DIFFERENCES = (
     Difference(
         "same_definition",
         "Defining a metric or an `info` again with the same labels and buckets reuses it, and "
-        "with other ones is a `ValueError` that names both, also for the default metrics.",
+        "with other ones raises a ValueError that names both, also for the default metrics.",
     ),
     Difference(
         "metrics_endpoint",
