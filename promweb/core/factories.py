@@ -15,11 +15,11 @@ from .decorators.instrument import Instrument
 from .decorators.instruments import Counter, Gauge, Histogram, Summary
 from .decorators.remembered import remember
 from .decorators.wrapping import Probe, wrap
-from .defaults.early import early_labels
 from .families.catalog import Catalog
 from .families.family import Family
 from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from .families.native import NativeHistogramFamily
+from .labels.early import early_labels
 from .labels.exemplars import ExemplarReader, exemplar_reader
 from .labels.plan import LabelPlan
 from .native.advice import in_short
