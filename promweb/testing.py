@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from .adapters.insight.guard import LoopFree
 from .core.families.family import FamilyMetric
 from .core.families.problems import strictly
 from .core.native.buckets import Buckets
@@ -193,54 +194,6 @@ def assert_loop_free(most: float = 0.05) -> LoopFree:
     .. versionadded:: 0.1
     """
     return LoopFree(most)
-
-
-class LoopFree:
-    """What `assert_loop_free` returns."""
-
-    def __init__(self, most: float) -> None:
-        if not most > 0:
-            raise ValueError(f"most={most!r}: must be a number of seconds above 0")
-        self._most = most
-
-    def __enter__(self) -> None:
-        from .adapters.insight.guard import LoopGuard
-
-        try:
-            self._guard: Any = LoopGuard(self._most)
-        except RuntimeError as error:
-            raise RuntimeError(
-                "assert_loop_free() watches the running event loop, and there is none; use it in "
-                "a coroutine"
-            ) from error
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        __tracebackhide__ = True  # pytest shows the line of the test
-        self._guard.stop()
-        if error is None and self._guard.reports:
-            blocks = [f"for {one.seconds:.2f} s at {one.place}" for one in self._guard.reports]
-            raise AssertionError(
-                "\n".join(
-                    _listing(f"The event loop was blocked for more than {self._most:g} s:", blocks)
-                )
-            )
-
-    async def __aenter__(self) -> None:
-        self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        __tracebackhide__ = True
-        self.__exit__(kind, error, traceback)
 
 
 class MetricDelta:

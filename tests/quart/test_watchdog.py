@@ -98,6 +98,17 @@ def test_short_steps_and_idle_loops_are_not_looked_at(dog: Watchdog, reports: li
     assert (reports, dog._seen) == ([], {})
 
 
+def test_the_next_look_is_when_what_runs_now_would_be_a_block(dog: Watchdog) -> None:
+    loop: Any = Loop()
+    assert dog._look(loop) == loop.log_from  # idle
+    loop.block(seconds=0.01)
+    assert dog._look(loop) <= 0.09  # its beat is late
+    loop.block(a_scope(), seconds=0.05)
+    assert 0 < dog._look(loop) <= 0.05
+    loop.block(a_scope())
+    assert dog._look(loop) == loop.log_from  # that is a block already
+
+
 def test_a_block_that_was_not_seen_has_no_place(dog: Watchdog, reports: list[Report]) -> None:
     loop: Any = Loop()
     scope = a_scope()

@@ -60,7 +60,45 @@ backend back
     server one 127.0.0.1:{back}
 """
 
+ENVOY = """
+static_resources:
+  listeners:
+  - address:
+      socket_address: {{address: 127.0.0.1, port_value: {front}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": "{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+          stat_prefix: front
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": "{extensions}.filters.http.router.v3.Router"}}
+          route_config:
+            request_headers_to_add:
+            - header: {{key: X-Request-Start, value: "t=%START_TIME(%s.%3f)%"}}
+              append_action: OVERWRITE_IF_EXISTS_OR_ADD
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{prefix: "/"}}
+                route: {{cluster: back, timeout: 60s}}
+  clusters:
+  - name: back
+    connect_timeout: 10s
+    load_assignment:
+      cluster_name: back
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address:
+              socket_address: {{address: 127.0.0.1, port_value: {back}}}
+"""
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+
 PROXIES = {
+    "envoy": (ENVOY, "envoy --config-path {config} --concurrency 1 --disable-hot-restart"),
     "nginx": (NGINX, "nginx -c {config}"),
     "haproxy": (HAPROXY, "haproxy -f {config}"),
 }
@@ -115,7 +153,11 @@ def is_served(port: int) -> bool:
 
 @pytest.mark.parametrize(
     ("proxy", "server"),
-    [*(("nginx", server) for server in SERVERS), ("haproxy", "gthread"), ("haproxy", "uvicorn")],
+    [
+        *(("nginx", server) for server in SERVERS),
+        *(("haproxy", server) for server in ("gthread", "uvicorn")),
+        *(("envoy", server) for server in ("gthread", "uvicorn")),
+    ],
 )
 def test_queue_time_is_what_clients_waited_beyond_the_duration(
     proxy: str, server: str, tmp_path: Path
@@ -123,8 +165,9 @@ def test_queue_time_is_what_clients_waited_beyond_the_duration(
     module(PACKAGES.get(server, server))
     front, back = free_port(), free_port()
     text, command = PROXIES[proxy]
-    config = tmp_path / "proxy.conf"
-    config.write_text(text.format(front=front, back=back, directory=tmp_path))
+    config = tmp_path / ("proxy.yaml" if proxy == "envoy" else "proxy.conf")
+    filled = text.format(front=front, back=back, directory=tmp_path, extensions=EXTENSIONS)
+    config.write_text(filled)
     started = command.format(config=config).split()
     started[0] = program(started[0])
     serve = [

@@ -19,8 +19,7 @@ class LoopLane(Lane):
     """The running event loop of this thread."""
 
     def __init__(self, log_from: float, interval: float = BEAT) -> None:
-        super().__init__()
-        self.log_from = log_from
+        super().__init__(log_from)
         self.thread = threading.get_ident()
         self.loop = running_loop()
         self.lags: tuple[Callable[[float], None], ...] = ()

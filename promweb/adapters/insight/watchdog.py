@@ -1,4 +1,4 @@
-"""A thread that looks what blocks an event loop, while it does, and logs it.
+"""A thread that finds what blocks an event loop, while it does, and logs it.
 
 CPU that others take looks like a block, too: the thread sees how much time passes.
 """
@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import NamedTuple
 
@@ -55,7 +57,7 @@ class Watchdog:
     def start_anew(self) -> None:
         """Have nothing to watch, as in a forked child, which has no such thread."""
         self._lock = threading.Lock()
-        self._woken = threading.Event()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._seen: dict[LoopLane, tuple[float, Place, bool]] = {}
         """The block that was seen last: when it began, where it was, and whether it is reported."""
@@ -67,14 +69,13 @@ class Watchdog:
             if lane not in self.lanes:
                 self.lanes = (*self.lanes, lane)
             if self._thread is None:
-                self._woken.clear()
                 self._thread = threading.Thread(target=self._run, name="promweb-loop", daemon=True)
                 self._thread.start()
         self.wake()
 
     def wake(self) -> None:
         """Have the thread look at once: a lane came, or is over."""
-        self._woken.set()
+        self._wakes.put(None)
 
     def join(self) -> None:
         """Wait until the thread has ended, which it does when every lane is over."""
@@ -84,6 +85,7 @@ class Watchdog:
             thread.join()
 
     def _run(self) -> None:
+        pause = 0.0
         while True:
             with self._lock:
                 over = [lane for lane in self.lanes if lane.is_over]
@@ -95,28 +97,33 @@ class Watchdog:
                 self._seen.pop(lane, None)
             if self._thread is not threading.current_thread():
                 return
-            self._woken.wait(min(lane.log_from for lane in self.lanes) / 2)
-            self._woken.clear()
+            with suppress(Empty):
+                self._wakes.get(timeout=pause)
+            pause = inf
             for lane in self.lanes:
-                self._look(lane)
+                pause = min(pause, self._look(lane))
                 self._tell(lane)
 
-    def _look(self, lane: LoopLane) -> None:
-        """Note the place of a block that goes on now."""
+    def _look(self, lane: LoopLane) -> float:
+        """Note the place of a block that goes on now. Return the seconds until the next look.
+
+        Then what runs now is a block, if it still runs. What begins later is none before that.
+        """
         began, scope = _blocked_since(lane)
         seconds = perf_counter() - began
         if seconds < lane.log_from:
-            return
+            return min(lane.log_from - seconds, lane.log_from)
         known, place, is_told = self._seen.get(lane, (-1.0, UNSEEN, False))
         if known != began:
             frame = sys._current_frames().get(lane.thread)
             if frame is None or _blocked_since(lane) != (began, scope):
-                return  # it ended meanwhile
+                return lane.log_from  # it ended meanwhile
             place, is_told = place_of(frame, _root(scope)), False
         if seconds >= HANGS and not is_told:
             self._report(Report(seconds, place, scope, is_over=False))
             is_told = True
         self._seen[lane] = began, place, is_told
+        return lane.log_from
 
     def _tell(self, lane: LoopLane) -> None:
         """Report the blocks that are over."""

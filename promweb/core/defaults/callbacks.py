@@ -14,15 +14,9 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import standard_method
 from ..requests.recorder import ConnectionRecorder
+from .amounts import request_size, response_size, response_start, seconds_of
 from .group_by import Grouping
-from .recording import (
-    group_reader,
-    request_size,
-    response_size,
-    response_start,
-    seconds_of,
-    unless_excluded,
-)
+from .recording import group_reader, unless_excluded
 
 __all__ = ["Callback", "RequestCallbacks", "RequestInfo", "check_callback"]
 

@@ -10,17 +10,9 @@ from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import OTHER, standard_method
+from .amounts import request_size, response_size, response_start, seconds_of
 from .group_by import Grouping
-from .recording import (
-    SIZE_BUCKETS,
-    STATUSES,
-    Naming,
-    Row,
-    request_size,
-    response_size,
-    response_start,
-    seconds_of,
-)
+from .recording import SIZE_BUCKETS, STATUSES, Naming, Row
 from .vocabulary import PROMWEB
 
 __all__ = ["promweb_naming"]

@@ -14,8 +14,9 @@ from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
+from .amounts import request_size, response_size, seconds_of
 from .group_by import Grouping
-from .recording import SIZE_BUCKETS, Naming, Row, request_size, response_size, seconds_of
+from .recording import SIZE_BUCKETS, Naming, Row
 from .vocabulary import OTEL
 
 __all__ = ["DURATION_BUCKETS", "LABELS", "otel_naming"]

@@ -28,6 +28,7 @@ from ..requests.recorder import Recorder
 from ..requests.scope import Scope
 from ..requests.site import Site
 from ..version import __version__
+from .amounts import Amount
 from .group_by import Grouping
 from .websockets import WebsocketMetrics
 
@@ -38,10 +39,6 @@ __all__ = [
     "RequestRecorder",
     "Row",
     "group_reader",
-    "request_size",
-    "response_size",
-    "response_start",
-    "seconds_of",
     "unless_excluded",
 ]
 
@@ -50,9 +47,6 @@ SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
 
 STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
-
-Amount = Callable[[Exchange, float], float]
-"""Returns what to record of a request that took some seconds."""
 
 
 class Row(NamedTuple):
@@ -322,29 +316,6 @@ def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callabl
         return grouping.middleware if is_unseen else exchange.labels(recorder)[0]
 
     return group
-
-
-def seconds_of(exchange: Exchange, seconds: float) -> float:
-    """Return the duration of a request; a clock may go backwards."""
-    return max(seconds, 0.0)
-
-
-def request_size(exchange: Exchange, seconds: float) -> float:
-    """Return the bytes of a request's body."""
-    return 0 if exchange.sizes is None else exchange.sizes.request
-
-
-def response_size(exchange: Exchange, seconds: float) -> float:
-    """Return the bytes of a response's body that were sent."""
-    return 0 if exchange.sizes is None else exchange.sizes.response
-
-
-def response_start(exchange: Exchange, seconds: float) -> float:
-    """Return the seconds to the first byte of the body, or to the end where there was none."""
-    sizes = exchange.sizes
-    if sizes is None or sizes.started is None:
-        return max(seconds, 0.0)
-    return max(sizes.started - exchange.start, 0.0)
 
 
 def _is_standard(exchange: Exchange) -> bool:

@@ -56,7 +56,7 @@ class Problems:
         )
         self.queue_times = CounterFamily(
             "promweb_queue_times_ignored_total",
-            "Headers of queue_time that say no time, one to come, or one of more than an hour ago.",
+            "Headers of queue_time that promweb ignored: unreadable, in the future, or too old.",
             ("reason",),
         )
         self.families = (self.label_errors, self.overflows, self.queue_times)

@@ -39,14 +39,15 @@ class Block(NamedTuple):
 class Lane:
     """One event loop: which step runs in it now."""
 
-    steps: Steps | None = None
-    """Those that the running step belongs to; None between steps, and outside of requests."""
-    began = 0.0
-    """When the running step began, or the last one did, by `perf_counter`."""
-    log_from = inf
-    """From how many seconds on a step is a block."""
+    __slots__ = ("began", "blocks", "log_from", "steps")  # each step sets two of them
 
-    def __init__(self) -> None:
+    def __init__(self, log_from: float = inf) -> None:
+        self.steps: Steps | None = None
+        """Those that the running step belongs to; None between steps, and outside of requests."""
+        self.began = 0.0
+        """When the running step began, or the last one did, by `perf_counter`."""
+        self.log_from = log_from
+        """From how many seconds on a step is a block."""
         self.blocks: deque[Block] = deque(maxlen=100)
         """The blocks that are over, for whoever logs them."""
 

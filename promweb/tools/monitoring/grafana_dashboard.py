@@ -6,10 +6,11 @@ import hashlib
 import re
 from typing import Any
 
-from . import http_rows, insight_rows, other_rows
+from . import http_rows, other_rows
 from .grafana_layout import dashboard, query_variable
 from .native_queries import queries_of
 from .service import Service
+from .waiting import waiting
 
 __all__ = ["make_dashboard"]
 
@@ -52,7 +53,7 @@ def make_dashboard(
         http_rows.durations(queries),
         http_rows.in_progress(queries),
         http_rows.sizes(queries),
-        insight_rows.waiting(queries),
+        waiting(queries),
     ]
     if service.websockets:
         rows.append(other_rows.websockets(queries))

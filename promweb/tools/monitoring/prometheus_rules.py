@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from .insight_rules import waiting_alerts
 from .native_queries import queries_of
 from .service import Objective, Service, duration_text
+from .waiting import waiting_alerts
 
 __all__ = ["Pair", "make_rules", "shortest_window", "windows"]
 
