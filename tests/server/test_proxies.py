@@ -153,11 +153,7 @@ def is_served(port: int) -> bool:
 
 @pytest.mark.parametrize(
     ("proxy", "server"),
-    [
-        *(("nginx", server) for server in SERVERS),
-        *(("haproxy", server) for server in ("gthread", "uvicorn")),
-        *(("envoy", server) for server in ("gthread", "uvicorn")),
-    ],
+    [*(("nginx", server) for server in SERVERS), ("haproxy", "gthread"), ("envoy", "uvicorn")],
 )
 def test_queue_time_is_what_clients_waited_beyond_the_duration(
     proxy: str, server: str, tmp_path: Path
