@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -552,6 +554,27 @@ def test_a_coroutine_that_does_not_return(how: str) -> None:
     driven.close()
     assert seen == ([] if how == "closed early" else ["over"])
     assert lane.steps is None
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for makes no task")
+def test_a_response_whose_task_is_cancelled_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def wait_for(sending: Any, **_: Any) -> None:
+        task = asyncio.ensure_future(sending)
+        task.cancel()
+        await task
+
+    monkeypatch.setattr("quart.asgi.asyncio.wait_for", wait_for)
+    app = make_app(LEGS["quart-async"]())
+
+    async def main() -> None:
+        browser = Browser(app, "/idle")
+        await browser.run()
+        assert (browser.sent, browser.error) == ([], None)
+
+    asyncio.run(main())
+    gc.collect()  # would warn of a coroutine that was never awaited
 
 
 def test_a_step_within_a_step_is_the_outer_one() -> None:

@@ -91,12 +91,13 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
 
         if has_sender_task:
 
-            def _send_response(self, *args: Any) -> Any:
+            async def _send_response(self, *args: Any) -> None:
                 """Send the response; `asyncio.wait_for` does so in another task."""
-                sending, exchange = wrapped_send_response(self, *args), scope()
+                exchange = scope()
                 if exchange is None or exchange.site is not site or exchange.steps is None:
-                    return sending
-                return timed(sending, exchange.steps)
+                    await wrapped_send_response(self, *args)
+                else:
+                    await timed(wrapped_send_response(self, *args), exchange.steps)
 
     class WebsocketConnection(websocket_class):  # type: ignore[misc]
         async def handle_websocket(self, *args: Any) -> None:
