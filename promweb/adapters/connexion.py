@@ -143,8 +143,13 @@ class _Exchange(ASGIExchange):
     """Whether Connexion's routing passed the request on."""
     _answer: Any = None
 
-    def __init__(self, site: Site, scope: Message) -> None:
-        super().__init__(site, dict(scope))  # routers change it
+    @property
+    def scope(self) -> Message:
+        return self._scope
+
+    @scope.setter
+    def scope(self, scope: Message) -> None:
+        self._scope = dict(scope)  # routers change it
 
     def respond(self, status: int, response: object = None) -> None:
         """Keep Flask's response, None for an exception, and the context to resolve labels in."""

@@ -190,7 +190,7 @@ def _attach(site: Site) -> None:
     wrapped_handle_user_exception = app.handle_user_exception
     wrapped_full_dispatch_websocket = app.full_dispatch_websocket
     proxies: Any = quart  # whose types differ from version to version
-    get_request = proxies.request._get_current_object
+    get_request = _request_reader(proxies.request)
     get_websocket = proxies.websocket._get_current_object
     scope: Callable[[], Any] = current.get
 
@@ -276,6 +276,14 @@ def _attach(site: Site) -> None:
     app.full_dispatch_websocket = full_dispatch_websocket
     if DISCONNECT_ERRORS and hasattr(app.asgi_http_class, "handle_request"):
         _watch_sending(site)  # trio's class has only a call
+
+
+def _request_reader(proxy: Any) -> Callable[[], Any]:
+    """Return a function that reads the current request; it is faster than the proxy."""
+    context: Any = getattr(quart.globals, "_cv_request", None)
+    if context is None:  # since Quart 0.23
+        return proxy._get_current_object  # type: ignore[no-any-return]
+    return lambda: context.get().request
 
 
 def _watch_sending(site: Site) -> None:

@@ -316,6 +316,35 @@ def test_what_goes_on_is_recorded_now_and_then(
         assert (leg.value(f"{BLOCK}_count", url_rule=name) or 0) > 1
 
 
+@pytest.mark.parametrize(
+    "excluded",
+    [{"excluded_paths": "/feed"}, {"excluded_statuses": 200}, {"excluded_methods": "GET"}],
+)
+def test_what_goes_on_and_is_excluded_is_not_recorded(
+    excluded: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps_module, "PERIOD", 0.0)
+    leg = LEGS["quart-async"]()
+    app = make_app(leg, **excluded)
+
+    @app.route("/feed")
+    async def feed() -> Any:
+        async def body() -> AsyncIterator[str]:
+            for _ in range(3):
+                yield "more"
+                await anyio.lowlevel.checkpoint()
+
+        return body()
+
+    async def main() -> None:
+        await Browser(app, "/feed").run()
+
+    asyncio.run(main())
+    assert (total(leg), caplog.messages) == ({}, [])
+
+
 def test_two_objects_share_the_steps(leg: Leg, run: Callable[..., None]) -> None:
     app = make_app(leg, event_loop=False)
     leg.make_metrics(app, path=None, group_by="url_rule", event_loop=True)

@@ -225,7 +225,7 @@ def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
 
 def test_numbers_that_only_one_counts_are_found(tmp_path: Path) -> None:
     (tmp_path / "requests").write_text("/1\n/2\n")
-    options = ("--timeout", "0.3", "--replay", tmp_path / "requests")
+    options = ("--timeout", "3", "--replay", tmp_path / "requests")
     with Counting("") as old, Exposing(EXPOSED) as new:
         code, [found] = diff(old.url, new.url, *options)
         assert (code, found["check"]) == (1, "number")

@@ -64,10 +64,8 @@ class ASGIExchange(Exchange):
     disconnect_errors: ClassVar[DisconnectErrors] = ()
     left = False
     """Whether the client left: the server said so, or did not take a message."""
-
-    def __init__(self, site: Site, scope: Any) -> None:
-        super().__init__(site)
-        self.scope = scope
+    scope: Message
+    """What the server said of the request."""
 
     @property
     def is_decided(self) -> bool:
@@ -124,7 +122,7 @@ class ASGIExchange(Exchange):
 def instrument(
     site: Site,
     app: ASGIApp,
-    new_exchange: Callable[[Site, Any], ASGIExchange],
+    new_exchange: Callable[[Site], ASGIExchange],
     *,
     has_middleware: bool,
 ) -> ASGIApp:
@@ -139,13 +137,15 @@ def instrument(
 
     async def instrumented_app(scope: Any, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
-        if scope["type"] not in ("http", "websocket") or is_begun(site, scope):
+        kind = scope["type"]
+        if kind not in ("http", "websocket") or (BEGUN in scope and is_begun(site, scope)):
             await app(scope, receive, send)
             return
-        if scope["type"] == "websocket":
+        if kind == "websocket":
             await _serve_websocket(site, app, scope, receive, send)
             return
-        exchange = new_exchange(site, scope)
+        exchange = new_exchange(site)
+        exchange.scope = scope
         if has_middleware:
             scope[BEGUN] = exchange
             version = scope["http_version"]
@@ -185,7 +185,8 @@ def instrument(
         current.set(exchange)
         try:
             await app(scope, receive_and_see, send_and_see)
-            exchange.finish(exchange.outcome())
+            if not exchange.finished:
+                exchange.finish(exchange.outcome())
         except BaseException as error:
             await exchange.end(error)
             raise

@@ -9,7 +9,7 @@ from functools import partial, update_wrapper, wraps
 from typing import Any, Protocol, TypeVar, cast
 
 from ..labels.callables import RAISED
-from ..requests.views import EXCLUSION, innermost
+from ..requests.views import innermost, mark
 from .calls import Call
 
 __all__ = ["Probe", "wrap"]
@@ -51,7 +51,7 @@ def wrap(function: F, probe: Probe, what: str) -> F:
     wrapped = _wrap(function, probe)
     exclude = getattr(probe, "exclude", None)
     if exclude is not None:
-        setattr(wrapped, EXCLUSION, exclude)  # for requests that never reach the function
+        mark(wrapped, exclude)  # for requests that never reach the function
     return cast(F, wrapped)
 
 

@@ -6,15 +6,10 @@ from collections.abc import Callable
 
 from ..requests.exchange import Exchange
 
-__all__ = ["Amount", "request_size", "response_size", "response_start", "seconds_of"]
+__all__ = ["Amount", "request_size", "response_size", "response_start"]
 
 Amount = Callable[[Exchange, float], float]
-"""Returns what to record of a request that took some seconds."""
-
-
-def seconds_of(exchange: Exchange, seconds: float) -> float:
-    """Return the duration of a request; a clock may go backwards."""
-    return max(seconds, 0.0)
+"""Returns what to record of a request that took some seconds, which are never negative."""
 
 
 def request_size(exchange: Exchange, seconds: float) -> float:
@@ -31,5 +26,5 @@ def response_start(exchange: Exchange, seconds: float) -> float:
     """Return the seconds to the first byte of the body, or to the end where there was none."""
     sizes = exchange.sizes
     if sizes is None or sizes.started is None:
-        return max(seconds, 0.0)
+        return seconds
     return max(sizes.started - exchange.start, 0.0)

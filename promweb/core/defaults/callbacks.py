@@ -14,7 +14,7 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import standard_method
 from ..requests.recorder import ConnectionRecorder
-from .amounts import request_size, response_size, response_start, seconds_of
+from .amounts import request_size, response_size, response_start
 from .group_by import Grouping
 from .recording import group_reader, unless_excluded
 
@@ -119,7 +119,7 @@ class RequestCallbacks:
                 method=standard_method(request.method),
                 group=self._group(exchange),
                 status=exchange.status,
-                seconds=seconds_of(exchange, seconds),
+                seconds=seconds,
                 exception=exchange.raised,
                 request_bytes=None if sizes is None else int(request_size(exchange, seconds)),
                 response_bytes=None if sizes is None else int(response_size(exchange, seconds)),

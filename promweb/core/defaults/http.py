@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from operator import attrgetter
+from collections.abc import Callable
 
 from ..families.kinds import CounterFamily, HistogramFamily, SummaryFamily
 from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import OTHER, standard_method
-from .amounts import request_size, response_size, response_start, seconds_of
+from .amounts import request_size, response_size, response_start
 from .group_by import Grouping
 from .recording import SIZE_BUCKETS, STATUSES, Naming, Row
 from .vocabulary import PROMWEB
@@ -26,7 +25,6 @@ def promweb_naming(options: Options) -> Naming:
         Row(
             prefix + PROMWEB.duration,
             "Flask HTTP request duration in seconds",
-            seconds_of,
             buckets=options.buckets if is_histogram else None,
             kind=HistogramFamily if is_histogram else SummaryFamily,
             total=(prefix + "http_request_total", "Total number of HTTP requests"),
@@ -64,7 +62,7 @@ def promweb_naming(options: Options) -> Naming:
     return Naming(
         grouping=grouping,
         labels=("method", grouping.name, "status"),
-        key=_key,
+        key=grouping.key("request.method", "status", "failed"),
         values=_values_reader(_status_class if options.status_classes else str),
         rows=rows,
         in_progress=(
@@ -76,9 +74,6 @@ def promweb_naming(options: Options) -> Naming:
         info=(prefix + "exporter_info", "Information about the Prometheus Flask exporter"),
         prefix=prefix,
     )
-
-
-_key: Callable[[Exchange], Hashable] = attrgetter("request.method", "status", "failed")
 
 
 def _values_reader(

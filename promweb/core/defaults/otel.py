@@ -14,7 +14,7 @@ from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
-from .amounts import request_size, response_size, seconds_of
+from .amounts import request_size, response_size
 from .group_by import Grouping
 from .recording import SIZE_BUCKETS, Naming, Row
 from .vocabulary import OTEL
@@ -50,7 +50,6 @@ def otel_naming(options: Options) -> Naming:
         Row(
             OTEL.duration,
             "Duration of HTTP server requests.",
-            seconds_of,
             buckets=options.buckets or DURATION_BUCKETS,
         ),
         Row(
@@ -91,6 +90,7 @@ def _key(exchange: Exchange) -> Hashable:
     # An unknown scheme or version is <other> or "": clients invent any number of them.
     request = exchange.request
     return (
+        request.url_rule.rule,
         request.method,
         exchange.status,
         _scheme(request.scheme),

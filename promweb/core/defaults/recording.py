@@ -54,7 +54,8 @@ class Row(NamedTuple):
 
     name: str
     documentation: str
-    amount: Amount
+    amount: Amount | None = None
+    """None for the seconds."""
     buckets: Iterable[float | str] | None = None
     """Upper bounds of a histogram; None for prometheus_client's."""
     kind: type[Family[Any]] = HistogramFamily
@@ -75,7 +76,8 @@ class Naming:
     labels: tuple[str, ...]
     """The labels of a request; the second one is the group."""
     key: Callable[[Exchange], Hashable]
-    """Returns what distinguishes the label sets of a group, as the framework has it."""
+    """Returns what distinguishes label sets, as the framework has it; raises for a request that
+    has no route."""
     values: Callable[[Exchange, str], LabelValues]
     """Returns the values of `labels` for an exchange and its group."""
     rows: tuple[Row, ...]
@@ -114,6 +116,7 @@ class RequestRecorder:
             naming.rows[0].name, calls, defaults, self.problems, coroutines=coroutines
         )
         self._naming = naming
+        self._key = naming.key
         self._excludes = excludes(options)
         self._group = group_reader(grouping, self, naming.rows[0].name)
         self._plan_starts = len(calls)  # the group of a function is the plan's first label
@@ -170,11 +173,13 @@ class RequestRecorder:
         self._queue_time: QueueTime | None = None
         if options.queue_time:
             self._queue_time = QueueTime(naming.prefix, options, coroutines=coroutines)
-        self._known: dict[Hashable, tuple[tuple[Child, Amount], ...]] = {}
+        self._known: dict[Hashable, tuple[tuple[Child, Amount | None], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
+        self._record_steps = self._record_now
         if options.excludes_some:
             self.record = unless_excluded(options, self._record)
+            self._record_steps = unless_excluded(options, self._record_now)
 
     comes_last = False
 
@@ -246,14 +251,13 @@ class RequestRecorder:
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
         try:
-            group = self._group(exchange)
-            key = group, self._naming.key(exchange)
-            children = self._known.get(key)
-            if children is None:
-                children = self._find(exchange, group, key)
+            try:
+                children = self._known[self._key(exchange)]
+            except Exception:  # a new label set, or no route
+                children = self._find(exchange)
             exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
-                amount = amount_of(exchange, seconds)
+                amount = seconds if amount_of is None else amount_of(exchange, seconds)
                 child.record(amount)
                 if exemplar is not None:
                     child.exemplify(exemplar, amount)
@@ -262,26 +266,26 @@ class RequestRecorder:
 
     def record_steps(self, exchange: Exchange) -> None:
         """Record what a request that goes on did in the event loop; never raises."""
+        self._record_steps(exchange, 0.0)
+
+    def _record_now(self, exchange: Exchange, seconds: float) -> None:
         try:
-            steps, metrics, excludes = exchange.steps, self._steps, self._excludes
-            if steps is None or metrics is None or (excludes and excludes(exchange.request.path)):
-                return
-            plan, start = self.plan, self._plan_starts
-            values = plan.overflow if plan.constant else exchange.labels(self)
-            metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
+            steps, metrics, plan, start = exchange.steps, self._steps, self.plan, self._plan_starts
+            if steps is not None and metrics is not None:
+                values = plan.overflow if plan.constant else exchange.labels(self)
+                metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
         except Exception:
             self.problems.failed("record a request")
 
-    def _find(
-        self, exchange: Exchange, group: str, key: Hashable
-    ) -> tuple[tuple[Child, Amount], ...]:
+    def _find(self, exchange: Exchange) -> tuple[tuple[Child, Amount | None], ...]:
         """Return the children of a request's label set; remember them if that is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
+        group = self._group(exchange)
         values = self._naming.values(exchange, group)
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
         values = (*values, *defaults[start:])
-        found: list[tuple[Child, Amount]] = []
+        found: list[tuple[Child, Amount | None]] = []
         is_bounded = plan.constant and _is_standard(exchange)
         for row, family in self._families.values():
             if row.failures_only and not exchange.failed:
@@ -297,8 +301,8 @@ class RequestRecorder:
             longest, total = self._steps.children(group, defaults[start:], full)
             found += [(longest, longest_step), (total, all_steps)]
         children = tuple(found)
-        if is_bounded:
-            known[key] = children
+        if is_bounded and exchange.request.url_rule is not None:
+            known[self._key(exchange)] = children
         return children
 
 

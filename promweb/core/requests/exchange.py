@@ -89,15 +89,11 @@ class Exchange(Scope):
     def dispatch(self, request: Any) -> None:
         """Reach the application's own dispatch with a request; the view may never run."""
         self.request = request
-        site = self.site
         try:
-            exclude = site.exclusion(request)
-            if exclude is not None:
-                exclude(self)
-            for prepare in site.preparations:
+            for prepare in self.site.preparations:
                 prepare(self)
         except Exception:
-            site.problems.failed("prepare a request")
+            self.site.problems.failed("prepare a request")
 
     def is_answered_by(self, target: object) -> bool:
         request, site = self.request, self.site
@@ -186,15 +182,15 @@ class Exchange(Scope):
         """
         if not self.ends():
             return
-        seconds = self.site.clock() - self.start
+        seconds = max(self.site.clock() - self.start, 0.0)  # a clock may go backwards
         try:
-            if self.request is None and self.unseen is None:
-                return  # the server has no request for this
             if outcome is FAILED:
                 self.fail()
             status = self.sent or (int(outcome) if outcome else self.status) or 500
             if self.request is None:
                 self.request = self.unseen
+                if self.unseen is None:
+                    return  # the server has no request for this
             elif not self.status:
                 self.in_context(self.respond, status)
             self.status = status
@@ -203,8 +199,9 @@ class Exchange(Scope):
                 return
             if self.tracked:
                 self.site.record(self, seconds)
-            for measurement in taken(self._deferred):
-                measurement.flush()
+            if self._deferred:
+                for measurement in taken(self._deferred):
+                    measurement.flush()
         finally:
             if self.in_progress:
                 self.leave()  # last: otherwise a scrape could show neither

@@ -11,7 +11,7 @@ from .. import forking
 from ..families.children import NumberChild
 from ..families.problems import Problems
 from .recorder import Recorder
-from .views import Exclude, exclusion, targets
+from .views import Exclude, asks_for_exclusion, exclusion, targets
 
 __all__ = ["Site"]
 
@@ -43,7 +43,7 @@ class Site:
         self.recorders: tuple[Recorder, ...] = ()
         self.labelled: tuple[Recorder, ...] = ()
         """The recorders that have a label to resolve or an exemplar to read."""
-        self.preparations: tuple[Callable[[Any], None], ...] = ()
+        self.preparations: tuple[Callable[[Any], None], ...] = (self._exclude,)
         """What is done with a scope that reaches the application's dispatch."""
         self.awaiting: tuple[Recorder, ...] = ()
         """The recorders that have to await the labels of requests in progress."""
@@ -93,7 +93,7 @@ class Site:
             self._compose()
 
     def _compose(self) -> None:
-        preparations: list[Callable[[Any], None]] = []
+        preparations: list[Callable[[Any], None]] = [self._exclude]
         if self._decorators:
             preparations.append(self.decorate_view)
         if self.labelled:
@@ -132,17 +132,25 @@ class Site:
         except Exception:
             self.problems.failed("prepare a request")
 
-    def exclusion(self, request: Any) -> Exclude | None:
-        """Return what leaves a request out of metrics, whether or not its view runs."""
+    def _exclude(self, scope: Any) -> None:
+        """Leave a request out of metrics if its view asks for that, whether or not it runs."""
+        request = scope.request
         rule = request.url_rule
         if rule is None:
-            return None
-        key = rule.endpoint, request.method
-        view = self.app.view_functions.get(rule.endpoint)
-        known = self._exclusions.get(key)
+            return
+        if rule.endpoint in self.endpoints:
+            scope.exclude_all()
+        elif asks_for_exclusion:
+            exclude = self._exclusion(rule.endpoint, request.method)
+            if exclude is not None:
+                exclude(scope)
+
+    def _exclusion(self, endpoint: str, method: str) -> Exclude | None:
+        """Return what a view does to leave requests of a method out of metrics, if anything."""
+        view = self.app.view_functions.get(endpoint)
+        known = self._exclusions.get((endpoint, method))
         if known is None or known[0] is not view:
-            found = _exclude_all if rule.endpoint in self.endpoints else exclusion(view, key[1])
-            known = self._exclusions[key] = (view, found)
+            known = self._exclusions[endpoint, method] = (view, exclusion(view, method))
         return known[1]
 
     def handles_errors(self, target: object) -> bool:
@@ -240,10 +248,6 @@ def _count(scope: Any, child: NumberChild | None) -> None:
     if child is not None:
         child.inc()
         scope.hold(child)
-
-
-def _exclude_all(scope: Any) -> None:
-    scope.exclude_all()
 
 
 def _keep_context(scope: Any) -> None:

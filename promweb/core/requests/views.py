@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-__all__ = ["EXCLUSION", "Exclude", "exclusion", "innermost", "targets"]
+__all__ = ["Exclude", "asks_for_exclusion", "exclusion", "innermost", "mark", "targets"]
 
 Exclude = Callable[[Any], None]
 
-EXCLUSION = "promweb_exclusion"
+_EXCLUSION = "promweb_exclusion"
 """The attribute of a decorated function that has what leaves a scope out of metrics."""
+
+asks_for_exclusion: list[bool] = []
+"""Not empty once some function of this process was marked."""
 
 
 def innermost(function: object) -> object:
@@ -30,13 +33,19 @@ def targets(view: object) -> Iterator[object]:
                     yield from _chain(member)
 
 
+def mark(function: object, exclude: Exclude) -> None:
+    """Have requests whose view is a function be left out of metrics, whether or not it runs."""
+    setattr(function, _EXCLUSION, exclude)
+    asks_for_exclusion[:] = [True]
+
+
 def exclusion(view: object, method: str) -> Exclude | None:
     """Return what leaves requests of a method to a view out of metrics, if anything does."""
     for function in _chain(view):
-        found: Exclude | None = getattr(function, EXCLUSION, None)
+        found: Exclude | None = getattr(function, _EXCLUSION, None)
         view_class = getattr(function, "view_class", None)
         for name in ("dispatch_request", "get" if method == "HEAD" else method.lower()):
-            found = found or getattr(getattr(view_class, name, None), EXCLUSION, None)
+            found = found or getattr(getattr(view_class, name, None), _EXCLUSION, None)
         if found is not None:
             return found
     return None
