@@ -176,7 +176,7 @@ class RequestRecorder:
         self._known: dict[Hashable, tuple[tuple[Child, Amount | None], ...]] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
-        self._record_steps = self._record_now
+        self._record_steps: Callable[[Exchange, float], None] = self._record_now
         if options.excludes_some:
             self.record = unless_excluded(options, self._record)
             self._record_steps = unless_excluded(options, self._record_now)
