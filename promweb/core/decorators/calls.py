@@ -96,10 +96,11 @@ class Calls:
         """Begin a call of `target`, the innermost function; None if it is not to be measured."""
         scope = current.get()
         try:
-            if scope is not None and scope.finished and not scope.is_answered_by(target):
-                scope = None  # what a request left behind belongs to no request
-            if scope is not None and self._leaves_out(scope):
-                return None
+            if scope is not None:
+                if scope.finished and not scope.is_answered_by(target):
+                    scope = None  # what a request left behind belongs to no request
+                elif scope.excluded or (self.excludes is not None and self._leaves_out(scope)):
+                    return None
             plan = self.plan if not self._readers else self._plan_of(args, kwargs)
             return self._call(self, plan, scope, target)
         except Exception:
@@ -117,14 +118,9 @@ class Calls:
         return plan.filled(arguments=texts)
 
     def _leaves_out(self, scope: Scope) -> bool:
-        if scope.excluded:
-            return True
         if self.excludes is None or scope.request is None:
             return False
         return self.excludes(scope.request)
-
-    def child(self, values: LabelValues) -> Any:
-        return self.family.child(values, self.plan.overflow)
 
     def failed(self) -> None:
         """Log an exception that was kept away from the program."""
@@ -152,12 +148,12 @@ class _Timing:
         self._calls = calls
         self._scope = scope
         self._exemplar: ExemplarLabels | None = None
+        self._begun: float | None = None
         self._seconds: float | None = None
         self.plan = plan
         self.values: LabelValues | None = None
-        self._begun = calls.clock()
         self._deferred = scope is not None and scope.defer(self, target)
-        self.awaits_end = self.plan.awaits and not self._deferred and self.values is None
+        self.awaits_end = plan.awaits and not self._deferred and self.values is None
 
     def start(self) -> None:
         self._begun = self._calls.clock()
@@ -170,7 +166,7 @@ class _Timing:
         if not self._deferred:
             if self.values is None:
                 self.values = self.plan.resolve(outcome)
-            self._record()
+            self.flush()
 
     async def end_async(self, outcome: object) -> None:
         self._stop()
@@ -182,34 +178,32 @@ class _Timing:
 
     def flush(self) -> None:
         """Record; a call that still runs (a stream that was dropped) ends now."""
+        calls, scope = self._calls, self._scope
         if self.values is None:
             self.values = self.plan.resolve(RAISED)
-        self._record()
-
-    def _stop(self) -> None:
-        calls = self._calls
-        self._seconds = calls.clock() - self._begun
-        if calls.exemplar is not None:
-            self._exemplar = calls.exemplar()
-
-    def _record(self) -> None:
-        calls, scope = self._calls, self._scope
         if scope is not None and (
             scope.excluded  # what a call does may exclude the call itself
             or scope.status in calls.excluded_statuses
         ):
             return
         try:
-            seconds = self._seconds
-            if seconds is None:
-                seconds = calls.clock() - self._begun
-            amount = 1.0 if calls.counts else max(seconds, 0.0)
-            child: Child = calls.child(self.values or ())
+            seconds = self._elapsed() if self._seconds is None else self._seconds
+            amount = 1.0 if calls.counts else seconds
+            child: Child = calls.family.child(self.values, calls.plan.overflow)
             child.record(amount)
             if self._exemplar is not None:
                 child.exemplify(self._exemplar, amount)
         except Exception:
             calls.failed()
+
+    def _stop(self) -> None:
+        self._seconds = self._elapsed()
+        if self._calls.exemplar is not None:
+            self._exemplar = self._calls.exemplar()
+
+    def _elapsed(self) -> float:
+        """Return the seconds since the start, 0 before it; a clock may go backwards."""
+        return 0.0 if self._begun is None else max(self._calls.clock() - self._begun, 0.0)
 
 
 class _InProgress:
@@ -237,7 +231,7 @@ class _InProgress:
 
     def _enter(self, values: LabelValues) -> None:
         try:
-            child: NumberChild = self._calls.child(values)
+            child: NumberChild = self._calls.family.child(values, self._plan.overflow)
             child.inc()
         except Exception:
             self._calls.failed()

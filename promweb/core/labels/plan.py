@@ -141,7 +141,16 @@ class LabelPlan:
 
         So does one that returns something to await: there is nothing here to await it.
         """
-        return self._start if self.constant else self.texts(self.call(outcome))
+        if self.constant:
+            return self._start
+        values = list(self._start)
+        for call in self._calls:
+            try:
+                value = call.function if call.is_coroutine else call(outcome)
+                values[call.position] = value if type(value) is str else _text(value)
+            except Exception:
+                values[call.position] = self._error(call)
+        return tuple(values)
 
     async def resolve_async(self, outcome: object) -> LabelValues:
         """Do what `resolve` does, and await what a callable returns if it can be awaited."""

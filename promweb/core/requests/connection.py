@@ -117,8 +117,11 @@ class Connection(Scope):
 
     def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""
-        if not self.ends():
+        try:
+            self._unfinished.pop()
+        except IndexError:
             return
+        self.finished = True
         self._ended = (close_code, max(self.site.clock() - self.start, 0.0))
         if self._dispatched:
             self._record(*self._ended)

@@ -9,10 +9,8 @@ it records. Both count once. An adapter calls these and knows nothing of metrics
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from enum import IntEnum
-from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -63,6 +61,16 @@ class Sizes:
     """When the first byte of the body was sent, by the site's clock."""
 
 
+class _Labels:
+    """The labels of a recorder for one request."""
+
+    __slots__ = ("plan", "values")
+
+    def __init__(self, plan: LabelPlan) -> None:
+        self.plan = plan
+        self.values: LabelValues | None = None
+
+
 class Exchange(Scope):
     """One HTTP request."""
 
@@ -75,7 +83,9 @@ class Exchange(Scope):
     signalled = False
     """Whether an extension is answering an exception that is no answer by itself."""
     sizes: Sizes | None = None
-    _labels: Mapping[Recorder, LabelValues] = MappingProxyType({})
+    _answerer: object = None
+    """The function that was found to answer this request."""
+    _labels: Mapping[Recorder, _Labels] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 
     @classmethod
@@ -96,34 +106,32 @@ class Exchange(Scope):
             self.site.problems.failed("prepare a request")
 
     def is_answered_by(self, target: object) -> bool:
+        if target is self._answerer:
+            return True
         request, site = self.request, self.site
         if request is None:
             return False
         rule = request.url_rule
         if rule is not None and id(target) in site.targets(rule.endpoint):
+            self._answerer = target
             return True
         return self.raised is not None and site.handles_errors(target)
 
     def defer(self, measurement: Measurement, target: object) -> bool:
         if not self.is_answered_by(target):
             return False
-        if self._waits(measurement):
-            return True
+        if not self.status:
+            self.keep_context()
+            self._deferred.append(measurement)
+            if not self.status:
+                return True
+            try:  # another thread has made the final response
+                self._deferred.remove(measurement)
+            except ValueError:
+                return True  # `finish` has taken it, and records it
         # A view in a thread, whose client is gone.
         measurement.values = measurement.plan.resolve(self._visible_response())
         return False
-
-    def _waits(self, measurement: Measurement) -> bool:
-        """Keep a measurement, unless the final response exists; another thread may make it now."""
-        if self.status:
-            return False
-        self.keep_context()
-        self._deferred.append(measurement)
-        if self.status:
-            with suppress(ValueError):  # `finish` has taken it, and records it
-                self._deferred.remove(measurement)
-                return False
-        return True
 
     def fail(self) -> None:
         """Note an exception that nobody handled; it is being handled by promweb now."""
@@ -139,8 +147,8 @@ class Exchange(Scope):
             return
         self.status, self.response = status, response
         if self._deferred or self.site.labelled:
-            for plan, take in self._unresolved():
-                take(plan.resolve(self.response))
+            for labels in self._unresolved():
+                labels.values = labels.plan.resolve(self.response)
 
     async def respond_async(self, status: int, response: object = None) -> None:
         """Do what `respond` does, and await what label callables return."""
@@ -148,26 +156,25 @@ class Exchange(Scope):
             return
         self.status, self.response = status, response
         if self._deferred or self.site.labelled:
-            for plan, take in self._unresolved():
-                take(await plan.resolve_async(self.response))
+            for labels in self._unresolved():
+                labels.values = await labels.plan.resolve_async(self.response)
 
-    def _unresolved(self) -> Iterator[tuple[LabelPlan, Callable[[LabelValues], None]]]:
-        """Yield each plan of this exchange and what takes its values."""
+    def _unresolved(self) -> list[Measurement | _Labels]:
+        """Return what needs label values: measurements of decorators, and recorders."""
         if self.excluded:
-            return
+            return []
         self._visible_response()
-        for measurement in self._deferred.copy():
-            yield measurement.plan, partial(setattr, measurement, "values")
-        if not self.tracked:
-            return
-        recorders = self.site.labelled
-        self._exemplars = {
-            recorder: recorder.exemplar() for recorder in recorders if recorder.exemplar is not None
-        }
-        labels: dict[Recorder, LabelValues] = {}
-        self._labels = labels
-        for recorder in recorders:
-            yield recorder.plan, partial(labels.__setitem__, recorder)
+        found: list[Measurement | _Labels] = [*self._deferred]
+        if self.tracked and self.site.labelled:
+            recorders = self.site.labelled
+            self._exemplars = {
+                recorder: recorder.exemplar()
+                for recorder in recorders
+                if recorder.exemplar is not None
+            }
+            self._labels = {recorder: _Labels(recorder.plan) for recorder in recorders}
+            found += self._labels.values()
+        return found
 
     def _visible_response(self) -> Any:
         """Return the response for label callables, an empty one where there is none."""
@@ -180,8 +187,11 @@ class Exchange(Scope):
 
         The status is the one that went out. Where none did, or nobody sees it, the outcome has it.
         """
-        if not self.ends():
+        try:
+            self._unfinished.pop()
+        except IndexError:
             return
+        self.finished = True
         seconds = max(self.site.clock() - self.start, 0.0)  # a clock may go backwards
         try:
             if outcome is FAILED:
@@ -224,8 +234,10 @@ class Exchange(Scope):
         """
         if self.request is self.unseen:
             return recorder.plan.blank
-        values = self._labels.get(recorder)
-        return recorder.plan.resolve(self.response) if values is None else values
+        labels = self._labels.get(recorder)
+        if labels is None or labels.values is None:
+            return recorder.plan.resolve(self.response)
+        return labels.values
 
     def exemplar(self, recorder: Recorder) -> ExemplarLabels | None:
         """Return the exemplar that `respond` read for a recorder."""

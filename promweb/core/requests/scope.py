@@ -95,19 +95,8 @@ class Scope:
         self._deferred: list[Measurement] = []
         """The measurements that wait for the final response."""
         self._unfinished = [True]
-        """Who removes this item ends the scope."""
-
-    def ends(self) -> bool:
-        """Have the scope be finished; return True only the first time, in one of several threads.
-
-        A server may close a body in one thread while another one still reads it.
-        """
-        try:
-            self._unfinished.pop()
-        except IndexError:
-            return False
-        self.finished = True
-        return True
+        """The thread that removes this item ends the scope: a server may close a body in one
+        thread while another one still reads it."""
 
     def __deepcopy__(self, memo: object) -> Scope:
         """Stay the same in a copy of what the server gave, which some middleware makes."""
@@ -142,7 +131,8 @@ class Scope:
 
     def keep_context(self) -> None:
         """Keep the context of the running code, which refers to this scope until it ends."""
-        self.context = self.context or copy_context()
+        if self.context is None:
+            self.context = copy_context()
 
     def see_exception(self) -> None:
         """Note the class of the exception that is being handled."""
