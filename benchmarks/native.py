@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from promweb.core.exposition.scrape import render
 from promweb.core.families.kinds import HistogramFamily
@@ -173,7 +173,7 @@ def workers(effort: Effort) -> Table:
         with TemporaryDirectory() as directory:
             storage = FileStorage(directory)
             family = _KINDS[kind](max_series=2 * label_sets)
-            family.keep_in(storage)
+            family.keep_in(storage.of_registry(REGISTRY, ""))
             children = [family.child(("GET", f"/item/{n}", "200")) for n in range(label_sets)]
             seconds = []
             for child in children:

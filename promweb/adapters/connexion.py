@@ -87,6 +87,9 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
     def content_type(content_type: str) -> Callable[[F], F]:
         """Return a decorator that forces the Content-Type of a view's response.
 
+        A type of text that names no charset gets `; charset=utf-8`, as Flask's responses do. The
+        body is what Connexion makes of the return value by its specification.
+
         For example:
 
             @metrics.content_type("text/csv")
@@ -269,7 +272,10 @@ class _ContentType:
             flask.after_this_request(self._force)
 
     def _force(self, response: flask.Response) -> flask.Response:
-        response.content_type = self._content_type
+        if ";" in self._content_type:
+            response.content_type = self._content_type
+        else:
+            response.mimetype = self._content_type  # adds the charset
         return response
 
 

@@ -136,6 +136,8 @@ class AsyncPrometheusMetrics(WebMetrics):
         any `ThreadPoolExecutor`: min(32, cores + 4) if None. Raises ValueError unless this object
         was given `threads=True`.
 
+            loop.set_default_executor(metrics.thread_pool(20))
+
         .. versionadded:: 0.1
         """
         if not self.threads:

@@ -17,6 +17,7 @@ from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import Storage, shared_directory
 from ..core.metrics import MetricsBase
+from ..core.mistakes import explained
 from ..core.options import read_path
 from ..core.requests.exchange import ANSWERED, FAILED, Exchange
 from ..core.requests.scope import current
@@ -63,6 +64,7 @@ class WebMetrics(MetricsBase):
             shows_all=self._shows_all_registries,
         )
 
+    @explained
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing.
 
@@ -133,6 +135,7 @@ class WebMetrics(MetricsBase):
         if is_one_of_several(environ) and not Catalog.is_shared(self.registry):
             warn_once(SEVERAL)
 
+    @explained
     def start_http_server(
         self,
         port: int,

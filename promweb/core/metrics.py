@@ -294,6 +294,7 @@ class MetricsBase(Applications):
         if checked.looks_inside:
             self._look_inside(site, checked, naming.prefix)
 
+    @mistakes.explained
     def info(
         self,
         name: str,

@@ -20,6 +20,7 @@ __all__ = [
     "label_problems",
     "name_problem",
     "none_problems",
+    "plain_name",
     "prefix_problem",
 ]
 
@@ -59,7 +60,7 @@ def label_problems(
             )
         if not isinstance(name, str) or not _LABEL_NAME.fullmatch(name):
             odd.append(f"{where}: " + _odd_label(name, where))
-        plain = _plain(str(name))
+        plain = plain_name(str(name))
         if plain in older:
             raise ValueError(
                 f"{where}: the labels {older[plain]!r} and {name!r} are both {plain!r} for "
@@ -76,7 +77,7 @@ def _odd_label(name: Any, where: str) -> str:
         Gauge("promweb_probe", "Never registered.", (name,), registry=None)
     except Exception:  # it has no rule for what is no text
         return check_label_name(name, where)  # raises
-    return _odd(f"the label {name!r}", name, _plain(name))
+    return _odd(f"the label {name!r}", name, plain_name(name))
 
 
 def _odd(what: str, name: str, plain: str) -> str:
@@ -86,7 +87,7 @@ def _odd(what: str, name: str, plain: str) -> str:
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return a name as prometheus_client writes it for a Prometheus before version 3."""
     return re.sub(r"[^a-zA-Z0-9_:]|^(?=\d)", "_", name)
 
@@ -113,7 +114,7 @@ def prefix_problem(prefix: str) -> str:
         )
     if prefix == NO_PREFIX or _METRIC_NAME.fullmatch(prefix):
         return ""
-    return _odd(f"defaults_prefix={prefix!r}", prefix, _plain(prefix))
+    return _odd(f"defaults_prefix={prefix!r}", prefix, plain_name(prefix))
 
 
 def name_problem(name: str, kind: str) -> str:
@@ -127,4 +128,4 @@ def name_problem(name: str, kind: str) -> str:
         return f"counter {name!r} ends with _total twice; write {name.removesuffix('_total')!r}"
     if _METRIC_NAME.fullmatch(name):
         return ""
-    return _odd(f"{kind} {name!r}", name, _plain(name))
+    return _odd(f"{kind} {name!r}", name, plain_name(name))

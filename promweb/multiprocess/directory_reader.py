@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
@@ -33,8 +34,8 @@ _MOST_UNUSED_KEYS = 10_000
 _ATTEMPTS = 5
 """How often a scrape reads again because of a compaction, before it takes the lock for itself."""
 
-_PATIENCE = 1.0
-"""Seconds that a scrape waits for the lock of the directory."""
+_PATIENCE = 5.0
+"""Seconds that a scrape waits for the lock of the directory; Prometheus waits ten for a scrape."""
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -82,10 +83,12 @@ class DirectoryReader:
 
         Does nothing if another thread or process is doing so for more than `wait` seconds.
         """
+        end = time.monotonic() + wait
         if not self._compacting.acquire(timeout=wait):
             return
         try:
-            self._compactor.compact(unfinished=self._is_unfinished, wait=wait)
+            left = max(0.0, end - time.monotonic())
+            self._compactor.compact(unfinished=self._is_unfinished, wait=left)
         except OSError as error:
             self._warn(
                 "compact",

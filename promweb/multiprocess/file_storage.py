@@ -29,7 +29,7 @@ from .files.writing import OwnFile
 from .lifecycle.runs import Run, begin, this_run
 from .native.siblings import name_beside
 from .registries import Registries, is_of_all_processes
-from .stored_children import Files, Places, StoredLevel, StoredNumber, StoredObservations
+from .stored_children import Places, StoredLevel, StoredNumber, StoredObservations
 from .stored_gauges import stored_gauge
 from .stored_native import StoredNative
 from .worker_metrics import WorkerMetrics, is_switched_on
@@ -54,9 +54,10 @@ class FileStorage:
         self._mode = stat.S_IMODE(os.stat(path).st_mode)
         self.workers = WorkerMetrics(path)
         self.registries = Registries()
-        self._undeclared: dict[str, int] = {}
+        self._undeclared: dict[max_series.Metric, int] = {}
         """`max_series` of metrics of which the directory does not tell yet."""
-        self._families: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._families: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        """What the files of a family's registry have in their names."""
         self._start()
         self._is_forked = False
         self._skipped = CounterFamily(
@@ -73,7 +74,8 @@ class FileStorage:
         self._looking = Lock()
         self._files: dict[tuple[str, str], OwnFile] = {}
         """By kind and registry."""
-        self._has_failed = False
+        self._has_failed = Lock()
+        """Taken, for good, by the thread that logs that files cannot be written."""
         self._directory: int | None = None
         """The descriptor by which this process holds the directory while it has files there.
 
@@ -82,12 +84,10 @@ class FileStorage:
         self.due = _RECORDINGS
         """How many recordings are left until the next `look`."""
 
-    def accept(self, family: StoredFamily) -> None:
-        self._families.add(family)
-        self._undeclared[family.name] = family.max_series
-
-    def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
-        return _make_child(family, self, values)
+    def accept(self, family: StoredFamily, registry: str) -> None:
+        """Keep a family's numbers; the files of its registry have `registry` in their names."""
+        self._families[family] = registry
+        self._undeclared[registry, family.name] = family.max_series
 
     def collect(
         self,
@@ -149,9 +149,8 @@ class FileStorage:
         except OSError as error:
             if not os.path.isdir(self.path):
                 self.due = 0  # the next recording makes it again
-            elif not self._has_failed:
-                self._has_failed = True
-                logger.error(_CANNOT_WRITE, self.path, error)
+            else:
+                self._cannot_write(error)
             # The last number has room for its time behind it, as in a file.
             return array("d", bytes(8 * len(keys) + 8)), [*range(len(keys))]
 
@@ -160,8 +159,13 @@ class FileStorage:
         undeclared = self._undeclared.copy()
         if undeclared:
             max_series.declare(self.path, undeclared)
-            for name in undeclared:
-                self._undeclared.pop(name, None)
+            for metric in undeclared:
+                self._undeclared.pop(metric, None)
+
+    def _cannot_write(self, error: OSError) -> None:
+        """Log that files cannot be written, once in each process."""
+        if self._has_failed.acquire(blocking=False):
+            logger.error(_CANNOT_WRITE, self.path, error)
 
     def _new_file(self, kind: str, registry: str) -> OwnFile:
         self.workers.announce()
@@ -204,23 +208,24 @@ class FileStorage:
             )
             self._remake(files)
         except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                logger.error(_CANNOT_WRITE, self.path, error)
+            self._cannot_write(error)
         finally:
             self._looking.release()
 
     def _remake(self, files: Iterable[OwnFile]) -> None:
         os.makedirs(self.path, mode=self._mode, exist_ok=True)
         begin(self.path, self._run)
-        for family in list(self._families):
-            self._undeclared[family.name] = family.max_series
+        # Its own iterator fails if another thread defines a family meanwhile.
+        families = [family for known in self._families.keyrefs() if (family := known()) is not None]
+        with self._lock:  # or a thread that declares some now would take them for declared
+            for family in families:
+                self.accept(family, self._families[family])
         self._directory = locks.share(self.path)
         client_files.remake_missing(self.path)  # those that had no directory before
         self.workers.start_afresh()
         with self._lock:
             self._files = {}
-        for family in list(self._families):
+        for family in families:
             with family.lock:
                 for child in family.children.values():
                     child.move()
@@ -254,10 +259,17 @@ class RegistryStorage:
         self.due = 0
 
     def accept(self, family: StoredFamily) -> None:
-        self._storage.accept(family)
+        self._storage.accept(family, self._token)
 
     def make_child(self, family: StoredFamily, values: LabelValues) -> Any:
-        return _make_child(family, self, values)
+        """Return a child that keeps its numbers in files."""
+        if issubclass(family.child_class, NativeChild):
+            return StoredNative(family, self, values)
+        if issubclass(family.child_class, ObservedChild):
+            return StoredObservations(family, self, values)
+        if issubclass(family.child_class, GaugeChild):
+            return StoredLevel(family, self, values)
+        return StoredNumber(family, self, values)
 
     def make_gauge(self, *args: Any, **kwargs: Any) -> Gauge:
         return stored_gauge(self, *args, **kwargs)
@@ -294,17 +306,6 @@ class RegistryStorage:
         """See whether the files of this process are still there."""
         self._storage.look()
         self.due = _RECORDINGS
-
-
-def _make_child(family: StoredFamily, files: Files, values: LabelValues) -> Any:
-    """Return a child that keeps its numbers in files."""
-    if issubclass(family.child_class, NativeChild):
-        return StoredNative(family, files, values)
-    if issubclass(family.child_class, ObservedChild):
-        return StoredObservations(family, files, values)
-    if issubclass(family.child_class, GaugeChild):
-        return StoredLevel(family, files, values)
-    return StoredNumber(family, files, values)
 
 
 _storages: weakref.WeakSet[FileStorage] = weakref.WeakSet()

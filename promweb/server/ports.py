@@ -15,7 +15,7 @@ def port_number(port: object) -> int:
         number = int(port)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         number = -1
-    if not 0 <= number <= 65535:
+    if isinstance(port, bool) or not 0 <= number <= 65535:
         raise ValueError(f"port is a number up to 65535, or 0 for a free port, not {port!r}")
     return number  # type: ignore[no-any-return]
 

@@ -290,6 +290,14 @@ def test_arguments_that_are_missing_or_too_many(leg: Leg) -> None:
         metrics.counter("x", "X.", buckets=(1, 2))
     with pytest.raises(TypeError, match=r"^export_defaults: there is no argument 'group'; did you"):
         metrics.export_defaults(group="x")
+    with pytest.raises(TypeError, match=r"^info 'x': missing a required argument: 'description'$"):
+        metrics.info("x")
+    with pytest.raises(TypeError, match=r"^init_app: missing a required argument: 'app'$"):
+        metrics.init_app()
+    with pytest.raises(
+        TypeError, match=r"^start_http_server: there is no argument 'hots'; did you"
+    ):
+        metrics.start_http_server(0, hots="::")
 
 
 # --- a route of the application's own -----------------------------------------------------------

@@ -214,6 +214,7 @@ def test_default_labels_of_requests_in_progress_are_awaited(leg: Leg) -> None:
     assert leg.get(app, "/").status == 200
     assert seen == [1.0, 1.0]
     assert leg.value("flask_http_requests_in_progress", **values) == 0
+    assert leg.label_sets("flask_http_requests_in_progress") == [values]  # counted nowhere else
     assert leg.value(TOTAL, **values, status="200") == 1
 
 

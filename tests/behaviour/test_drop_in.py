@@ -761,18 +761,26 @@ def contexts_made_by_hand(bench: Bench) -> object:
     return bench.total(200), bench.value("views_total", status="200")
 
 
-@check(exporter=(AttributeError, {"500"}), ours=("attached", {"418", "404"}))
+@check(
+    exporter=(AttributeError, {"500"}, ["application/problem+json", None]),
+    ours=("attached", {"200", "418", "404"}, ["text/plain; charset=utf-8", "view"]),
+)
 def connexion(bench: Bench) -> object:
     metrics_class = bench.library.ConnexionPrometheusMetrics
     app = connexion3.FlaskApp("bench")
-    metrics_class(app, registry=bench.registry)
+    metrics = metrics_class(app, registry=bench.registry)
     app.add_url_rule("/", view_func=lambda: flask.abort(418))
+    plain = metrics.content_type("text/plain")(lambda: "view")
+    app.add_url_rule("/plain", "plain", view_func=metrics.counter("views", "Views")(plain))
     for path in ("/", "/none"):
         app.test_client().get(path)
+    response = app.test_client().get("/plain")
+    answer = [response.headers["Content-Type"], response.text if response.is_success else None]
     metrics = metrics_class.for_app_factory(registry=CollectorRegistry())
     return (
         outcome(lambda: metrics.init_app(connexion3.FlaskApp("other")) or "attached"),
         label_values(bench, "flask_http_request_total", "status"),
+        answer,
     )
 
 

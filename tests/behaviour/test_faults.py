@@ -20,6 +20,7 @@ from promweb.core.families.kinds import GaugeFamily, HistogramFamily
 from promweb.core.requests.exchange import Exchange, Outcome
 from promweb.core.requests.site import Site
 from promweb.multiprocess.file_storage import FileStorage
+from tests.support import workers
 from tests.support.legs import Leg
 from tests.support.recorded import Done, expected, samples
 from tests.support.waiting import DEADLINE
@@ -139,7 +140,7 @@ def test_what_is_no_number_is_refused_at_once(record: str, stored: bool, tmp_pat
     family_class = HistogramFamily if record == "observe" else GaugeFamily
     family: Family[Any] = family_class("f", "d", ("a",))
     if stored:
-        family.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), family)
     child = family.child(("x",))
     getattr(child, record)(1)
     with pytest.raises(OverflowError):

@@ -318,12 +318,31 @@ def test_requests_in_progress_by_group_are_bounded(leg: Leg) -> None:
     assert len(found) <= 5
 
 
-def test_a_group_that_has_to_be_awaited_is_unknown_when_a_request_begins(leg: Leg) -> None:
-    async def area(request: Any) -> str:
-        return "x"
+def test_requests_in_progress_by_a_group_that_is_awaited(leg: Leg) -> None:
+    seen: list[float | None] = []
 
-    with pytest.raises(ValueError, match=r"in_progress='group' with group_by|cannot be awaited"):
-        leg.make_metrics(None, in_progress="group", group_by=area)
+    async def area(request: Any) -> str:
+        await asyncio.sleep(0)
+        return (await request.get_data(as_text=True)) or "none"
+
+    def view() -> str:
+        seen.append(leg.value("flask_http_requests_in_progress", area="north"))
+        return "view"
+
+    app = leg.make_app()
+    if leg.web.__name__ == "flask":
+        with pytest.raises(ValueError, match="cannot be awaited on Flask"):
+            leg.make_metrics(app, in_progress="group", group_by=area)
+        return
+    leg.make_metrics(app, in_progress="group", group_by=area)
+    add(leg, app, "/", leg.view(view), methods=["POST"])
+    leg.request(app, "/", "POST", data="north")
+    leg.get(app, "/nowhere")
+    assert seen == [1]
+    assert samples(leg.registry, "flask_http_requests_in_progress") == [
+        ({"area": "north"}, 0),
+        ({"area": "none"}, 0),
+    ]
 
 
 # --- switched off --------------------------------------------------------------------------------

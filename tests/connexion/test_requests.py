@@ -646,13 +646,21 @@ def test_sizes_are_those_announced_or_counted() -> None:
 
 
 @pytest.mark.parametrize("view", [_nothing, lambda **_: {"a": 1}, lambda **_: ("made", 201)])
-def test_content_type_is_forced(view: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("forced", "sent"),
+    [
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("text/csv; charset=latin-1", "text/csv; charset=latin-1"),
+        ("image/png", "image/png"),
+    ],
+)
+def test_content_type_is_forced(view: Callable[..., Any], forced: str, sent: str) -> None:
     shop = Shop()
     view = shop.metrics.counter("calls", "Calls")(
-        ConnexionPrometheusMetrics.content_type("text/csv")(view)
+        ConnexionPrometheusMetrics.content_type(forced)(view)
     )
     response = shop.serve(item=view).get("/v1/items/7")
-    assert response.headers["content-type"] == "text/csv"
+    assert response.headers["content-type"] == sent
     assert shop.value("calls_total") == 1
 
 

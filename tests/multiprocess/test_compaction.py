@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,8 +60,7 @@ class Shop:
             self.least,
             self.most,
         )
-        for family in self.families:
-            family.keep_in(self.storage)
+        workers.keep(self.storage, *self.families)
 
     def sell(self, *items: str, number: float = 1) -> None:
         for item in items:
@@ -232,7 +231,7 @@ def sell(directory: Path, *items: str) -> Callable[[], None]:
     def work() -> None:
         storage = FileStorage(str(directory))
         for family in CounterFamily("sold", "", ("item",)), GaugeFamily("busy", "", ("item",)):
-            family.keep_in(storage)
+            workers.keep(storage, family)
             for item in items:
                 family.child((item,)).inc()
 
@@ -450,8 +449,9 @@ def without_locks(*args: object) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers are written and served; nobody compacts."""
+    """Numbers are written and served; nobody compacts, and nobody waits for a lock."""
     monkeypatch.setattr("fcntl.flock", without_locks)
+    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=time.monotonic))
     shop = Shop(tmp_path)
     shop.sell("tea")
     workers.run(lambda: Shop(tmp_path).sell("tea"))
@@ -763,6 +763,17 @@ def test_what_was_left_unfinished_is_removed_later(tmp_path: Path) -> None:
     os.utime(old, (1e9, 1e9))
     Compactor(str(tmp_path)).compact()
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_what_a_killed_compaction_left_unfinished_is_removed_at_once(tmp_path: Path) -> None:
+    """Workers that live for a few requests leave many."""
+    leave_dead(tmp_path)
+    (compacted,) = tmp_path.glob("counter_compacted*")
+    left = compacted.with_name(f"{compacted.name}.0123456789abcdef{file_names.UNFINISHED}")
+    left.touch()
+    Compactor(str(tmp_path)).compact()
+    assert compacted.exists()
+    assert not left.exists()
 
 
 def test_a_compaction_that_fails_loses_nothing(

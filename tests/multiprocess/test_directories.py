@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +19,14 @@ from promweb import PrometheusMetrics
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.multiprocess import enable, setup
 from promweb.multiprocess.file_storage import FileStorage
-from promweb.multiprocess.files import client_files, file_names
+from promweb.multiprocess.files import client_files, file_names, writing
 from promweb.multiprocess.lifecycle import compaction
 from promweb.multiprocess.lifecycle.compaction import Compactor
+from tests.stress.threads.load import line_by_line
 from tests.support import workers
 from tests.support.disks import fill, small_disk
+from tests.support.threads import in_threads
+from tests.support.waiting import DEADLINE
 from tests.support.workers import value
 
 from .test_compaction import Shop, leave_dead, read
@@ -165,7 +171,7 @@ def test_a_file_that_says_too_much_is_not_read_whole(tmp_path: Path) -> None:
 def test_label_sets_across_the_parts_of_a_large_file(tmp_path: Path) -> None:
     """An unknown file is read in parts, which end anywhere."""
     family = HistogramFamily("time", "", ("item",), max_series=10_000)
-    family.keep_in(FileStorage(str(tmp_path)))
+    workers.keep(FileStorage(str(tmp_path)), family)
     for number in range(1000):
         family.child((f"{number:0{number % 50}}",)).observe(0.3)
     found = read(tmp_path)
@@ -217,6 +223,57 @@ def test_who_answers_no_scrape_notices_as_well(
     assert caplog.text.count("were removed") == 1
 
 
+def test_families_that_are_defined_while_files_are_made_again(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    directory.mkdir()
+    storage = FileStorage(str(directory))
+    families: list[CounterFamily] = []
+    done = threading.Event()
+
+    def define() -> None:
+        while not done.is_set():
+            families.append(CounterFamily(f"sold_{len(families)}", "", ("item",)))
+            storage.accept(families[-1], "default")
+
+    def remove() -> None:
+        try:
+            for _ in range(30):
+                shutil.rmtree(directory)
+                storage.look()
+        finally:
+            done.set()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(2, lambda index: (define, remove)[index]())
+    finally:
+        sys.setswitchinterval(before)
+    assert len(families) > 30
+
+
+def test_threads_that_cannot_write_log_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def is_there(path: str) -> bool:
+        all_failed.wait(DEADLINE)
+        return True
+
+    all_failed = threading.Barrier(8)
+    storage = FileStorage(str(tmp_path))
+    families = [CounterFamily(f"sold_{number}", "", ("item",)) for number in range(8)]
+    workers.keep(storage, *families)
+    monkeypatch.setattr(writing, "create", fail)
+    monkeypatch.setattr(os.path, "isdir", is_there)
+    with line_by_line():
+        in_threads(8, lambda index: families[index].child(("tea",)))
+    monkeypatch.undo()
+    assert caplog.text.count("cannot write to") == 1
+
+
 def test_new_series_in_a_directory_that_was_removed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,11 +282,11 @@ def test_new_series_in_a_directory_that_was_removed(
     directory.mkdir()
     storage = FileStorage(str(directory))
     counter = CounterFamily("sold", "", ("item",), max_series=10_000)
-    counter.keep_in(storage)
+    workers.keep(storage, counter)
     counter.child(("tea",)).inc()
     shutil.rmtree(directory)
     time = HistogramFamily("time", "", ("item",))
-    time.keep_in(storage)
+    workers.keep(storage, time)
     time.child(("tea",)).observe(1)
     for number in range(3000):
         counter.child((f"{number}",)).inc()

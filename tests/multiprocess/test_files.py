@@ -35,9 +35,12 @@ from .test_compaction import Shop, files, read
 SKIPPED = "promweb_multiprocess_files_skipped_total"
 
 
-def make_counter(directory: Path, name: str = "sold", **options: Any) -> CounterFamily:
+def make_counter(
+    directory: Path | FileStorage, name: str = "sold", **options: Any
+) -> CounterFamily:
     family = CounterFamily(name, "", ("item",), max_series=10**6, **options)
-    family.keep_in(FileStorage(str(directory)))
+    storage = directory if isinstance(directory, FileStorage) else FileStorage(str(directory))
+    workers.keep(storage, family)
     return family
 
 
@@ -82,7 +85,7 @@ def test_a_file_is_written_as_prometheus_client_would(shared: Path) -> None:
     registry = CollectorRegistry()
     Counter("sold", "Sold\nthings", ["b", "a"], registry=registry).labels("ö", "2").inc(5)
     family = CounterFamily("sold", "Sold\nthings", ("b", "a"))
-    family.keep_in(FileStorage(str(shared)))
+    workers.keep(FileStorage(str(shared)), family)
     family.child(("ö", "2")).inc(5)
     theirs, ours = (
         next(shared.glob(pattern)).read_bytes() for pattern in ("*[0-9].db", "*_promweb-*")
@@ -97,7 +100,7 @@ def test_no_reader_sees_half_a_number(tmp_path: Path) -> None:
 
     def write_on() -> None:
         gauge = GaugeFamily("torn", "")
-        gauge.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), gauge)
         child = gauge.child(())
         child.inc(low)
         os.write(ready[1], b"x")
@@ -285,8 +288,8 @@ BROKEN = {
 def test_a_broken_file_is_left_out_counted_and_logged_once(
     how: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good = make_counter(tmp_path)
-    good.child(("tea",)).inc(3)
+    storage = FileStorage(str(tmp_path))
+    make_counter(storage).child(("tea",)).inc(3)
     workers.run(lambda: make_counter(tmp_path).child(("milk" * 10,)).inc())
     (dead,) = (path for path in tmp_path.glob("counter_*") if str(os.getpid()) not in path.name)
     broken = tmp_path / name
@@ -294,14 +297,13 @@ def test_a_broken_file_is_left_out_counted_and_logged_once(
     reason, make = BROKEN[how]
     make(broken)
 
-    directory = good.storage.directory  # type: ignore[union-attr]
     for scrapes in (1, 2, 3):
         found = {
             (sample.name, *sample.labels.values()): sample.value
-            for metric in directory.collect(None, lambda: None)
+            for metric in storage.directory.collect(None, lambda: None)
             for sample in metric.samples
         }
-        assert good.storage._skipped.child((reason,)).value == scrapes  # type: ignore[union-attr]
+        assert storage._skipped.child((reason,)).value == scrapes
         found.pop((SKIPPED, reason), None)
         assert found == {("sold_total", "tea"): 3}
         assert os.path.lexists(broken)
@@ -376,7 +378,7 @@ def test_one_name_of_two_types_is_the_first(
     """Two applications that share a directory by mistake."""
     make_counter(tmp_path, "x").child(("a",)).inc()
     gauge = GaugeFamily("x", "", ("item",))
-    gauge.keep_in(FileStorage(str(tmp_path)))
+    workers.keep(FileStorage(str(tmp_path)), gauge)
     gauge.child(("a",)).inc()
     assert set(read(tmp_path)) == {("x_total", frozenset({("item", "a")}))}
     assert "leaves out the gauge_livesum 'x'" in caplog.text
@@ -386,7 +388,7 @@ def test_label_sets_that_are_not_alike_are_served(tmp_path: Path) -> None:
     """Different label names or buckets, as after a new release of the program."""
     for labels, buckets, help in ((("a",), (1, 2), "old"), (("b",), (1, 3), "new"), ((), (1,), "")):
         family = HistogramFamily("time", help, labels, buckets=buckets)
-        family.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), family)
         family.child(("x",) * len(labels)).observe(2)
     found = read(tmp_path)
     assert found == workers.samples(workers.client_text(tmp_path))
@@ -398,7 +400,7 @@ def test_label_sets_that_are_not_alike_are_served(tmp_path: Path) -> None:
 def test_the_filter_of_names_sees_label_sets_that_are_not_alike(tmp_path: Path) -> None:
     for labels in ("a",), ("b",):
         family = CounterFamily("sold", "", labels)
-        family.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), family)
         family.child(("x",)).inc()
     directory = FileStorage(str(tmp_path)).directory
     for name, count in ("sold_total", 2), ("sold", 0):
@@ -415,7 +417,7 @@ def test_what_has_no_layout_is_written_by_the_encoder(
 
     def scrapes() -> list[tuple[bytes, str]]:
         registry = CollectorRegistry()
-        Catalog.of(registry, FileStorage(str(tmp_path)))
+        Catalog.of(registry, FileStorage(str(tmp_path)).of_registry(registry, ""))
         return [render(registry), render(registry, names=["time_count", "time_sum"])]
 
     fast = scrapes()
@@ -494,7 +496,7 @@ def test_a_file_whose_disk_fails_is_left_out(
 def test_other_buckets_that_are_written_as_long_are_told_apart(tmp_path: Path) -> None:
     for buckets in (0.25, 1), (0.35, 1), (0.25, 1):
         family = HistogramFamily("time", "", ("item",), buckets=buckets)
-        family.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), family)
         for item in "ab":
             family.child((item,)).observe(0.3)
     found = read(tmp_path)
@@ -507,7 +509,7 @@ def test_other_buckets_that_are_written_as_long_are_told_apart(tmp_path: Path) -
 def test_label_names_before_and_after_le(tmp_path: Path) -> None:
     for _ in range(2):
         family = HistogramFamily("time", "", ("code", "path"), buckets=(1, 2))
-        family.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), family)
         for path in "abc":
             family.child(("200", path)).observe(2)
     found = read(tmp_path)
@@ -518,7 +520,7 @@ def test_label_names_before_and_after_le(tmp_path: Path) -> None:
 def test_another_help_text_is_the_same_metric(tmp_path: Path) -> None:
     for help in "old", "new":
         family = CounterFamily("sold", help)
-        family.keep_in(FileStorage(str(tmp_path)))
+        workers.keep(FileStorage(str(tmp_path)), family)
         family.child(()).inc()
     assert read(tmp_path) == {("sold_total", frozenset()): 2}
 

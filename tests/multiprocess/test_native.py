@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 import random
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from promweb.core.families.native import NativeHistogramFamily
 from promweb.core.native.buckets import MOST_BUCKETS, Buckets
@@ -33,7 +35,7 @@ class Shop:
     def __init__(self, directory: Path, factor: float = 1.1, **options: Any) -> None:
         self.storage = FileStorage(str(directory))
         self.time = NativeHistogramFamily("time", "Time", ("item",), factor=factor, **options)
-        self.time.keep_in(self.storage)
+        workers.keep(self.storage, self.time)
 
     def observe(self, *amounts: float, item: str = "tea") -> None:
         for amount in amounts:
@@ -276,6 +278,58 @@ def test_an_application_of_several_workers(leg: Leg, shared: Path, buckets: Any)
         'flask_http_request_duration_seconds_count{method="GET",path="/",status="200"} 77' in text
     )
     assert storage_of(str(shared)) is not None
+
+
+def test_each_registry_shows_its_own_native_counts(leg: Leg, shared: Path) -> None:
+    app = leg.make_app()
+    inside = leg.make_metrics(app, native_histograms=True)
+    outside = leg.make_metrics(
+        app, path="/outside", registry=CollectorRegistry(), native_histograms=4.0
+    )
+    everything = CollectorRegistry()
+    MultiProcessCollector(everything, str(shared))  # type: ignore[no-untyped-call]
+    leg.make_metrics(app, path="/everything", export_defaults=False, registry=everything)
+    jobs = [
+        metrics.histogram("job_seconds", "Jobs.", native_histograms=True)
+        for metrics in (inside, outside)
+    ]
+
+    @app.route("/")
+    @leg.view
+    def index() -> str:
+        leg.clock.advance(0.25)
+        return "done"
+
+    def work() -> None:
+        for _ in range(2):
+            leg.get(app, "/")
+        jobs[0].observe(3.0)
+        jobs[1].observe(0.5)
+        jobs[1].observe(0.5)
+
+    for _ in range(4):
+        workers.kill_after(work)
+    Compactor(str(shared)).compact()
+    workers.kill_after(work)
+    work()
+
+    def native(path: str, name: str) -> Any:
+        reply = leg.get(app, path, headers={"Accept": ACCEPT})
+        (family,) = [family for family in families(reply.data) if family.name == name]
+        (metric,) = family.metric
+        return metric.histogram
+
+    duration = "flask_http_request_duration_seconds"
+    for path, schema, numbers in (
+        ("/metrics", 3, {duration: (12, 3.0), "job_seconds": (6, 18.0)}),
+        ("/outside", -1, {duration: (12, 3.0), "job_seconds": (12, 6.0)}),
+        ("/everything", -1, {duration: (24, 6.0), "job_seconds": (18, 24.0)}),
+    ):
+        for name, (count, total) in numbers.items():
+            found = native(path, name)
+            assert (found.sample_count, found.sample_sum) == (count, total)
+            assert sum(accumulate(found.positive_delta)) == count
+        assert native(path, duration).schema == schema
 
 
 def test_a_label_set_without_native_buckets_has_its_classic_ones(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def sell(directory: Path, item: str) -> None:
     storage = setup.storage_of(str(directory))
     assert storage is not None
     family = CounterFamily("sold", "", ("item",))
-    family.keep_in(storage)
+    workers.keep(storage, family)
     family.child((item,)).inc()
 
 

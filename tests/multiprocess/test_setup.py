@@ -33,7 +33,7 @@ def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sell(directory: Path, **labels: str) -> None:
     family = CounterFamily("sold", "", tuple(labels))
-    family.keep_in(setup.storage_of(str(directory)))
+    workers.keep(setup.storage_of(str(directory)), family)
     family.child(tuple(labels.values())).inc()
 
 

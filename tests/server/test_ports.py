@@ -247,7 +247,7 @@ def _status(url: str) -> int:
 # --- what cannot work ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("port", [-1, 65536, 99999, "http", "", None, 1e6])
+@pytest.mark.parametrize("port", [-1, 65536, 99999, "http", "", None, True, 1e6])
 def test_port_that_does_not_exist_is_refused(metrics: Any, port: Any) -> None:
     with pytest.raises(ValueError, match="port is a number") as caught:
         metrics.start_http_server(port, HOST)

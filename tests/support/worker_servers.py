@@ -89,15 +89,21 @@ class Server:
 
     def scrape(self) -> Scrape:
         """Return what a scrape says, on a connection of its own."""
+        content, worker = self.exposition("")
+        return Scrape(content.decode(), worker)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return a scrape's content, on a connection of its own, and the worker."""
         connection = self.connect(self._metrics_port)
         try:
-            connection.request("GET", "/metrics", headers={"Connection": "close"})
+            headers = {"Connection": "close", "Accept": accept}
+            connection.request("GET", "/metrics", headers=headers)
             response = connection.getresponse()
-            text = response.read().decode()
+            content = response.read()
             if response.getheader("Content-Length") is None:  # killed while it sent the headers
-                raise http.client.IncompleteRead(text.encode())
-            assert response.status == 200, text
-            return Scrape(text, response.getheader("X-Worker", ""))
+                raise http.client.IncompleteRead(content)
+            assert response.status == 200, content
+            return content, response.getheader("X-Worker", "")
         finally:
             connection.close()
 

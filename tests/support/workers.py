@@ -11,14 +11,24 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from promweb.core.families.family import Family
+from promweb.multiprocess.file_storage import FileStorage
+
 from .waiting import DEADLINE
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def keep(storage: FileStorage, *families: Family[Any]) -> None:
+    """Keep the numbers of families of the default registry in files."""
+    default = storage.of_registry(REGISTRY, "")
+    for family in families:
+        family.keep_in(default)
 
 
 def start(function: Callable[[], object]) -> int:

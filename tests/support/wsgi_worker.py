@@ -13,8 +13,12 @@ from flask import Flask
 
 module, _, name = os.environ.get("METRICS", "promweb:PrometheusMetrics").partition(":")
 app = Flask(__name__)
-max_series = int(os.environ.get("MAX_SERIES", "1000"))
-metrics: Any = getattr(import_module(module), name)(app, in_progress=True, max_series=max_series)
+metrics: Any = getattr(import_module(module), name)(
+    app,
+    in_progress=True,
+    max_series=int(os.environ.get("MAX_SERIES", "1000")),
+    native_histograms="NATIVE" in os.environ,
+)
 
 
 @app.after_request

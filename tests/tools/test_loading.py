@@ -24,7 +24,7 @@ from .diffing import diff, printed, run
 
 PROJECT = {
     "loaded_shop.py": """
-        from {framework} import {App}
+        from {framework} import {App}, request
 
         app = {App}("app")
         other = {App}("other")
@@ -37,7 +37,7 @@ PROJECT = {
         def strict(name):
             return {App}(name)
     """,
-    "loaded_one.py": 'from {framework} import {App}\nthing = {App}("thing")\n',
+    "loaded_one.py": 'from {framework} import {App}, request\nthing = {App}("thing")\n',
     "loaded_two.py": 'from {framework} import {App}\na, b = {App}("a"), {App}("b")\n',
     "loaded_maker.py": """
         from {framework} import {App}
@@ -256,6 +256,7 @@ two = make(dict(group_by="url_rule"), dict(naming="otel"))
 three = make(dict(defaults_prefix="a"), dict(defaults_prefix="b"), dict(naming="otel"))
 off = make(export_defaults=False)
 unmeasured = Flask(__name__)
+dashed = make(defaults_prefix="my-shop")
 """
 
 
@@ -302,6 +303,7 @@ def test_the_names_of_opentelemetry_are_read(project: Path) -> None:
         (("three", "--naming", "promweb"), "choose one: --naming promweb --prefix a; --naming"),
         (("off",), "no metrics object of this application records the default metrics"),
         (("unmeasured",), "promweb does not measure this application"),
+        (("dashed",), "defaults_prefix='my-shop', which queries cannot name"),
         (("make",), None),
         (("tenant",), "tenant(request) in"),
         (("CollectorRegistry",), "that is no Flask or Quart application: "),

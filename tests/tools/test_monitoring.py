@@ -109,6 +109,17 @@ def lost(ours: Any, theirs: Any, where: str) -> Any:
         yield where, ours, theirs
 
 
+def test_shares_that_are_zero_have_an_axis_of_percents(variant: tuple[str, ...]) -> None:
+    """Grafana shows nothing but zeros from 0 to 100, which is 10000 % for a share."""
+    shares = 0
+    for panel in panels(dashboard(*variant)):
+        defaults = panel.get("fieldConfig", {}).get("defaults", {})
+        if panel["type"] == "timeseries" and defaults["unit"] == "percentunit":
+            assert defaults["custom"]["axisSoftMax"] == 0.01
+            shares += 1
+    assert shares > 0
+
+
 def test_the_options_choose_names_labels_and_rows() -> None:
     board = dashboard("--prefix", "shop", "--group-by", "url_rule", "--selector", 'env="a"')
     text = str([panel.get("targets") for panel in panels(board)])

@@ -32,7 +32,11 @@ class LoopGuard:
 
 
 class LoopFree:
-    """What `assert_loop_free` returns."""
+    """What `assert_loop_free` returns.
+
+    async with assert_loop_free():
+        await client.get("/orders")
+    """
 
     def __init__(self, most: float) -> None:
         if not most > 0:

@@ -14,9 +14,9 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import standard_method
 from ..requests.recorder import ConnectionRecorder
-from .amounts import request_size, response_size, response_start
 from .group_by import Grouping
 from .recording import group_reader, unless_excluded
+from .rows import request_size, response_size, response_start
 
 __all__ = ["Callback", "RequestCallbacks", "RequestInfo", "check_callback"]
 

@@ -16,7 +16,7 @@ from ..options import GroupBy
 from ..requests.scope import current
 from ..requests.unseen import MIDDLEWARE, UnseenRequest
 
-__all__ = ["UNMATCHED", "Grouping", "check_attribute", "is_awaited"]
+__all__ = ["UNMATCHED", "Grouping", "check_attribute"]
 
 UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
@@ -153,11 +153,6 @@ def _attributes(request_class: Any) -> Iterator[str]:
 def _read_as_text(name: str) -> Callable[[Any], str]:
     read = attrgetter(name)
     return lambda request: str(read(request))
-
-
-def is_awaited(group_by: GroupBy) -> bool:
-    """Tell whether the group has to be awaited."""
-    return callable(group_by) and is_coroutine_function(group_by)
 
 
 def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:

@@ -9,9 +9,9 @@ from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import OTHER, standard_method
-from .amounts import request_size, response_size, response_start
 from .group_by import Grouping
-from .recording import SIZE_BUCKETS, STATUSES, Naming, Row
+from .recording import STATUSES, Naming
+from .rows import SIZE_BUCKETS, Row, request_size, response_size, response_start
 from .vocabulary import PROMWEB
 
 __all__ = ["promweb_naming"]

@@ -6,7 +6,7 @@ from ..families.problems import Problems
 from ..labels.plan import LabelPlan
 from ..names import RESERVED, label_problems, none_problems, prefix_problem
 from ..options import NO_PREFIX, Options
-from .group_by import check_attribute, is_awaited
+from .group_by import check_attribute
 from .http import promweb_naming
 from .otel import otel_naming
 from .recording import Naming
@@ -42,11 +42,6 @@ def check_defaults(
     naming = naming_of(options)
     if options.naming == "promweb":
         check_attribute(options.group_by, request_class)
-    if options.in_progress == "group" and is_awaited(options.group_by):
-        raise ValueError(
-            f"in_progress='group' with group_by={options.group_by!r}: a coroutine function cannot "
-            "be awaited where a request begins; use a plain function, or in_progress=True"
-        )
     LabelPlan(naming.rows[0].name, {}, default_labels, problems, coroutines=coroutines)
     websockets = _WEBSOCKETS if coroutines and options.websockets else {}
     for message in (

@@ -14,9 +14,9 @@ from ..families.limits import LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
-from .amounts import request_size, response_size
 from .group_by import Grouping
-from .recording import SIZE_BUCKETS, Naming, Row
+from .recording import Naming
+from .rows import SIZE_BUCKETS, Row, request_size, response_size
 from .vocabulary import OTEL
 
 __all__ = ["DURATION_BUCKETS", "LABELS", "otel_naming"]

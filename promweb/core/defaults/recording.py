@@ -5,9 +5,9 @@ A naming is data: the labels of a request and how to read them, and a table of f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..families.catalog import Catalog
 from ..families.children import Child, NumberChild
@@ -28,44 +28,24 @@ from ..requests.recorder import Recorder
 from ..requests.scope import Scope
 from ..requests.site import Site
 from ..version import __version__
-from .amounts import Amount
 from .group_by import Grouping
+from .rows import Amount, Row
 from .websockets import WebsocketMetrics
 
 __all__ = [
-    "SIZE_BUCKETS",
     "STATUSES",
     "Naming",
     "RequestRecorder",
-    "Row",
     "group_reader",
     "unless_excluded",
 ]
-
-SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
-"""Upper bounds for sizes, in bytes: 64 B to 64 MiB."""
 
 STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 
-class Row(NamedTuple):
-    """One family that requests are recorded in when they have ended."""
-
-    name: str
-    documentation: str
-    amount: Amount | None = None
-    """None for the seconds."""
-    buckets: Iterable[float | str] | None = None
-    """Upper bounds of a histogram; None for prometheus_client's."""
-    kind: type[Family[Any]] = HistogramFamily
-    option: str = ""
-    """The constructor's argument that asks for the family; "" if it is always there."""
-    has_group: bool = True
-    """Whether the group is one of its labels."""
-    failures_only: bool = False
-    total: tuple[str, str] | None = None
-    """Name and help of a counter of this family's observations, summed over the groups."""
+Children = Sequence[tuple[Child, Amount | None]]
+"""The children of a request's label set, and what to record in each; None for the seconds."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +153,7 @@ class RequestRecorder:
         self._queue_time: QueueTime | None = None
         if options.queue_time:
             self._queue_time = QueueTime(naming.prefix, options, coroutines=coroutines)
-        self._known: dict[Hashable, tuple[tuple[Child, Amount | None], ...]] = {}
+        self._known: dict[Hashable, Children] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
         self._record_steps: Callable[[Exchange, float], None] = self._record_now
@@ -255,14 +235,19 @@ class RequestRecorder:
                 children = self._known[self._key(exchange)]
             except Exception:  # a new label set, or no route
                 children = self._find(exchange)
-            exemplar = None if self.exemplar is None else exchange.exemplar(self)
             for child, amount_of in children:
-                amount = seconds if amount_of is None else amount_of(exchange, seconds)
-                child.record(amount)
-                if exemplar is not None:
-                    child.exemplify(exemplar, amount)
+                child.record(seconds if amount_of is None else amount_of(exchange, seconds))
+            if self.exemplar is not None:
+                self._exemplify(exchange, seconds, children)
         except Exception:
             self.problems.failed("record a request")
+
+    def _exemplify(self, exchange: Exchange, seconds: float, children: Children) -> None:
+        exemplar = exchange.exemplar(self)
+        if exemplar is not None:
+            for child, amount_of in children:
+                amount = seconds if amount_of is None else amount_of(exchange, seconds)
+                child.exemplify(exemplar, amount)
 
     def record_steps(self, exchange: Exchange) -> None:
         """Record what a request that goes on did in the event loop; never raises."""
@@ -277,7 +262,7 @@ class RequestRecorder:
         except Exception:
             self.problems.failed("record a request")
 
-    def _find(self, exchange: Exchange) -> tuple[tuple[Child, Amount | None], ...]:
+    def _find(self, exchange: Exchange) -> Children:
         """Return the children of a request's label set; remember them if that is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
         group = self._group(exchange)

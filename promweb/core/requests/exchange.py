@@ -100,8 +100,7 @@ class Exchange(Scope):
         """Reach the application's own dispatch with a request; the view may never run."""
         self.request = request
         try:
-            for prepare in self.site.preparations:
-                prepare(self)
+            self.site.prepare(self)
         except Exception:
             self.site.problems.failed("prepare a request")
 

@@ -20,8 +20,8 @@ class Site:
     """What promweb knows of one Flask or Quart application.
 
     What a request of this application needs is composed when a recorder or a decorator is added:
-    `preparations` are called when a request reaches the dispatch, and `labelled` are the recorders
-    that have labels to resolve. `protocol` reads the protocol of a request as the framework spells
+    `prepare` is called when a request reaches the dispatch, and `labelled` are the recorders that
+    have labels to resolve. `protocol` reads the protocol of a request as the framework spells
     it: `HTTP/1.1` or `1.1`. `header_reader` returns a function of a request, which returns the
     first of some headers that the request has, or "".
     """
@@ -43,7 +43,7 @@ class Site:
         self.recorders: tuple[Recorder, ...] = ()
         self.labelled: tuple[Recorder, ...] = ()
         """The recorders that have a label to resolve or an exemplar to read."""
-        self.preparations: tuple[Callable[[Any], None], ...] = (self._exclude,)
+        self.prepare: Callable[[Any], None] = self._exclude
         """What is done with a scope that reaches the application's dispatch."""
         self.awaiting: tuple[Recorder, ...] = ()
         """The recorders that have to await the labels of requests in progress."""
@@ -103,7 +103,7 @@ class Site:
             preparations.append(self._count_in_progress)
         for recorder in self.recorders:
             preparations.extend(recorder.preparations(self))
-        self.preparations = tuple(preparations)
+        self.prepare = _each(preparations)
         one = len(self.recorders) == 1
         self.record = self.recorders[0].record if one else self._record_all
 
@@ -242,6 +242,18 @@ class Site:
             # The function keeps alive what the ids stand for.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return known[1]
+
+
+def _each(functions: list[Callable[[Any], None]]) -> Callable[[Any], None]:
+    """Return what calls functions, one after the other, with a scope."""
+    if len(functions) == 1:
+        return functions[0]
+
+    def each(scope: Any) -> None:
+        for function in functions:
+            function(scope)
+
+    return each
 
 
 def _count(scope: Any, child: NumberChild | None) -> None:

@@ -89,16 +89,13 @@ def close(descriptor: int) -> None:
 def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
     """Hold a lock; yield False if another process or thread keeps it for `wait` seconds.
 
-    Yields False, too, where the file system has no locks. Raises OSError.
+    Yields False at once where the file system has no locks. Raises OSError.
     """
     with _lock:
         descriptor = os.open(path, _FLAGS, 0o644)
         _held.add(descriptor)
     try:
-        end = time.monotonic() + wait
-        while not (taken := _take_exclusively(descriptor)) and time.monotonic() < end:
-            time.sleep(_PAUSE)
-        yield taken
+        yield _wait_for(descriptor, wait)
     finally:
         close(descriptor)
 
@@ -128,14 +125,19 @@ def _keep(descriptor: int, operation: int) -> int:
     return descriptor
 
 
-def _take_exclusively(descriptor: int) -> bool:
-    """Try to take a lock exclusively; return False where the file system has no locks."""
+def _wait_for(descriptor: int, seconds: float) -> bool:
+    """Take a lock exclusively; return False if that takes longer, or where there are no locks."""
+    end = time.monotonic() + seconds
     try:
-        return _take(descriptor, fcntl.LOCK_EX)
+        while not _take(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_PAUSE)
     except OSError as error:
         if is_unsupported(error):
             return False
         raise
+    return True
 
 
 def _take(descriptor: int, operation: int) -> bool:

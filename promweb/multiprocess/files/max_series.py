@@ -1,6 +1,7 @@
 """How many label sets each metric may have, for whoever compacts: it may not know the application.
 
-The file has a line for each metric and is only appended to, so no process waits for another.
+The file has a line for each metric of each registry and is only appended to, so no process waits
+for another.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from contextlib import suppress
 
 from . import file_names
 
-__all__ = ["declare", "declared"]
+__all__ = ["Metric", "declare", "declared"]
 
 _LONGEST = 1 << 24
 
 
-def declare(directory: str, limits: Mapping[str, int]) -> None:
-    """Write down the limits of metrics by name. Raises OSError."""
+Metric = tuple[str, str]
+"""What the files of a registry have in their names, and the name of one of its metrics."""
+
+
+def declare(directory: str, limits: Mapping[Metric, int]) -> None:
+    """Write down the limits of metrics. Raises OSError."""
     known = declared(directory)
-    new = [item for item in limits.items() if known.get(item[0], 0) < item[1]]
+    new = [(*key, limit) for key, limit in limits.items() if known.get(key, 0) < limit]
     if not new:
         return
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -32,15 +37,16 @@ def declare(directory: str, limits: Mapping[str, int]) -> None:
         os.close(descriptor)
 
 
-def declared(directory: str) -> dict[str, int]:
-    """Return the limits of metrics by name; where processes differ, the largest."""
-    limits: dict[str, int] = {}
+def declared(directory: str) -> dict[Metric, int]:
+    """Return the limits of metrics; where processes differ, the largest."""
+    limits: dict[Metric, int] = {}
     with suppress(OSError):
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(os.path.join(directory, file_names.LIMITS), flags)
         with open(descriptor, "rb") as file:
             for line in file.read(_LONGEST).splitlines():
                 with suppress(ValueError, TypeError):
-                    name, limit = json.loads(line)
-                    limits[name] = max(int(limit), limits.get(name, 0))
+                    registry, name, limit = json.loads(line)
+                    key = registry, name
+                    limits[key] = max(int(limit), limits.get(key, 0))
     return limits

@@ -24,7 +24,7 @@ from ..files.entries import HEADER, entry, header
 from ..files.file_names import NATIVE, Group
 from ..files.keys import Key, Keys, Labels
 from ..files.listing import File, listing
-from ..files.max_series import declared
+from ..files.max_series import Metric, declared
 from ..files.reading import Corrupt, FileReader
 from ..files.writing import replace_file
 from ..native.merging import bounded
@@ -159,7 +159,7 @@ class Compactor:
     def _merge(self, group: Group, compacted: File | None, dead: Sequence[File]) -> None:
         """Replace a compacted file by one that has the numbers of the dead files, too."""
         keys = Keys()
-        sums = _Sums(group.kind, keys, declared(self._directory))
+        sums = _Sums(group, keys, declared(self._directory))
         if compacted is not None:
             reader = self._read(compacted, keys)
             if reader is None:  # broken from outside: keep it for inspection, and begin again
@@ -206,12 +206,16 @@ class Compactor:
                 os.unlink(self._path(file))
 
     def _remove_unfinished(self) -> None:
-        """Remove unfinished files of processes that were killed while they made them."""
+        """Remove unfinished files of processes that were killed while they made them.
+
+        Only the process that holds the lock makes a compacted file.
+        """
         with os.scandir(self._directory) as entries:
             for found in entries:
                 if found.name.endswith(file_names.UNFINISHED):
                     with suppress(FileNotFoundError):
-                        if time.time() - found.stat().st_mtime > _ABANDONED:
+                        age = time.time() - found.stat(follow_symlinks=False).st_mtime
+                        if age > _ABANDONED or f"_{file_names.COMPACTED}." in found.name:
                             os.unlink(found.path)
 
     def _path(self, file: File) -> str:
@@ -221,8 +225,9 @@ class Compactor:
 class _Sums:
     """The numbers of dead processes, with a bounded number of label sets for each metric."""
 
-    def __init__(self, kind: str, keys: Keys, limits: Mapping[str, int]) -> None:
-        self._mode = kind.rpartition("_")[2]
+    def __init__(self, group: Group, keys: Keys, limits: Mapping[Metric, int]) -> None:
+        self._mode = group.kind.rpartition("_")[2]
+        self._registry = group.registry
         self._keys = keys
         self._limits = limits
         self._label_sets: dict[str, set[Labels]] = {}
@@ -234,7 +239,7 @@ class _Sums:
         for key, position in reader.entries():
             label_sets = self._label_sets.setdefault(key.metric, set())
             if bounded and key.labels not in label_sets:
-                limit = self._limits.get(key.metric, UNKNOWN_MAX_SERIES)
+                limit = self._limits.get((self._registry, key.metric), UNKNOWN_MAX_SERIES)
                 if len(label_sets) >= limit - 1:
                     key = self._keys.overflow(key)
             label_sets.add(key.labels)

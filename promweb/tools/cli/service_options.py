@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
@@ -17,6 +16,7 @@ from prometheus_client import Histogram
 from ...core.defaults.group_by import Grouping
 from ...core.defaults.naming import naming_of
 from ...core.defaults.vocabulary import OTEL, PROMWEB
+from ...core.names import plain_name
 from ...core.options import NO_PREFIX, Naming, Options, read_buckets
 from ..loading.settings import Settings, settings_of
 from ..monitoring.service import Latency, Objective, Service, read_duration
@@ -24,8 +24,6 @@ from ..terminal import needs
 from .app_option import loaded, target_of
 
 __all__ = ["duration", "service_options"]
-
-_PREFIX = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,6 +125,15 @@ def _read(target: str, given: Settings) -> Settings:
         raise click.UsageError(
             "the application has several metrics objects; choose one: " + "; ".join(map(str, found))
         )
+    prefix = found[0].prefix
+    plain = prefix if prefix == NO_PREFIX else plain_name(prefix)
+    if plain != prefix:
+        raise click.BadParameter(
+            f"the application has defaults_prefix={prefix!r}, which queries cannot name as they "
+            f"are written here. If Prometheus shows {plain!r}, write --prefix {plain} in place of "
+            "--app",
+            param_hint="--app",
+        )
     # A fleet may have what this instance of it has not yet.
     native = found[0].native or given.native
     if _is_given("websockets"):
@@ -179,7 +186,7 @@ def _prefix(ctx: click.Context, param: click.Parameter, value: str) -> str:
     ctx.meta["promweb.prefix"] = value
     if not prefix:
         raise click.BadParameter("is empty; use --no-prefix for names without one")
-    if not _PREFIX.fullmatch(prefix):
+    if plain_name(prefix) != prefix:
         raise click.BadParameter(
             f"{value!r} cannot begin the name of a metric; it has letters, digits, underscores and "
             "colons, and does not begin with a digit. Write what defaults_prefix is"

@@ -40,10 +40,13 @@ def find(target: str) -> Any:
 
 def is_application(thing: Any) -> bool:
     """Tell whether something is an application, or has one in it as Connexion's has."""
-    return any(
-        hasattr(one, "url_map") and hasattr(one, "extensions")
-        for one in (thing, getattr(thing, "app", None))
-    )
+    try:
+        return any(
+            hasattr(one, "url_map") and hasattr(one, "extensions")
+            for one in (thing, getattr(thing, "app", None))
+        )
+    except Exception:  # what stands for a request, such as `flask.request`, has none here
+        return False
 
 
 def place(fault: BaseException) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def timeseries(
 
     `limits` are of `limit`, `colours` are by the name of the series.
     """
-    custom = {
+    custom: Json = {
         "drawStyle": "line",
         "lineWidth": 1,
         "fillOpacity": 60 if stacked else 10,
@@ -68,6 +68,8 @@ def timeseries(
         "custom": custom,
         "color": {"mode": "palette-classic"},
     }
+    if unit == "percentunit":
+        custom["axisSoftMax"] = 0.01  # else nothing but zeros has an axis up to 10000 %
     if maximum is not None:
         defaults["max"] = maximum
     if limits:

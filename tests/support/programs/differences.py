@@ -342,6 +342,8 @@ DIFFERENCES = (
         "connexion",
         "`ConnexionPrometheusMetrics` knows Connexion 3, beside 2.15: `init_app` takes the "
         "`connexion.FlaskApp`, the status is the one that the client saw, requests that Connexion "
-        "rejects count, and `default_mimetype` is accepted and not needed.",
+        "rejects count, and `default_mimetype` is accepted and not needed: Connexion writes bodies "
+        "by its specification, and `content_type` sets the header; the exporter wrote bodies of "
+        "decorated functions by these types.",
     ),
 )
