@@ -32,10 +32,12 @@ class LoopGuard:
 
 
 class LoopFree:
-    """What `assert_loop_free` returns.
+    """What `assert_loop_free` returns; it raises AssertionError when it ends.
 
-    async with assert_loop_free():
-        await client.get("/orders")
+        async with assert_loop_free():
+            await client.get("/orders")
+
+    .. versionadded:: 0.1
     """
 
     def __init__(self, most: float) -> None:
