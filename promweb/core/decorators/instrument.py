@@ -81,18 +81,16 @@ class Instrument:
     def __repr__(self) -> str:
         return f"<{self._direct.what}>"
 
-    def _record(
-        self, amount: Any, labels: dict[str, object], least: float = -inf, sign: int = 1
-    ) -> None:
+    def _record(self, amount: Any, labels: dict[str, object], least: float = -inf) -> None:
         """Record an amount of at least `least` in a label set; tell of one that is wrong."""
         child = self._only
         if labels or child is None:
             child = self._find(labels)
-        problem = None
         try:
             if amount >= least:  # which NaN is not
-                child.record(amount if sign > 0 else -amount)
+                child.record(amount)
                 return
+            problem = None
         except Exception as error:
             problem = error
         self._direct.refuse(amount, problem)

@@ -26,14 +26,14 @@ class Counter(Instrument):
 
     __slots__ = ()
 
-    def inc(self, /, amount: float = 1, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
         """Count up by an amount of at least 0.
 
         For example:
 
             orders.inc(3, kind="gift")
         """
-        self._record(amount, labels, 0)
+        self._record(amount, labels, 0.0)
 
     def count_exceptions(
         self,
@@ -62,7 +62,7 @@ class Gauge(Instrument):
 
     __slots__ = ()
 
-    def inc(self, /, amount: float = 1, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
         """Count up by an amount.
 
         For example:
@@ -71,14 +71,19 @@ class Gauge(Instrument):
         """
         self._record(amount, labels)
 
-    def dec(self, /, amount: float = 1, **labels: object) -> None:
+    def dec(self, /, amount: float = 1.0, **labels: object) -> None:
         """Count down by an amount.
 
         For example:
 
             queue.dec(2)
         """
-        self._record(amount, labels, sign=-1)
+        try:
+            negative = -amount
+        except Exception as error:
+            self._direct.refuse(amount, error)
+        else:
+            self._record(negative, labels)
 
     def set(self, /, value: float, **labels: object) -> None:
         """Set the number, which may be NaN.

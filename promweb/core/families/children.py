@@ -30,7 +30,7 @@ Lock = AbstractContextManager[bool]
 
 Shape = Sequence[tuple[str, str | None]]
 
-PENDING_LIMIT = 16
+PENDING_LIMIT = 18
 """How many numbers make a full batch, 32 bytes each.
 
 A hundred would save a tenth of a microsecond for each number, and take almost three times the
