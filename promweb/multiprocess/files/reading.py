@@ -74,11 +74,13 @@ class FileReader:
                 return
             if used < self.used or used % 8:
                 raise Corrupt("garbage")
+            if used == self.used:
+                self._data = _read(descriptor, used)
+                return
             try:
                 self._read_keys(descriptor, used)
             except (ValueError, RecursionError):
                 raise Corrupt("garbage") from None
-            self._data = _read(descriptor, used)
 
     @property
     def doubles(self) -> memoryview[float]:
@@ -100,7 +102,7 @@ class FileReader:
             return os.pread(descriptor, _LONGEST_TAIL, self.used)
 
     def _read_keys(self, descriptor: int, used: int) -> None:
-        """Read the keys up to `used`, in parts that grow: what is read so far makes sense."""
+        """Read up to `used`, in parts that grow: what is read so far makes sense."""
         end = self.used
         while self.used < used:
             end = min(used, max(4 * end, _FIRST_PART))
@@ -111,11 +113,11 @@ class FileReader:
                 raise ValueError("a label set is too long")
 
     def _read_blocks(self, end: int, is_last: bool) -> None:
-        find, data = self._known.blocks.get, self._data
+        find, data, read_key = self._known.blocks.get, self._data, self._read_key
         while self.used < end:
             position = self.used
             try:
-                raw, _ = self._read_key(position, end)
+                raw, _ = read_key(position, end)
                 block = find(raw)
                 if (
                     block is None
