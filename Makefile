@@ -12,7 +12,7 @@ COMPARISON := .venv-comparison/bin
 COMPATIBILITY := .venv-compatibility/bin
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility uwsgi release-check
+.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility messages uwsgi release-check
 
 demo: .venv-demo/ready
 	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
@@ -30,7 +30,7 @@ lint: .venv/ready
 # uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
 uwsgi: .venv/uwsgi
 
-# Test files run side by side; what one of them starts for all of its tests, it starts once.
+# Test files run side by side; each starts its servers once for all of its tests.
 JOBS ?= auto
 check: .venv/ready
 	$(BIN)/coverage erase
@@ -43,8 +43,8 @@ MARKERS := not slow and not browser and not servers
 quick: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
 
-# The oldest versions that pyproject.toml admits. What needs servers, browsers and terminals of
-# others takes long, and is tested with the newest; the model knows the newest Quart's errors.
+# The oldest versions that pyproject.toml admits. Tests with servers, browsers and terminals take
+# long, and run with the newest versions only; the model knows the newest Quart's errors.
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
@@ -68,7 +68,7 @@ ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes
 	project/test_documents.py project/test_examples.py stress/attacks stress/faults stress/model \
 	project/test_benchmarks.py::test_a_table_of_requests_has_bare_the_null_control_and_promweb)
 
-# What `make quick` runs, on another Python and with the newest versions that it has:
+# Runs `make quick` on another Python, with the newest versions that it has:
 # `make test-python PYTHON=python3.14`. With MARKERS= it is the whole suite.
 OTHER = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
 test-python:
@@ -88,7 +88,7 @@ attack: .venv/ready
 	$(BIN)/python -m tests.stress.attacks.million $(if $(REQUESTS),--requests=$(REQUESTS))
 
 # Random programs with new seeds, compared with the model: ten minutes, or SECONDS=60. SEED=1 repeats
-# the programs of a seed. What it finds becomes a test.
+# the programs of a seed. Each finding becomes a test.
 explore: .venv/ready
 	$(BIN)/python -m tests.stress.model $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(SEED),--seed=$(SEED))
 
@@ -110,8 +110,8 @@ bench-e2e: .venv-bench/ready
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
 
-# What promweb and its peers do with the same requests. Where it is not what docs/comparison.md
-# says, the test suite fails: copy it there.
+# Compares promweb with its peers. If the result differs from docs/comparison.md, the test suite
+# fails: copy it there.
 comparison: .venv-comparison/ready
 	mkdir -p build
 	$(COMPARISON)/python -m tests.project.comparison > build/comparison.md
@@ -124,6 +124,12 @@ compatibility: .venv-compatibility/ready
 	$(COMPATIBILITY)/python -W ignore -m tests.compatibility
 	$(COMPATIBILITY)/python -m pytest -W default --confcutdir tests/compatibility tests/compatibility $(ARGS)
 
+# docs/messages.md, from the source. The test suite fails where the page is not that.
+messages: .venv/ready
+	mkdir -p build
+	$(BIN)/python -m tests.project.messages > build/messages.md
+	cp build/messages.md docs/messages.md
+
 # The same sources make the same wheel, whatever their dates and their permissions are.
 wheel: .venv/ready
 	rm -rf dist build/again
@@ -134,7 +140,7 @@ wheel: .venv/ready
 	cmp dist/*.whl build/again/dist/*.whl
 	$(BIN)/python -c 'import hashlib, sys; [print(hashlib.sha256(open(p, "rb").read()).hexdigest(), p) for p in sys.argv[1:]]' dist/*.whl
 
-# What a release needs: both distributions are built, checked, and installed on the oldest and the
+# Checks a release: both distributions are built, checked, and installed on the oldest and the
 # newest Python, where README's quick start runs.
 PYTHONS_OF_RELEASE ?= $(or $(call find_python,3.10),python3.10) $(call find_python,3.14 3.13)
 release-check: .venv-release/ready
@@ -145,7 +151,7 @@ release-check: .venv-release/ready
 	$(RELEASE)/validate-pyproject pyproject.toml
 	$(RELEASE)/python -W error -m tests.project.release dist $(PYTHONS_OF_RELEASE)
 
-# What promweb installs: its licences, and then its known vulnerabilities, which takes network.
+# The packages that promweb installs: their licences, and (with a network) known vulnerabilities.
 licences: build/runtime/ready
 	$(AUDIT)/python -m tests.project.audit build/runtime --licences
 

@@ -1,4 +1,4 @@
-"""What promweb costs, beside doing without it and beside its peers.
+"""Measures the cost of promweb, next to a bare application and to its peers.
 
 `python -m benchmarks` prints a table for each goal; docs/performance.md says how to read them.
 """

@@ -1,4 +1,4 @@
-"""What label sets cost in a scrape and in Prometheus, and what 10,000 instances would."""
+"""The cost of label sets in a scrape and in Prometheus, and that of 10,000 instances."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Scrape(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What Prometheus has in memory: series, live bytes on its heap, resident bytes."""
+    """Prometheus' memory: series, live bytes on its heap, resident bytes."""
 
     series: float
     heap: float
@@ -78,7 +78,7 @@ def _scrapes(effort: Effort) -> tuple[Table, Scrape, Scrape]:
     """Take the difference between a scrape of some label sets and one of more."""
     few, many = effort.count(100), effort.count(1000)
     table = Table(
-        f"What a label set (method, route, status) adds to a scrape, from {few:,} to {many:,}",
+        f"A scrape: size of a label set (method, route, status), from {few:,} to {many:,}",
         ("variant", "series", "bytes", "bytes with gzip"),
     )
     found = {}
@@ -144,7 +144,7 @@ def _scrape(metrics: PrometheusMetrics, created: bool = True) -> Scrape:
 
 
 def _prometheus(program: str, effort: Effort) -> tuple[Table, Head]:
-    """Have Prometheus scrape few targets, then many, and take the difference."""
+    """Let Prometheus scrape few targets, then many, and take the difference."""
     few, many = 2, 4 if effort.quick else 20
     routes = effort.count(500)
     metrics = _served(routes)
@@ -187,7 +187,7 @@ def _prometheus(program: str, effort: Effort) -> tuple[Table, Head]:
 
 
 def _targets(directory: Path, port: int, count: int) -> None:
-    """Have Prometheus see so many targets, which are one."""
+    """Present one target to Prometheus as many."""
     groups = [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": f"shop-{number}"}}
         for number in range(count)

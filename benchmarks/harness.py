@@ -1,9 +1,9 @@
 """Comparing variants: short rounds that alternate in one process, medians of paired differences.
 
-The time is CPU time of the process, in which other programs' turns do not count. What else they
-disturb lasts longer than a round, so it disturbs all variants of a round alike, and the difference
-to `bare` in the same round does not show it. The null control is `bare` a second time: what it
-seems to add is what the comparison cannot resolve.
+The time is CPU time of the process, so other programs' turns do not count. Their other disturbances
+last longer than a round, so they affect all variants of a round alike, and the difference to `bare`
+in the same round does not show them. The null control is `bare` a second time: the comparison
+cannot resolve less than it seems to add.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def without_collector() -> Iterator[None]:
 
 
 class Goal(NamedTuple):
-    """What was measured, its bound, and whether the bound held."""
+    """A measured value, its bound, and whether the bound held."""
 
     table: str
     measured: str
@@ -151,7 +151,7 @@ class Goal(NamedTuple):
 
 @dataclass
 class Table:
-    """What is printed of one comparison. Its last three columns are for goals, if it has any."""
+    """The printed table of one comparison. Its last three columns are for goals, if it has any."""
 
     title: str
     columns: tuple[str, ...] = ("variant", "median", "added to bare", "measured", "bound", "")
@@ -159,13 +159,13 @@ class Table:
     notes: list[str] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     null_control: str = ""
-    """What the null control seems to add."""
+    """The time that the null control seems to add."""
 
     def row(self, *cells: str) -> None:
         self.rows.append((*cells, *[""] * (len(self.columns) - len(cells))))
 
     def goal(self, what: str, measured: float | None, most: float, *, unit: str = "") -> None:
-        """Add a goal to the last row: what was measured, and the most that it may be."""
+        """Add a goal to the last row: the measured value, and its upper bound."""
         held = measured is not None and measured <= most
         self._judge(what, measured, f"<= {most:g}{unit}", unit, held)
 

@@ -1,4 +1,4 @@
-"""What protobuf and native histograms cost: scrapes beside text, flushes beside classic ones."""
+"""The cost of protobuf and native histograms: scrapes beside text, flushes beside classic ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Service:
             self.children.append(child)
 
     def change(self, every: int) -> None:
-        """Have every so manieth label set observe something."""
+        """Observe a number in each `every`-th label set."""
         for child in self.children[::every]:
             child.record(0.0625)
 

@@ -112,7 +112,7 @@ def quart_opentelemetry(app: Any) -> None:
 
 
 def quart_starlette_exporter(app: Any) -> None:
-    """Have every path counted as it is: there are no Starlette routes to group by."""
+    """Count every path as it is: there are no Starlette routes to group by."""
     exporter = import_module("starlette_exporter")
     app.asgi_app = exporter.PrometheusMiddleware(
         app.asgi_app, group_paths=False, filter_unhandled_paths=False
@@ -144,7 +144,7 @@ _providers: dict[str, Any] = {}
 
 
 def _opentelemetry_providers() -> dict[str, Any]:
-    """Return providers that record and export in batches; what is exported goes nowhere."""
+    """Return providers that record and export in batches, to nowhere."""
     if not _providers:
         metrics = import_module("opentelemetry.sdk.metrics")
         metrics_export = import_module("opentelemetry.sdk.metrics.export")
@@ -156,7 +156,7 @@ def _opentelemetry_providers() -> dict[str, Any]:
                 return trace_export.SpanExportResult.SUCCESS
 
             def shutdown(self) -> None:
-                """Have nothing to close."""
+                """Nothing to close."""
 
         reader = metrics_export.InMemoryMetricReader()
         tracer_provider = trace.TracerProvider()
@@ -220,7 +220,7 @@ def flask_variant(name: str, prepare: Prepare = _nothing, *, path: str = "/hello
 
 
 def scrape(app: flask.Flask, accept: str = "") -> bytes:
-    """Have the endpoint of an application answer a scrape without compression."""
+    """Scrape the endpoint of an application, without compression."""
     return _answer(app, "/metrics", HTTP_ACCEPT=accept)
 
 
@@ -253,7 +253,7 @@ def _scope(path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
 
 
 async def get(app: Any, path: str, *headers: tuple[bytes, bytes]) -> list[dict[str, Any]]:
-    """Have an ASGI application answer one request, and return what it sent."""
+    """Send one request to an ASGI application, and return its answer."""
     return await _request(app, _scope(path, *headers))
 
 

@@ -1,4 +1,4 @@
-"""What is added to a request."""
+"""The time that libraries add to a request."""
 
 from __future__ import annotations
 

@@ -51,12 +51,12 @@ class Program:
         self.paths = [f"/shop/{i % 7}/item/{i}" for i in range(lines // self.lines_of_a_route)]
 
     def serve(self) -> None:
-        """Have every route answer some requests."""
+        """Send some requests to every route."""
         for seconds in DURATIONS:
             self.request(seconds)
 
     def request(self, seconds: float) -> None:
-        """Have every route answer one request."""
+        """Send one request to every route."""
         raise NotImplementedError
 
 
@@ -167,7 +167,7 @@ def _timeless(body: bytes) -> list[bytes]:
 
 
 def event_loop_lag(effort: Effort, lines: int, scrapes: int) -> Table:
-    """Have a task wake up every millisecond while scrapes run, and see how late it does."""
+    """Wake a task every millisecond while scrapes run, and measure how late it wakes."""
     scrapes = 2 if effort.quick else scrapes
     table = Table(
         f"Quart, lateness of the event loop during scrapes of {lines:,} lines",
@@ -180,7 +180,7 @@ def event_loop_lag(effort: Effort, lines: int, scrapes: int) -> Table:
             cells.append(f"{seconds * 1e3:.1f} ms")
         table.row(name, *cells)
 
-    # One program at a time: the garbage collector goes through all that there is.
+    # One program at a time: the garbage collector goes through all objects.
     def promweb() -> quart.Quart:
         app = quart.Quart("shop")
         program = Promweb(effort.count(lines))

@@ -1,4 +1,4 @@
-"""What several workers cost: a request in one of them, and a scrape of all of them.
+"""The cost of several workers: a request in one of them, and a scrape of all of them.
 
 prometheus_client looks at `PROMETHEUS_MULTIPROC_DIR` when it is imported. So each comparison runs
 in a process of its own, `python -m benchmarks.worker_files NAME [--quick]`, which prints samples.
@@ -41,7 +41,7 @@ WARM = "promweb, warm, every number changed since"
 COLD = "promweb, cold: the first of a process"
 
 _OF_WORKERS = re.compile(rb"^(# \w+ )?(process|python)_")
-"""What promweb adds about each worker, and prometheus_client does not have in this mode."""
+"""Samples that promweb adds for each worker; prometheus_client has none in this mode."""
 
 
 def defaults(effort: Effort) -> Table:
@@ -89,7 +89,7 @@ def _measured(name: str, effort: Effort) -> Samples:
     return Samples(json.loads(done.stdout))
 
 
-# What runs in that process.
+# Runs in that process.
 
 
 def _compare_requests(effort: Effort, wrap: Callable[[Prepare], Prepare], path: str) -> Samples:
@@ -104,7 +104,7 @@ def _compare_requests(effort: Effort, wrap: Callable[[Prepare], Prepare], path: 
 
 class _Worker(Promweb):
     lines_of_a_route = 18
-    """Nobody knows when the series of several workers were created."""
+    """Without times of creation: files do not have them."""
 
 
 class _Process:

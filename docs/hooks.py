@@ -1,7 +1,7 @@
-"""What `mkdocs.yml` needs of Python: pages from elsewhere in the repository, and their links.
+"""Hooks of `mkdocs.yml`: pages from elsewhere in the repository, and their links.
 
-Documents link to files of the repository, as GitHub shows them. Here README's sections, the
-documents beside it and the examples become pages, and each link leads to the page of its file.
+Documents link to files of the repository, as GitHub shows them. Here README becomes the first page,
+the documents beside it and the examples become pages, and each link leads to the page of its file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import posixpath
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,33 @@ import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCUMENTS = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
 EXAMPLES = ("fleet", "photos", "sample_project", "shop_flask", "shop_quart")
 LANGUAGES = {".py": "python", ".yml": "yaml", ".toml": "toml"}
-ON_THE_FIRST_PAGE = {"Install", "Quick start", "Testing", "Licence"}
-"""README's sections that are no pages of their own."""
 
 log = logging.getLogger("mkdocs.hooks.pages")  # strict: a warning is the end
 
 _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(#[^)\s]+)?\)")
-# What a browser asks for by itself.
+# Resources that a browser loads by itself.
 _RESOURCE = re.compile(
     r"<(?:script|img|iframe|source|link(?=[^>]* rel=\"?(?:stylesheet|preconnect|preload)))"
     r"[^>]* (?:src|href)=\"?(?:https?:)?//[^>]*>"
 )
-_anchor = slugify(case="lower")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Show the version beside the name."""
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "promweb/core/version.py").read_text())
+    assert version is not None
+    config.site_name += f" {version[1]}"
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -53,15 +61,35 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _relinked(markdown, f"docs/{here}", here)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Give each cell the title of its column, which `site.css` shows on a phone."""
+    return re.sub(r"<table>.*?</table>", _with_titles, html, flags=re.DOTALL)
+
+
+def _with_titles(table: re.Match[str]) -> str:
+    titles = [re.sub(r"<.*?>", "", title) for title in re.findall(r"<th[^>]*>(.*?)</th>", table[0])]
+
+    def row(found: re.Match[str]) -> str:
+        column = iter(titles)
+        return re.sub(
+            r"<td(?=[ >])",
+            lambda _: f'<td data-title="{next(column, "").replace(chr(34), "&quot;")}"',
+            found[0],
+        )
+
+    return re.sub(r"<tr>.*?</tr>", row, table[0], flags=re.DOTALL)
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Allow nothing that a browser would fetch from elsewhere."""
+    """Name the search for screen readers, and allow nothing that needs the network."""
+    output = output.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
     for found in _RESOURCE.findall(output):
         log.warning("%s needs the network: %s", page.file.src_uri, found)
     return output
 
 
 class ClassDocstrings(griffe.Extension):
-    """Follow `__doc__ = MetricsBase.__doc__`, which is there when promweb is imported."""
+    """Follow `__doc__ = MetricsBase.__doc__`, and show a default as its value."""
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         doc = cls.members.get("__doc__")
@@ -70,28 +98,18 @@ class ClassDocstrings(griffe.Extension):
             base = griffe.visit("metrics", source, source.read_text())["MetricsBase"]
             cls.docstring = base.docstring
 
+    def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
+        for parameter in func.parameters:
+            if str(parameter.default) == "options.GROUP_BY":
+                parameter.default = '"path"'  # as users read it
+
 
 def _pages() -> Iterator[tuple[str, str, str]]:
     """Yield each page with the file of the repository that it is from, and its Markdown."""
-    for title, text in _sections():
-        if title not in ON_THE_FIRST_PAGE:
-            text = re.sub(r"^###", "##", text, flags=re.MULTILINE)
-            yield _section_page(title), "README.md", f"# {title}\n{text}"
-    for name in DOCUMENTS:
-        yield name.lower(), name, (ROOT / name).read_text()
+    for name, page in DOCUMENTS.items():
+        yield page, name, (ROOT / name).read_text()
     for name in EXAMPLES:
         yield f"examples/{name}.md", f"examples/{name}", _listing(ROOT / "examples" / name)
-
-
-@cache
-def _sections() -> list[tuple[str, str]]:
-    """Return the title and the text of each section of README."""
-    parts = re.split(r"^## (.*)$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    return list(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def _section_page(title: str) -> str:
-    return f"guide/{_anchor(title, '-')}.md"
 
 
 def _listing(directory: Path) -> str:
@@ -118,17 +136,8 @@ def _relinked(text: str, source: str, page: str) -> str:
 
 def _page_of(path: str, anchor: str) -> tuple[str, str]:
     """Return the page of a file of the repository, and the anchor there."""
-    if path == "README.md":
-        for title, text in _sections():
-            if title not in ON_THE_FIRST_PAGE:
-                titles = re.findall(r"^### (.*)$", text, re.MULTILINE)
-                if anchor == f"#{_anchor(title, '-')}":
-                    return _section_page(title), ""
-                if anchor in {f"#{_anchor(inner, '-')}" for inner in titles}:
-                    return _section_page(title), anchor
-        return "index.md", ""
     if path in DOCUMENTS:
-        return path.lower(), anchor
+        return DOCUMENTS[path], anchor
     if path.startswith("examples/"):
         return f"examples/{path.split('/')[1]}.md", ""
     return path.removeprefix("docs/"), anchor

@@ -36,7 +36,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the demo asks of both shops, and the status that it expects."""
+    """A request of the demo to both shops, and the status that it expects."""
 
     why: str
     status: int
@@ -94,7 +94,7 @@ class Comparison:
     timings: int
     """Samples of which only names and labels were compared: buckets and sums of time, creation."""
     differences: tuple[str, ...]
-    """The lines of a unified diff; none where the expositions are equal."""
+    """The lines of a unified diff; none if the expositions are equal."""
 
 
 def compare(flask_text: str, quart_text: str) -> Comparison:
@@ -193,7 +193,7 @@ def scrape(port: int, requests: int) -> str:
             return text
 
 
-# What the demo prints.
+# The output of the demo.
 
 
 def show_requests(flask_port: int, quart_port: int) -> bool:

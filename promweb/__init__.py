@@ -7,9 +7,10 @@
     metrics = AsyncPrometheusMetrics(app)
 
 Importing this package imports neither framework and hardly anything else: each name is loaded when
-it is first asked for.
+it is first used.
 
-PYTEST_DONT_REWRITE: else pytest, for which this is a plugin, warns programs that import it first.
+PYTEST_DONT_REWRITE: otherwise pytest, for which this is a plugin, warns programs that import it
+first.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ _LAZY = {
     "ConnexionPrometheusMetrics": ("adapters.connexion", "flask"),
 }
 
-# extra: what it installs and an adapter imports
+# extra: the packages that it installs and an adapter imports
 _EXTRAS = {"flask": ("flask",), "quart": ("quart", "anyio"), "": ()}
 
-# name: (module, framework) of what prometheus_flask_exporter's module has as well, for programs
-# that import it from there
+# name: (module, framework) of names that prometheus_flask_exporter's module has, for programs that
+# import them from there
 _THEIRS = {
     **dict.fromkeys(
         ("CollectorRegistry", "Counter", "Gauge", "Histogram", "Summary"), ("prometheus_client", "")
@@ -69,7 +70,7 @@ _THEIRS = {
 
 
 def __dir__() -> list[str]:
-    """Return the public names that can be loaded: `help` loads all that it is told of."""
+    """Return the public names that can be loaded: `help` loads every name in this list."""
     return [name for name in __all__ if all(map(_is_there, _needs(name)))]
 
 
@@ -91,7 +92,7 @@ def _is_there(package: str) -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _THEIRS:  # not kept, so that `dir()` shows promweb's own names
+    if name in _THEIRS:  # not cached, so that `dir()` shows promweb's own names
         return _load(name, *_THEIRS[name])
     if name == "pc_multiprocess":
         return import_module("prometheus_client.multiprocess")

@@ -1,4 +1,4 @@
-"""The command `promweb`, which is `python -m promweb` as well."""
+"""The command `promweb`, also run by `python -m promweb`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; exit with a sentence where its extra is not installed."""
+    """Run the command line; exit with a message if its extra is not installed."""
     try:
         from .tools.cli.group import cli
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""How this process is served, as far as that is certain; imports no server.
+"""How a server runs this process, if that is certain; imports no server.
 
-Where there is doubt there is no warning: false warnings teach people to ignore all of them.
+In doubt there is no warning: false warnings teach people to ignore all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 logger = logging.getLogger("promweb")
 
 SEVERAL = (
-    "Several worker processes serve this application, and promweb's metrics are those of one: a "
+    "Several worker processes serve this application, and promweb's metrics cover only one: a "
     "scrape shows the worker that answers it, so counters will seem to jump. Set "
     "PROMETHEUS_MULTIPROC_DIR to an empty directory before the server starts, or give the metrics "
     "of each worker another port (path=None, and start_http_server)."
@@ -46,7 +46,7 @@ _NETWORK = (
 )
 
 _PRELOADS = ("gunicorn.arbiter", "setup")
-"""What loads an application in gunicorn's first process."""
+"""The module that loads an application in gunicorn's first process."""
 
 _WORKERS: dict[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
     _PRELOADS: lambda seen: seen["self"].cfg.workers,
@@ -59,9 +59,9 @@ _WORKERS: dict[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
     ("hypercorn.trio.run", "trio_worker"): lambda seen: seen["config"].workers,
     ("granian.server.mp", "wrapped"): lambda seen: seen["worker_id"],  # 2 in the second one
 }
-"""The functions of servers that load an application, and how many workers their variables say.
+"""The functions of servers that load an application, and how to read the number of workers.
 
-They know it wherever it was set: on the command line, by a variable, in a file, in a program.
+Their variables have the number whether it came from the command line, a variable, a file or code.
 """
 
 _NETWORK_KINDS = frozenset(
@@ -77,17 +77,17 @@ _warned: dict[str, object] = {}
 
 
 def warn_once(message: str) -> None:
-    """Log a warning about how the program is served, once in this process and those it forks."""
+    """Log a warning about how the program is served, once in this process and its children."""
     mine = object()
-    if _warned.setdefault(message, mine) is mine:  # true for one of several threads
-        with suppress(Exception):  # of a handler
+    if _warned.setdefault(message, mine) is mine:  # true in only one of several threads
+        with suppress(Exception):  # a logging handler may raise
             logger.warning(message)
 
 
 def problems(*, directory: str | None, serves: bool) -> Iterator[str]:
-    """Yield what is wrong with how this process is served.
+    """Yield the problems with how this process is served.
 
-    `directory` is that of multiprocess mode, None if it is off; `serves` tells whether the
+    `directory` is the directory of multiprocess mode, None if it is off; `serves` tells whether the
     application itself answers scrapes.
     """
     if directory is None:
@@ -100,7 +100,7 @@ def problems(*, directory: str | None, serves: bool) -> Iterator[str]:
 def is_one_of_several(environ: Mapping[str, Any]) -> bool:
     """Tell whether a WSGI server says that the application has other processes (PEP 3333).
 
-    Only servers that know it are believed: adapters from ASGI always say so.
+    This believes only servers that know: adapters from ASGI always say so.
     """
     if environ.get("wsgi.multiprocess") is not True:
         return False
@@ -112,7 +112,7 @@ def is_one_of_several(environ: Mapping[str, Any]) -> bool:
 
 
 def has_no_requests() -> bool:
-    """Tell whether this is a server's first process, whose workers will have all requests."""
+    """Tell whether this is a server's first process, whose workers will get all requests."""
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and uwsgi.masterpid() == os.getpid():
         return True
@@ -120,7 +120,7 @@ def has_no_requests() -> bool:
 
 
 def _workers_of_caller() -> int:
-    """Return how many workers the server has that is loading the application; 0 if unknown."""
+    """Return the number of workers of the server that loads the application; 0 if unknown."""
     for place, variables in _callers():
         with suppress(Exception):  # other versions of a server may have other variables
             return int(_WORKERS[place](variables))
@@ -136,7 +136,7 @@ def _callers() -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
 
 
 def network_file_system(path: str, mounts: str = "/proc/mounts") -> str:
-    """Return the kind of network file system that a path is on, "" for a local one."""
+    """Return the type of the network file system that holds a path, "" for a local one."""
     path = os.path.realpath(path)
     longest, found = 0, ""
     with suppress(OSError), open(mounts, errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""The types of instruments, for annotations; a metrics object makes them.
+"""The types of instruments, for annotations. A metrics object makes the instruments.
 
 from promweb.instruments import Counter
 

@@ -1,9 +1,9 @@
-"""Label values that come from the request and cannot become too many.
+"""Label callables that read the request and give few values.
 
     labels={"client": from_header("X-Client", allowed=["app", "web"]), "error": exception_type()}
 
-They go wherever a label callable does: in `labels` of every decorator and in `default_labels`, on
-Flask and on Quart. They read the request that promweb measures, without the framework's proxy.
+Use them like any label callable: in `labels` of every decorator and in `default_labels`, on Flask
+and on Quart. They read the request that promweb measures, not the framework's proxy.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ _OTHER = "<other>"
 def from_header(
     name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
 ) -> Callable[[], str]:
-    """Return a label callable for a header of the request, whose name's case does not matter.
+    """Return a label callable for a header of the request; its name is case-insensitive.
 
-    A value that is not `allowed`, a missing header, and a call outside of a request give `default`.
-    Without `allowed`, only `max_series` bounds what clients send.
+    A value that is not `allowed`, a missing header and a call outside of a request give `default`.
+    Without `allowed`, clients choose the values, and only `max_series` bounds them. Raises
+    TypeError if an argument has the wrong type, and ValueError if `allowed` is empty.
 
         labels={"client": from_header("X-Client", allowed=["app", "web"])}
     """
@@ -43,7 +44,7 @@ def from_header(
 def from_cookie(
     name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
 ) -> Callable[[], str]:
-    """Return a label callable for a cookie of the request; the rest is as for `from_header`.
+    """Return a label callable for a cookie of the request; otherwise like `from_header`.
 
     For example:
 
@@ -55,10 +56,10 @@ def from_cookie(
 def from_view_arg(
     name: str, *, allowed: Iterable[object] | None = None, default: str = _OTHER
 ) -> Callable[[], str]:
-    """Return a label callable for a variable part of the URL, `name` in the route `/shop/<name>`.
+    """Return a label callable for a variable part of the URL: `name` in the route `/shop/<name>`.
 
-    The value is written as text before it is looked up. A request whose route has no such part
-    gives `default`; the rest is as for `from_header`.
+    It converts the value to text first. A request whose route has no such part gives `default`;
+    otherwise it is like `from_header`.
 
         labels={"shop": from_view_arg("shop", allowed=["north", "south"])}
     """
@@ -72,8 +73,8 @@ def from_response_header(
 ) -> Callable[[object], str]:
     """Return a label callable for a header of the final response.
 
-    What is no response, such as the return value of a function that is no view, gives `default`;
-    the rest is as for `from_header`. A gauge cannot have it.
+    Anything but a response, such as the return value of a helper function, gives `default`;
+    otherwise it is like `from_header`. A gauge cannot have it.
 
         labels={"cache": from_response_header("X-Cache", allowed=["hit", "miss"])}
     """
@@ -92,10 +93,10 @@ def from_argument(
 ) -> Callable[[], str]:
     """Return a label callable for an argument of the decorated function, by its parameter's name.
 
-    However the argument was passed; the default value of the parameter counts. The value is written
-    as text. Decorating a function without such a parameter raises ValueError, and so do
-    `default_labels`, which are for the default metrics as well. A call without the argument gives
-    `default`; the rest is as for `from_header`.
+    It finds the argument however it was passed, or the parameter's default value, and converts it
+    to text. Decorating a function without such a parameter raises ValueError; so does using it in
+    `default_labels`, because the default metrics have no arguments. A call without the argument
+    gives `default`; otherwise it is like `from_header`.
 
         @metrics.histogram("query_seconds", "Queries", labels={"table": from_argument("table")})
         def query(table, limit=10): ...
@@ -120,11 +121,11 @@ class _Argument(ArgumentLabel):
 
 
 def exception_type() -> Callable[[object], str]:
-    """Return a label callable for the class of the exception that was raised, "" for none.
+    """Return a label callable for the class of the exception that was raised, "" if none was.
 
-    For a view and for the default metrics that is the last one that the request raised before its
-    response was there, also one that an error handler answered, and `NotFound` and the like of
-    `abort()`. For another function it is the one that left that function. A gauge cannot have it.
+    For a view and for the default metrics this is the last exception of the request before its
+    response existed, even if an error handler answered it; `abort()` raises `NotFound` and the
+    like. For another function it is the exception that left the function. A gauge cannot have it.
 
         labels={"error": exception_type()}
     """
@@ -134,7 +135,7 @@ def exception_type() -> Callable[[object], str]:
 class _ExceptionType(OutcomeLabel):
     def __call__(self, outcome: object) -> str:
         scope: Any = current.get()
-        # The response of the request is the outcome of its view, and of no other function.
+        # The request's response is the outcome of its view only.
         response = getattr(scope, "response", None)  # a websocket connection has none
         if response is None or response is not outcome or scope.raised is None:
             return ""
@@ -167,7 +168,7 @@ def _reader(
 def _chooser(
     where: str, name: str, allowed: Iterable[object] | None, default: str
 ) -> Callable[[object], str]:
-    """Return what turns something that was found, or None, into a value that is allowed."""
+    """Return a function that turns a value, or None if there is none, into an allowed value."""
     if not isinstance(name, str) or not name:
         raise TypeError(f"{where}: the name must be text")
     if not isinstance(default, str):

@@ -1,7 +1,7 @@
-"""The pytest plugin: a registry for each test that asks for one.
+"""The pytest plugin: the fixture `metrics_registry`.
 
-pytest loads every installed plugin for every project, so this module imports nothing that pytest
-has not imported already; what the fixture needs is loaded when a test uses it.
+pytest loads every installed plugin for every project, so this module imports only modules that
+pytest has imported already; the rest is loaded when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["metrics_registry"]
 
 @pytest.fixture
 def metrics_registry() -> Iterator[CollectorRegistry]:
-    """A registry of its own for one test, in the place of prometheus_client's global one.
+    """A registry for one test, in the place of prometheus_client's global one.
 
-    Metrics objects that are made during the test without `registry=` take it.
+    Metrics objects that the test makes without `registry=` use it.
     """
     from .testing import isolated_registry
 

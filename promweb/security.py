@@ -1,7 +1,7 @@
-"""Who may see the metrics: decorators of views, made for `metrics_decorator`.
+"""Guards that protect the metrics endpoint: decorators for `metrics_decorator`.
 
-They work on views of Flask and of Quart, and so on the separate server of both. They keep digests
-of secrets, never the secrets, and show neither.
+They work on views of Flask and of Quart, and on the separate server of both. They keep digests of
+secrets, never the secrets, and their repr shows neither.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class Guard:
-    """Decorates views, plain or coroutine functions, and refuses requests that may not see them.
+    """Decorates views, plain or coroutine functions, and refuses unauthorized requests.
 
     For example:
 
@@ -70,10 +70,10 @@ class Guard:
         return f"<{self._description}>"
 
     def _refuse(self, *frameworks: str) -> Any:
-        """Return the response that refuses the current request, None to let it in.
+        """Return the response that refuses the current request; None lets it in.
 
-        The request is that of the first framework that has one. Frameworks that were never
-        imported have none.
+        It takes the request of the first framework that has one, and skips frameworks that were
+        never imported.
         """
         for name in frameworks:
             framework = sys.modules.get(name)
@@ -84,13 +84,13 @@ class Guard:
                 return framework.current_app.response_class(
                     f"{self._status.phrase}\n", self._status, headers, mimetype="text/plain"
                 )
-        raise RuntimeError(f"{self!r} decorates views, and this is called outside of a request")
+        raise RuntimeError(f"{self!r} decorates views, and was called outside of a request")
 
 
 def all_of(*guards: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Return a decorator that applies several: a request has to pass each of them, in order.
+    """Return a decorator that applies several guards: a request must pass all, in order.
 
-    For example:
+    Raises TypeError without guards, and for anything that is not a decorator.
 
         metrics_decorator=all_of(allow_networks("10.0.0.0/8"), bearer_token(token))
     """
@@ -109,11 +109,11 @@ def all_of(*guards: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 def bearer_token(*tokens: str) -> Guard:
-    """Return a guard that asks for `Authorization: Bearer TOKEN` (RFC 6750) or answers 401.
+    """Return a guard that requires `Authorization: Bearer TOKEN` (RFC 6750) or answers 401.
 
-    Any of several tokens is accepted, so that a new one can replace an old one without a gap. A
+    It accepts any of several tokens, so that a new one can replace an old one without a gap. A
     token may be given as `sha256:` and the 64 hexadecimal digits of its SHA-256. Raises
-    `ValueError` for a token that no header can carry and `TypeError` if a token is not a string.
+    `ValueError` for a token that no header can carry, and `TypeError` for one that is not a string.
 
         metrics_decorator=bearer_token(os.environ["METRICS_TOKEN"])
     """
@@ -134,12 +134,12 @@ def bearer_token(*tokens: str) -> Guard:
 
 
 def basic_auth(user: str, *passwords: str) -> Guard:
-    """Return a guard that asks for a user and a password (RFC 7617, UTF-8) or answers 401.
+    """Return a guard that requires a user and a password (RFC 7617, UTF-8) or answers 401.
 
-    Any of several passwords is accepted, so that a new one can replace an old one without a gap.
+    It accepts any of several passwords, so that a new one can replace an old one without a gap.
     A password may be given as `sha256:` and the 64 hexadecimal digits of the SHA-256 of its UTF-8
-    form. Raises `ValueError` for hashes that are slow on purpose (scrypt, PBKDF2, bcrypt, argon2):
-    each guess of a stranger would cost the service time. A long random password needs none.
+    form. Raises `ValueError` for slow hashes (scrypt, PBKDF2, bcrypt, argon2): each guess of an
+    attacker would cost the service time. A long random password needs none.
 
         metrics_decorator=basic_auth("prometheus", os.environ["METRICS_PASSWORD"])
     """
@@ -168,19 +168,19 @@ def basic_auth(user: str, *passwords: str) -> Guard:
 
 
 def allow_networks(*networks: str, trusted_proxies: int = 0) -> Guard:
-    """Return a guard that lets in clients of some networks (`10.0.0.0/8`) and answers others 403.
+    """Return a guard that admits clients of some networks (`10.0.0.0/8`) and answers others 403.
 
-    The client is the peer of the connection. With `trusted_proxies`, it is the address that called
-    the first of that many proxies: that entry of X-Forwarded-For, counted from the right. All
-    requests must come through them then, or a stranger may have written the header. Clients
-    without an address, as on a Unix socket, are refused. Raises `ValueError` if a network is none.
+    The client is the peer of the connection. With `trusted_proxies=n`, it is the n-th entry of
+    X-Forwarded-For from the right: the address that called the first of the n proxies. All
+    requests must come through these proxies then; otherwise clients can forge the header. It
+    refuses clients without an address, as on a Unix socket. Raises `ValueError` for a bad network.
 
         metrics_decorator=allow_networks("10.0.0.0/8", trusted_proxies=1)
     """
     if not networks:
         raise ValueError("allow_networks needs a network: write allow_networks('10.0.0.0/8')")
     if type(trusted_proxies) is not int or trusted_proxies < 0:
-        raise ValueError(f"trusted_proxies is a number of proxies, not {trusted_proxies!r}")
+        raise ValueError(f"trusted_proxies must be a number of proxies, not {trusted_proxies!r}")
     allowed = [_network(network) for network in networks]
 
     def refusal(request: Any) -> dict[str, str] | None:
@@ -198,29 +198,29 @@ def allow_networks(*networks: str, trusted_proxies: int = 0) -> Guard:
 def _digests(
     where: str, kind: str, secrets: Iterable[object], character: str, what: str
 ) -> tuple[list[bytes], Exception | None]:
-    """Return the SHA-256 of secrets, or the exception that says what is wrong with them.
+    """Return the SHA-256 of secrets, or the exception that explains what is wrong with them.
 
-    The caller raises it once no frame holds a secret: tools that report errors show local
-    variables, and a secret with a newline too many is still a secret.
+    The caller raises it once no frame holds a secret: error reports show local variables, and a
+    secret with an extra newline is still a secret.
     """
     digests = []
     for secret in secrets:
         if not isinstance(secret, str):
-            return [], TypeError(f"{where}: a {kind} is a string, not {type(secret).__name__}")
+            return [], TypeError(f"{where}: a {kind} must be a string, not {type(secret).__name__}")
         known = _DIGEST.fullmatch(secret)
         if known and kind != "user":
             digests.append(bytes.fromhex(known[1]))
         elif secret.startswith("sha256:"):
-            return [], ValueError(f"{where}: 64 hexadecimal digits follow sha256:")
+            return [], ValueError(f"{where}: write 64 hexadecimal digits after sha256:")
         elif _SLOW_HASH.match(secret):
             return [], ValueError(
-                f"{where}: this {kind} is a slow hash, with which each guess of a stranger would "
-                "cost time; use a long random one, and write sha256: and its SHA-256"
+                f"{where}: this {kind} is a slow hash, and each guess of an attacker would cost "
+                "time; use a long random one, and write sha256: and its SHA-256"
             )
         elif not re.fullmatch(f"{character}+", secret):
             return [], ValueError(
-                f"{where}: a {kind} is {what}, not empty and without control characters; does it "
-                "end with the newline of a file?"
+                f"{where}: a {kind} must be {what}, not empty and without control characters; does "
+                "it end with the newline of a file?"
             )
         else:
             digests.append(hashlib.sha256(secret.encode()).digest())
@@ -244,14 +244,14 @@ def _credentials(request: Any, wanted: str) -> str | None:
 def _network(network: object) -> IPv4Network | IPv6Network:
     try:
         if not isinstance(network, str):
-            raise ValueError(f"{network!r} is no string")
+            raise ValueError(f"{network!r} is not a string")
         parsed = ip_network(network)
     except ValueError as error:
         raise ValueError(
             f"allow_networks: {error}; write an address or a network, as in '10.0.0.0/8'"
         ) from None
     if isinstance(parsed, IPv6Network) and parsed.subnet_of(_MAPPED):
-        raise ValueError(f"allow_networks: {network} stands for IPv4 addresses; write those")
+        raise ValueError(f"allow_networks: {network} maps IPv4 addresses; write the IPv4 network")
     return parsed
 
 

@@ -1,6 +1,6 @@
-"""Help for tests of one's own metrics: an isolated registry, changes, snapshots.
+"""Help for testing your own metrics: an isolated registry, changes, snapshots.
 
-Works with any test runner; with pytest there is the fixture `metrics_registry` as well.
+Works with any test runner; for pytest there is the fixture `metrics_registry` as well.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ __all__ = [
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _LISTED = 10
-"""The most samples that a message lists under one heading."""
+"""How many samples a message lists under one heading."""
 
 
 @contextmanager
 def isolated_registry() -> Iterator[CollectorRegistry]:
-    """Put an empty registry in the place of `prometheus_client.REGISTRY`, and return it.
+    """Replace `prometheus_client.REGISTRY` by an empty registry, and return that.
 
-    Metrics objects that are made meanwhile without `registry=` take it, so an application factory
-    defines its metrics anew. Objects that were made before keep the registry that they have, and
-    prometheus_client's own metrics go to the one that was there when it was imported.
+    Metrics objects that are made meanwhile without `registry=` use it, so an application factory
+    defines its metrics again. Earlier objects keep their registry, and prometheus_client's own
+    metrics go to the registry that was there when it was imported.
 
-    Wrong calls of instruments, which a service only logs, raise ValueError or TypeError meanwhile.
+    Meanwhile wrong calls of instruments, which a service only logs, raise ValueError or TypeError.
 
         with isolated_registry() as registry:
             client = create_app().test_client()
@@ -67,10 +67,11 @@ def snapshot(
 ) -> dict[str, float]:
     """Return the samples of a registry as a dictionary, such as `{'visits_total{page="/"}': 2.0}`.
 
-    Labels are sorted by name, and `_created` samples are left out. `registry` is
-    `prometheus_client.REGISTRY` unless given; `names` restricts to these families or samples.
-    `timings=False` leaves out what depends on the clock: of families in seconds, and of histograms
-    and summaries that are not in bytes, only the counts stay.
+    Labels are sorted by name; `_created` samples are omitted. `registry` is
+    `prometheus_client.REGISTRY` unless given; `names` selects families or samples.
+    `timings=False` omits numbers that depend on the clock: of families in seconds, and of
+    histograms and summaries that are not in bytes, only the counts stay. Raises TypeError if
+    `names` is one text.
 
         assert snapshot(names=["orders"]) == {'orders_total{kind="gift"}': 2.0}
     """
@@ -92,14 +93,14 @@ def assert_metric_delta(
 ) -> MetricDelta:
     """Return a context manager, for `with` and `async with`, that asserts a change inside of it.
 
-    `name` is that of samples, such as `visits_total` or `work_seconds_count`. The values of all
-    samples that have the given labels, whatever labels they have besides, are summed; a sample
-    that is missing counts as 0. Label values are compared as text: `status=200` is fine. `by` is
-    a number, or what compares equal to one, such as `pytest.approx(0.5)`. `registry` is
+    `name` is the name of samples, such as `visits_total` or `work_seconds_count`. It adds up all
+    samples that have the given labels, whatever other labels they have; a missing sample counts
+    as 0. Label values are compared as text: `status=200` is fine. `by` is a number, or an object
+    that compares equal to one, such as `pytest.approx(0.5)`. `registry` is
     `prometheus_client.REGISTRY` unless given, looked up on entry.
 
     Raises `AssertionError` that lists what changed instead, and `ValueError` for a label that no
-    sample of the name has. What the body raises passes through, with nothing asserted.
+    sample of the name has. An exception of the body passes through, and nothing is asserted.
 
         with assert_metric_delta("orders_total", by=2, kind="gift"):
             client.post("/orders?kind=gift&amount=2")
@@ -108,7 +109,7 @@ def assert_metric_delta(
 
 
 class NativeHistogram:
-    """What `native_histogram` returns: the observations until then.
+    """The result of `native_histogram`: the observations until then.
 
     For example:
 
@@ -125,14 +126,14 @@ class NativeHistogram:
 
     @property
     def sum(self) -> float:
-        """Their sum, in the unit observed."""
+        """The sum of the observations, in their unit."""
         return self._buckets.sum
 
     def quantile(self, q: float) -> float:
-        """Return an estimate of a quantile between 0 and 1, at most a bucket's width off.
+        """Estimate a quantile between 0 and 1, at most a bucket's width off.
 
-        It is that of `histogram_quantile` in Prometheus 3; NaN without observations. Raises
-        ValueError for another number.
+        The estimate is that of `histogram_quantile` in Prometheus 3; NaN without observations.
+        Raises ValueError if `q` is not between 0 and 1.
 
             assert native_histogram("work_seconds").quantile(0.99) < 2
         """
@@ -147,10 +148,10 @@ class NativeHistogram:
 def native_histogram(
     name: str, /, *, registry: CollectorRegistry | None = None, **labels: object
 ) -> NativeHistogram:
-    """Return the native buckets of a histogram, as they are now.
+    """Return the present native buckets of a histogram.
 
-    Those of all label sets that have the given labels are added up. Label values are compared as
-    text. `registry` is `prometheus_client.REGISTRY` unless given.
+    It adds up all label sets that have the given labels. Label values are compared as text.
+    `registry` is `prometheus_client.REGISTRY` unless given.
 
         assert native_histogram("work_seconds", queue="mail").quantile(0.5) < 0.1
 
@@ -197,7 +198,7 @@ def assert_loop_free(most: float = 0.05) -> LoopFree:
 
 
 class MetricDelta:
-    """What `assert_metric_delta` returns.
+    """The context manager that `assert_metric_delta` returns.
 
     For example:
 
@@ -256,7 +257,7 @@ class MetricDelta:
 
 
 class _Series(NamedTuple):
-    """What identifies a sample; its text is that of the exposition, labels sorted by name."""
+    """Identifies a sample; its text is that of the exposition, labels sorted by name."""
 
     name: str
     labels: frozenset[tuple[str, str]]
@@ -275,7 +276,7 @@ def _current(registry: CollectorRegistry | None) -> CollectorRegistry:
 
 
 def _samples(metrics: Iterable[Metric]) -> dict[_Series, float]:
-    """Return all samples but those that say when others were created."""
+    """Return all samples except those with the times when others were created."""
     return {
         _Series(sample.name, frozenset(sample.labels.items())): sample.value
         for metric in metrics
@@ -302,7 +303,7 @@ def _total(samples: dict[_Series, float], wanted: _Series) -> float:
 def _explain(
     wanted: _Series, before: dict[_Series, float], after: dict[_Series, float]
 ) -> list[str]:
-    """Say what changed instead and what there is, the nearest label sets first."""
+    """Describe what changed instead and which samples exist, the nearest label sets first."""
     lines: list[str] = []
     ours = [series for series in {**after, **before} if series.name == wanted.name]
     ours.sort(key=lambda series: (len(wanted.labels - series.labels), str(series)))

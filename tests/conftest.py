@@ -83,7 +83,7 @@ def prometheus_program(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def unshared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a prometheus_client that was imported without the variable."""
+    """Act like a prometheus_client that was imported without the variable."""
     for variable in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         monkeypatch.setenv(variable, "")  # so that what a test sets is gone after it
         monkeypatch.delenv(variable)

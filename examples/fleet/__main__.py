@@ -47,7 +47,7 @@ def go_on(fleet: Fleet) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the fleet, show what Prometheus says of it, and return 0 if that is what was sent."""
+    """Run the fleet, show Prometheus' numbers, and return 0 if they match the requests."""
     parser = argparse.ArgumentParser(prog="python -m examples.fleet", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the comparison")
     once = parser.parse_args(arguments).once

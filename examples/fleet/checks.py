@@ -1,4 +1,4 @@
-"""What Prometheus says of a fleet, beside what was sent to it."""
+"""Compares Prometheus' numbers of a fleet with the requests that were sent to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Check:
 
 
 def checks(fleet: Fleet, answers: Sequence[Answer], before: float, after: float) -> Iterator[Check]:
-    """Ask Prometheus about what happened between two times, at both of which all was quiet.
+    """Ask Prometheus about the time between two quiet moments.
 
     Differences between two times are exact. `rate` and `increase` are not: they see the samples
     inside of their window, and extrapolate by at most 1.1 scrape intervals on each side.
@@ -44,7 +44,7 @@ def checks(fleet: Fleet, answers: Sequence[Answer], before: float, after: float)
     def since(metric: str) -> str:
         return f"({metric} @ {after:.3f} - {metric} @ {before:.3f})"
 
-    # An instance measures more than what the view takes, and less than what the client waits.
+    # An instance measures more time than the view takes, and less than the client waits.
     shortest = [answer.errand.takes for answer in answers]
     longest = [answer.seconds for answer in answers]
     total = len(answers)
@@ -77,7 +77,7 @@ def checks(fleet: Fleet, answers: Sequence[Answer], before: float, after: float)
 
 
 def quantile(q: float, seconds: Sequence[float]) -> float:
-    """Return what `histogram_quantile` makes of durations: a point on a line inside a bucket."""
+    """Compute `histogram_quantile` of durations: a point on a line inside a bucket."""
     bounds = [0.0, *Histogram.DEFAULT_BUCKETS]
     ordered = sorted(seconds)
     below = [bisect.bisect_right(ordered, bound) if bound else 0 for bound in bounds]

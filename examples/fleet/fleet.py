@@ -57,7 +57,7 @@ class Answer:
     errand: Errand
     status: int
     seconds: float
-    """What the client waited: at least what the instance measured."""
+    """The time that the client waited; the instance measured no more."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _send(name: str, port: int, errand: Errand) -> Answer:
 
 @contextmanager
 def fleet(program: str, directory: Path) -> Iterator[Fleet]:
-    """Run the instances and Prometheus; whatever they write goes to the directory.
+    """Run the instances and Prometheus; their files and logs go to the directory.
 
     Raises `RuntimeError` if one of them does not start.
     """

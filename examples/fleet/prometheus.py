@@ -1,4 +1,4 @@
-"""A Prometheus of one's own: started, asked over its HTTP API, stopped."""
+"""Runs a Prometheus: starts it, asks it over its HTTP API, stops it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Prometheus:
         self.log = log
 
     def get(self, path: str, **parameters: object) -> Any:
-        """Return the data of an answer of the HTTP API; a query that is wrong is an `HTTPError`."""
+        """Return the data of an answer of the HTTP API; a wrong query raises `HTTPError`."""
         return json.loads(self.read(f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))["data"]
 
     def read(self, path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What the shop measures of every request."""
+"""The shop's measurements of every request."""
 
 from promweb import PrometheusMetrics
 

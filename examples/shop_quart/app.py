@@ -32,7 +32,7 @@ def create_app(registry=None):
     async def out_of_stock(error):
         return {"error": "out of stock"}, 409
 
-    # A command is no request, and is measured all the same.
+    # Instruments measure commands as well as requests.
     @app.cli.command("refill", with_appcontext=False)
     @metrics.counter("shop_refills", "Refills", labels={"needed": lambda refilled: refilled > 0})
     def refill():

@@ -1,4 +1,4 @@
-"""What the shop sells. Nothing here knows of the web."""
+"""The stock of the shop. Nothing here knows about the web."""
 
 
 class OutOfStock(Exception):
@@ -6,7 +6,7 @@ class OutOfStock(Exception):
 
 
 class Stock:
-    """Items with their prices and amounts; an unknown item is a `KeyError`."""
+    """Items with their prices and amounts; an unknown item raises `KeyError`."""
 
     def __init__(self):
         self.prices = {"book": 12, "lamp": 40, "pen": 2}

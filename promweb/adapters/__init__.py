@@ -1,1 +1,1 @@
-"""One thin module per framework: it turns a request's lifecycle into exchanges."""
+"""One thin module for each framework: it turns a request's lifecycle into exchanges."""

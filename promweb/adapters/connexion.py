@@ -1,11 +1,11 @@
-"""Connexion: an ASGI stack around Flask, which decides on the response.
+"""Connexion: an ASGI stack around Flask, which makes the final response.
 
-Connexion lets errors leave Flask and makes responses of them outside. So an exchange begins and
-ends in an ASGI middleware around that; Flask's adapter, which finds it in the context, adds what
-only Flask knows. Labels are resolved when the client's status is known, in the context of Flask's
-dispatch, which has been copied for that.
+Connexion lets errors leave Flask and turns them into responses outside. So an exchange begins and
+ends in an ASGI middleware around that. Flask's adapter finds the exchange in the context, and adds
+the facts that only Flask knows. Labels are resolved when the client's status is known, in a copy of
+the context of Flask's dispatch.
 
-Connexion 2.15 is all inside of Flask, so Flask's adapter measures it.
+Connexion 2.15 runs inside of Flask, so Flask's adapter measures it.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ConnexionPrometheusMetrics(PrometheusMetrics):
     """`PrometheusMetrics` for a `connexion.FlaskApp` of Connexion 3 or 2.15.
 
-    One of Connexion 2.15 is measured as any Flask application. With Connexion 3:
+    Connexion 2.15 is measured like any Flask application. With Connexion 3:
 
-    * Statuses are those that the client saw: `abort()` and a `ProblemException` are answers; what
-      no error handler was registered for is a 500 and counts in `exceptions_total`.
+    * Statuses are those that the client saw: `abort()` and a `ProblemException` are answers; an
+      exception without an error handler is a 500 and counts in `exceptions_total`.
     * Requests that Connexion rejects before Flask (validation, security) are grouped by the route
       that Flask would have called: `path`, `endpoint` (Connexion's, `/v1.module_function`) and
-      `url_rule` are the same as for the requests it accepts. What Connexion's routing does not
-      pass on is `<unmatched>`: unknown paths and methods, the Swagger UI and the specification.
-    * Label callables of one argument see Flask's response where it is the one that was sent, else
-      an empty one with the status and headers that were sent.
-    * Requests straight to the Flask application (`app.app.test_client()`) are Flask's alone.
+      `url_rule` are the same as for accepted requests. Requests that Connexion's routing does not
+      pass on are `<unmatched>`: unknown paths and methods, the Swagger UI and the specification.
+    * Label callables of one argument get Flask's response if the client got it, otherwise an empty
+      one with the client's status and headers.
+    * Flask alone measures requests straight to the Flask application (`app.app.test_client()`).
 
     `app` in other methods may be the `connexion.FlaskApp` or its Flask application. Attach before
     the first request: Connexion adds no middleware to a running application.
@@ -63,9 +63,9 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
         default_mimetype: str = "application/json",
         **kwargs: Unpack[Arguments],
     ) -> None:
-        """Take `PrometheusMetrics`' arguments; `default_mimetype` is accepted and not needed.
+        """Take `PrometheusMetrics`' arguments; `default_mimetype` is accepted but not needed.
 
-        Views are not converted for labels to be seen, so Connexion chooses the Content-Type.
+        promweb converts no views to read labels, so Connexion chooses the Content-Type.
         """
         self.default_mimetype = default_mimetype
         super().__init__(None, **kwargs)
@@ -87,8 +87,8 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
     def content_type(content_type: str) -> Callable[[F], F]:
         """Return a decorator that forces the Content-Type of a view's response.
 
-        A type of text that names no charset gets `; charset=utf-8`, as Flask's responses do. The
-        body is what Connexion makes of the return value by its specification.
+        A type of text that names no charset gets `; charset=utf-8`, as Flask's responses do.
+        Connexion converts the return value to the body by its specification.
 
         For example:
 
@@ -119,7 +119,7 @@ class ConnexionPrometheusMetrics(PrometheusMetrics):
 
 def _flask_app(app: Any) -> Any:
     """Return the Flask application of a `connexion.FlaskApp`, or raise `TypeError`."""
-    connexion = sys.modules.get("connexion")  # whoever has an application has imported it
+    connexion = sys.modules.get("connexion")  # a program with an application has imported it
     flask_app_class = getattr(connexion, "FlaskApp", None)
     if flask_app_class is None or not isinstance(app, flask_app_class):
         raise TypeError(
@@ -132,7 +132,7 @@ def _flask_app(app: Any) -> Any:
 def _add_middleware(app: Any, site: Site) -> None:
     try:
         from connexion.middleware import MiddlewarePosition
-    except ImportError:  # Connexion 2 has none
+    except ImportError:  # Connexion 2 has no middleware
         return
     app.add_middleware(_outside, MiddlewarePosition.BEFORE_EXCEPTION, site=site)
     app.add_middleware(_Raising, MiddlewarePosition.BEFORE_SWAGGER, connexion_app=app)
@@ -140,7 +140,7 @@ def _add_middleware(app: Any, site: Site) -> None:
 
 
 class _Exchange(ASGIExchange):
-    """One request to Connexion: what Flask answers is kept until the client has a status."""
+    """One request to Connexion: it keeps Flask's answer until the client gets a status."""
 
     routed = False
     """Whether Connexion's routing passed the request on."""
@@ -152,19 +152,16 @@ class _Exchange(ASGIExchange):
 
     @scope.setter
     def scope(self, scope: Message) -> None:
-        self._scope = dict(scope)  # routers change it
+        self._scope = dict(scope)  # a copy, because routers change it
 
-    def respond(self, status: int, response: object = None) -> None:
-        """Keep Flask's response, None for an exception, and the context to resolve labels in."""
-        if self.status:
-            return
-        self._answer = response
-        self.context = copy_context()
-        if response is None:
-            self.failed = False  # Connexion decides: a handler may be waiting for it
-
-    async def respond_async(self, status: int, response: object = None) -> None:
-        self.respond(status, response)
+    def take(self, status: int, response: object = None) -> bool:
+        """Keep Flask's response, None for an exception, and the context for labels."""
+        if not self.status:
+            self._answer = response
+            self.context = copy_context()
+            if response is None:
+                self.failed = False  # Connexion decides: it may have a handler
+        return False
 
     def see_head(self, message: Message) -> None:
         super().see_head(message)
@@ -178,7 +175,7 @@ class _Exchange(ASGIExchange):
         super().finish(outcome)
 
     def _answered(self, status: int, headers: Any = ()) -> None:
-        """Take what the client got and resolve every label; only the first call counts."""
+        """Note the client's response and resolve every label; only the first call counts."""
         if self.status:
             return
         if self.request is None or self.context is None:
@@ -190,18 +187,19 @@ class _Exchange(ASGIExchange):
         # The context refers to this exchange.
         context, self.context, self._answer = self.context, None, None
         assert context is not None
-        context.run(super().respond, status, response)
+        if super().take(status, response):
+            context.run(self.resolve)
 
     def _imagine_request(self) -> None:
-        """Make the request and context that Flask would have, had it been asked for a response.
+        """Make the request and context that Flask would have made.
 
-        It was not where Connexion answers itself, or the request ends while a view still runs.
+        Flask made none if Connexion answers itself, or if the request ends while a view still runs.
         """
         imagined = self.site.app.request_context(_environ(self.scope))
         self.context = copy_context()
         self.context.run(current.set, self)
         if self.site.labelled:
-            # Pushed for the label callables, in a context that is dropped: popping it would call
+            # Pushed for the label callables, in a context that is dropped. Popping it would call
             # the application's teardown functions for a request that never began there.
             try:
                 self.context.run(imagined.push)
@@ -220,7 +218,7 @@ def _outside(app: ASGIApp, site: Site) -> ASGIApp:
 
 
 class _Raising:
-    """Just inside of Connexion's error handlers: sees what they are about to get."""
+    """Runs just inside of Connexion's error handlers: sees the exceptions that they will get."""
 
     def __init__(self, app: ASGIApp, connexion_app: Any) -> None:
         self._app = app
@@ -237,8 +235,8 @@ class _Raising:
             raise
 
     def _is_handled(self, error: Exception) -> bool:
-        """Tell whether the exception has a handler, other than Connexion's for what has none."""
-        from starlette.exceptions import HTTPException  # also Connexion's ProblemException's base
+        """Tell whether the exception has a handler other than Connexion's fallback."""
+        from starlette.exceptions import HTTPException  # also the base of ProblemException
 
         handlers = self._connexion_app.middleware.error_handlers
         classes = {HTTPException, *(known for known, _ in handlers)}
@@ -246,7 +244,7 @@ class _Raising:
 
 
 class _Routed:
-    """Just inside of Connexion's routing: whatever arrives here has a route, or is Flask's."""
+    """Runs just inside of Connexion's routing: every request here has a route, or is Flask's."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -259,7 +257,7 @@ class _Routed:
 
 
 class _ContentType:
-    """`content_type`: no measurement, but a header on the response of the current request."""
+    """`content_type`: measures nothing, but sets a header of the current request's response."""
 
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type

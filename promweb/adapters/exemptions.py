@@ -1,6 +1,6 @@
-"""What promweb serves is no part of an API: extensions leave it out of documents and rate limits.
+"""Exempts promweb's own routes from the API documents and rate limits of extensions.
 
-Only extensions that the program has imported are asked, each with its own decorator for it.
+It uses only extensions that the program has imported, each with its own decorator.
 """
 
 from __future__ import annotations

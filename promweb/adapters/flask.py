@@ -1,7 +1,7 @@
 """Flask: requests become exchanges, and the metrics become a route.
 
-The application's methods are replaced on the object, as Flask's documentation does with
-`wsgi_app`. Each passes on whatever arguments it gets, because Flask 3.2 changes them.
+The adapter replaces the application's methods on the object, as Flask's documentation does with
+`wsgi_app`. Each passes all its arguments on, because Flask 3.2 changes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .shared import WebMetrics, by_hand, find_exchange
 __all__ = ["PrometheusMetrics"]
 
 CONNEXION = "promweb_connexion"
-"""The extension that a Flask application has when the Connexion application around it is known."""
+"""The extension of a Flask application that is measured through its Connexion application."""
 
 
 class PrometheusMetrics(WebMetrics):
@@ -55,8 +55,8 @@ class PrometheusMetrics(WebMetrics):
         module = app.url_map.converters["int"].__module__
         if CONNEXION not in app.extensions and module.startswith("connexion.frameworks."):
             raise TypeError(
-                "this is the Flask application inside of a connexion.FlaskApp, which keeps most "
-                "requests from it; write ConnexionPrometheusMetrics(connexion_app)"
+                "this is the Flask application inside of a connexion.FlaskApp, and does not see "
+                "all requests; write ConnexionPrometheusMetrics(connexion_app)"
             )
 
     def _current_app(self) -> Any:
@@ -68,13 +68,13 @@ class PrometheusMetrics(WebMetrics):
         return flask.current_app._get_current_object()  # type: ignore[attr-defined]
 
     def middleware(self, wsgi_app: WSGIApp, app: Any = None) -> WSGIApp:
-        """Return a WSGI application that records what middleware in `wsgi_app` answers, too.
+        """Return a WSGI application that also records the answers of middleware in `wsgi_app`.
 
-        Middleware that is around the measured application answers requests that it never sees. Use
-        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
-        request counts once, with the status that is sent. The group of requests that middleware
-        answers is `<middleware>`. `app` is the application that `wsgi_app` has inside, unless it is
-        this object's.
+        Middleware around the measured application may answer requests that the application never
+        sees. Use this as the outermost layer, for example `application =
+        metrics.middleware(guarded)`. Each request counts once, with the status that was sent; the
+        group of requests that middleware answers is `<middleware>`. `app` is the application inside
+        `wsgi_app`, this object's unless given.
 
             application = metrics.middleware(guarded)
         """
@@ -126,7 +126,7 @@ class PrometheusMetrics(WebMetrics):
 
 
 def _query_values(request: flask.Request, name: str) -> list[str]:
-    """Return the values of a query parameter; `request.args` raises for what is not UTF-8."""
+    """Return the values of a query parameter; `request.args` raises if it is not UTF-8."""
     query = request.query_string.decode("utf-8", "replace")
     return parse_qs(query, keep_blank_values=True).get(name, [])
 
@@ -166,7 +166,7 @@ def _attach(site: Site) -> None:
         return wrapped_handle_user_exception(*args)
 
     def handle_exception(*args: Any) -> Any:
-        """See an exception that nobody handled: it becomes a response, or leaves the app."""
+        """See an unhandled exception: it becomes a response, or leaves the application."""
         exchange = find_exchange(site, get_request)
         if exchange is None:
             return wrapped_handle_exception(*args)
@@ -195,11 +195,11 @@ def _attach(site: Site) -> None:
     app.handle_user_exception = handle_user_exception
     app.handle_exception = handle_exception
     flask.got_request_exception.connect(see_exception, app)
-    site.receivers.append(see_exception)  # the signal would keep it, and so the app, for ever
+    site.receivers.append(see_exception)  # held here: in the signal it would keep the app alive
 
 
 def _problems() -> tuple[type[BaseException], ...]:
-    """Return the exception with which programs of Connexion 2 choose a status, if it is there."""
+    """Return the exception with which programs of Connexion 2 choose a status, if it is loaded."""
     exceptions = sys.modules.get("connexion.exceptions")
     return () if exceptions is None else (exceptions.ProblemException,)
 
@@ -214,19 +214,20 @@ def _context_reader() -> Callable[[], Any]:
 
 
 def _see(exchange: Exchange, response: Any) -> Any:
-    """Have the exchange take a response; return what to answer with in its place."""
+    """Give the exchange a response; return the response to send."""
     try:
         status = response.status_code
     except AttributeError:  # an `after_request` function answers with another WSGI application
         return _seen(exchange, response)
     if exchange.signalled and status == 500:
         exchange.failed = True
-    exchange.respond(status, response)
+    if exchange.take(status, response):
+        exchange.resolve()
     return response
 
 
 def _seen(exchange: Exchange, application: WSGIApp) -> WSGIApp:
-    """Have the exchange take the status with which a WSGI application answers."""
+    """Return a WSGI application that notes the status of another one."""
 
     def see(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, *args: Any) -> Any:

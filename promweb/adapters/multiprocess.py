@@ -1,7 +1,7 @@
 """The classes of prometheus_flask_exporter.multiprocess, for programs that use them.
 
-With the variable set, `PrometheusMetrics` alone is enough. These classes differ in where metrics
-are served: some only from a port of their own, by one process that they choose.
+With `PROMETHEUS_MULTIPROC_DIR` set, `PrometheusMetrics` alone is enough. These classes differ in
+where they serve metrics: some only on a port of their own, in one process that they choose.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ANYWHERE = "/metrics"
 
 
 class MultiprocessPrometheusMetrics(PrometheusMetrics):
-    """Metrics of several processes, served from a port of their own by one of them.
+    """Metrics of several processes, served on a port of their own by one of them.
 
     Override `should_start_http_server` to choose the process, and call `start_http_server` in each.
     The application serves no metrics unless `register_endpoint` is called, so `path` is ignored.
@@ -80,17 +80,17 @@ class MultiprocessPrometheusMetrics(PrometheusMetrics):
         """
         return False
 
-    def start_http_server(  # type: ignore[override]  # None where another process is the one
+    def start_http_server(  # type: ignore[override]  # None if another process serves
         self,
         port: int,
         host: str = "0.0.0.0",
         endpoint: str | None = None,
         ssl: dict[str, str] | None = None,
     ) -> MetricsServer | None:
-        """Serve the metrics of all processes if this process is to do that; else do nothing.
+        """Serve the metrics of all processes if this process should; otherwise do nothing.
 
-        The server answers at every path, whatever `endpoint` is, as the exporter's does. It waits
-        for a port that is taken.
+        The server answers at every path, whatever `endpoint` is, like the exporter's. It waits for
+        a port that is taken.
 
             metrics.start_http_server(9100)
         """
@@ -133,10 +133,10 @@ class MultiprocessInternalPrometheusMetrics(MultiprocessPrometheusMetrics):
 
 
 class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
-    """Metrics of the workers of uWSGI, served from a port of their own by the first worker.
+    """Metrics of the workers of uWSGI, served on a port of their own by the first worker.
 
     uWSGI needs the options `master` and `enable-threads`. The exporter serves from uWSGI's master,
-    which forks workers without regard to threads, so a new worker could hang.
+    which forks workers while threads run, so a new worker could hang.
 
         metrics = UWsgiPrometheusMetrics(app)
         metrics.start_http_server(9100)
@@ -158,9 +158,9 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
         endpoint: str | None = None,
         ssl: dict[str, str] | None = None,
     ) -> MetricsServer | None:
-        """Serve the metrics from the first worker, also if the master loads the application.
+        """Serve the metrics from the first worker, even if the master loads the application.
 
-        A failure is logged; uWSGI starts the worker all the same.
+        A failure is logged; uWSGI starts the worker anyway.
 
             metrics.start_http_server(9100)
         """
@@ -168,11 +168,11 @@ class UWsgiPrometheusMetrics(MultiprocessPrometheusMetrics):
         start = super().start_http_server
 
         def start_in_worker() -> None:
-            if os.getppid() == uwsgi.masterpid():  # and not a child of a worker
+            if os.getppid() == uwsgi.masterpid():  # not a child of a worker
                 try:
                     start(port, host, endpoint, ssl)
                 except OSError as error:
-                    logger.error("The metrics cannot be served from port %d: %s", port, error)
+                    logger.error("The metrics cannot be served on port %d: %s", port, error)
 
         if os.getpid() == uwsgi.masterpid():
             forking.in_child(start_in_worker)
@@ -192,7 +192,7 @@ def _uwsgi() -> Any:
 
 
 class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
-    """Metrics of Gunicorn's workers, served from a port of their own by its first process.
+    """Metrics of Gunicorn's workers, served on a port of their own by its first process.
 
     In Gunicorn's configuration file:
 
@@ -273,8 +273,8 @@ class GunicornInternalPrometheusMetrics(GunicornPrometheusMetrics):
 
 def _warn_internal(cls: type) -> None:
     warnings.warn(
-        f"{cls.__name__} has the application serve the metrics, so start_http_server_when_ready "
-        f"does nothing; {cls.__name__.replace('Internal', '')} serves them from their own port",
+        f"{cls.__name__} makes the application serve the metrics, so start_http_server_when_ready "
+        f"does nothing; {cls.__name__.replace('Internal', '')} serves them on their own port",
         UserWarning,
         stacklevel=3,
     )

@@ -1,7 +1,7 @@
 """Quart: requests become exchanges, websockets connections, and the metrics a route.
 
-The application's methods are replaced on the object, as Quart's documentation does with
-`asgi_app`. Everything registered is a coroutine function: Quart runs plain ones in a thread.
+The adapter replaces the application's methods on the object, as Quart's documentation does with
+`asgi_app`. It registers only coroutine functions: Quart runs plain ones in a thread.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
+from operator import attrgetter
 from typing import Any
 
 import quart
+import quart.ctx
 import quart.wrappers
 
 from ..core.defaults.naming import naming_of
@@ -60,7 +62,7 @@ class AsyncPrometheusMetrics(WebMetrics):
     async def generate_metrics_async(
         self, accept_header: str | None = None, names: Iterable[str] | None = None
     ) -> tuple[str, str]:
-        """Do what `generate_metrics` does in a worker thread, without holding the event loop.
+        """Like `generate_metrics`, but in a worker thread, so that the event loop stays free.
 
         For example:
 
@@ -83,7 +85,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         @wraps(view, updated=())
         @wraps(decorated, assigned=())
         async def prometheus_metrics(**view_args: Any) -> Any:
-            """Call a plain function, which Quart does in a thread, and await what it returns."""
+            """Call the view, in a thread if it is a plain function, and await its result."""
             result: Any = await quart.current_app.ensure_async(decorated)(**view_args)
             return await result if inspect.isawaitable(result) else result
 
@@ -106,13 +108,13 @@ class AsyncPrometheusMetrics(WebMetrics):
         return app._get_current_object()
 
     def middleware(self, asgi_app: ASGIApp, app: Any = None) -> ASGIApp:
-        """Return an ASGI application that records what middleware in `asgi_app` answers, too.
+        """Return an ASGI application that also records the answers of middleware in `asgi_app`.
 
-        Middleware that is around the measured application answers requests that it never sees. Use
-        this as the outermost layer, for example `application = metrics.middleware(guarded)`. Each
-        request counts once, with the status that is sent. The group of requests that middleware
-        answers is `<middleware>`. `app` is the application that `asgi_app` has inside, unless it is
-        this object's.
+        Middleware around the measured application may answer requests that the application never
+        sees. Use this as the outermost layer, for example `application =
+        metrics.middleware(guarded)`. Each request counts once, with the status that was sent; the
+        group of requests that middleware answers is `<middleware>`. `app` is the application inside
+        `asgi_app`, this object's unless given.
 
             application = metrics.middleware(guarded)
         """
@@ -193,6 +195,9 @@ def _attach(site: Site) -> None:
     wrapped_full_dispatch_websocket = app.full_dispatch_websocket
     proxies: Any = quart  # whose types differ from version to version
     get_request = _request_reader(proxies.request)
+    # Until Quart 0.23 `request` is a property of a context, which takes two calls.
+    is_property = hasattr(quart.ctx, "RequestContext")
+    read_request = attrgetter("request_websocket" if is_property else "request")
     get_websocket = proxies.websocket._get_current_object
     scope: Callable[[], Any] = current.get
 
@@ -209,7 +214,7 @@ def _attach(site: Site) -> None:
     async def full_dispatch_request(*args: Any) -> Any:
         """See the request, and the response as every `after_request` function left it."""
         exchange = scope()
-        request = args[0].request if args else get_request()
+        request = read_request(args[0]) if args else get_request()
         if exchange is None or exchange.site is not site or exchange.request is not None:
             with by_hand(site, request) as exchange:
                 response = await wrapped_full_dispatch_request(*args)
@@ -220,7 +225,8 @@ def _attach(site: Site) -> None:
             if site.awaiting:
                 await site.count_in_progress(exchange)
             response = await wrapped_full_dispatch_request(*args)
-            await exchange.respond_async(response.status_code, response)
+            if exchange.take(response.status_code, response):
+                await exchange.resolve_async()
         except Exception:
             raise  # `handle_exception` is next
         except BaseException as error:
@@ -237,7 +243,7 @@ def _attach(site: Site) -> None:
         return handled
 
     async def handle_exception(*args: Any) -> Any:
-        """See an exception that nobody handled: it becomes a response, or leaves the app."""
+        """See an unhandled exception: it becomes a response, or leaves the application."""
         exchange: Any = find_exchange(site, get_request)
         if exchange is None:
             return await wrapped_handle_exception(*args)
@@ -257,7 +263,7 @@ def _attach(site: Site) -> None:
         return response
 
     async def full_dispatch_websocket(*args: Any) -> Any:
-        """See the websocket before its view runs, and what cancels that."""
+        """See the websocket before its view runs, and a cancellation of the view."""
         connection = scope()
         if not isinstance(connection, Connection) or connection.site is not site:
             return await wrapped_full_dispatch_websocket(*args)
@@ -295,7 +301,7 @@ def _watch_sending(site: Site) -> None:
 
     class HTTPConnection(connection_class):  # type: ignore[misc]
         async def handle_request(self, *args: Any) -> None:
-            """See a response that is cut, which only the missing final message shows."""
+            """See a response that was cut off; only its missing final message shows that."""
             exchange: Any = scope()
             if exchange is None or exchange.site is not site:
                 await wrapped_handle_request(self, *args)

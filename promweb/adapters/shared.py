@@ -1,4 +1,4 @@
-"""What the adapters of all frameworks have in common, beyond the core: a server of their own."""
+"""The common part of all frameworks' adapters beyond the core, such as a separate server."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from ..deployment import (
 )
 from ..server.http import MetricsServer, NoServer, serve
 from ..server.ports import holder
-from . import uwsgi as uwsgi  # loaded for what it does
+from . import uwsgi as uwsgi  # importing it registers its hook
 
 __all__ = ["WebMetrics", "by_hand", "find_exchange"]
 
 
 _UNSEEN = (
-    " Until then nobody sees what it counts. If that is another worker of the same service, set "
-    "PROMETHEUS_MULTIPROC_DIR, so that one of them shows what all have counted."
+    " Until then nothing shows its numbers. If that is another worker of the same service, set "
+    "PROMETHEUS_MULTIPROC_DIR, so that one of them shows the numbers of all."
 )
 
 
 class WebMetrics(MetricsBase):
-    """Metrics that can be served from a port of their own, and be those of several processes."""
+    """Metrics that can be served on a port of their own, and be shared by several processes."""
 
     _shows_all_registries = False
     """Whether the endpoint shows the numbers of all workers in all registries."""
@@ -53,7 +53,7 @@ class WebMetrics(MetricsBase):
         directory = shared_directory()
         if directory is None:
             return None
-        from ..multiprocess.setup import storage_of  # only who needs it loads it
+        from ..multiprocess.setup import storage_of  # loaded only if it is needed
 
         storage = storage_of(directory)
         if storage is None:
@@ -68,7 +68,7 @@ class WebMetrics(MetricsBase):
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing.
 
-        Of a blueprint, its own requests are measured wherever it is registered, and it serves the
+        For a blueprint, this measures its own requests wherever it is registered, and serves the
         metrics at `path` below its prefix.
 
             metrics = PrometheusMetrics.for_app_factory()
@@ -101,8 +101,8 @@ class WebMetrics(MetricsBase):
             if own.looks_inside:
                 self._look_inside(site, own, naming.prefix)
             self._catalog.problems.warn(
-                f"{type(self).__name__} was given the blueprint {name!r}, so requests for other "
-                "routes, for none (404, 405), and websockets are not measured. Pass the "
+                f"{type(self).__name__} was given the blueprint {name!r}, so it does not measure "
+                "requests for other routes, for none (404, 405), and websockets. Pass the "
                 "application to measure all."
             )
         self._measure(site, name)
@@ -131,7 +131,7 @@ class WebMetrics(MetricsBase):
         site.endpoints.add(f"{name}.{endpoint}")
 
     def _see_environ(self, environ: Mapping[str, Any]) -> None:
-        """Look at how the server says that it serves, when it asks for the metrics."""
+        """Check the server's description of itself when it asks for the metrics."""
         if is_one_of_several(environ) and not Catalog.is_shared(self.registry):
             warn_once(SEVERAL)
 
@@ -143,13 +143,14 @@ class WebMetrics(MetricsBase):
         endpoint: str = "/metrics",
         ssl: Mapping[str, str] | SSLContext | None = None,
     ) -> MetricsServer:
-        """Serve the metrics from a thread and a port of their own, and nothing else there.
+        """Serve the metrics, and nothing else, from a thread and a port of their own.
 
-        `port` 0 takes a free one; the object returned has `port`, `url` and `close()`. While
-        another process has the port, that is logged, and the server waits for its turn. `ssl` is a
-        dictionary of paths: `cert`, `key`, and `client_ca` if clients have to show a certificate;
-        or a server's `ssl.SSLContext`. `metrics_decorator` applies here as well. Under Flask's
-        reloader, whose parent process keeps the port, a free one is taken and logged.
+        `port` 0 takes a free one; the returned object has `port`, `url` and `close()`. If another
+        process has the port, the server logs that and waits for it. `ssl` is a dictionary of
+        paths: `cert`, `key`, and `client_ca` if clients must show a certificate; or a server's
+        `ssl.SSLContext`. `metrics_decorator` applies here as well. Under Flask's reloader, whose
+        parent process keeps the port, the server takes a free one and logs it. Raises ValueError
+        for a port or an `ssl` that cannot work, and OSError for a file or an address.
 
             server = metrics.start_http_server(9100)
             print(server.url)
@@ -166,8 +167,8 @@ class WebMetrics(MetricsBase):
             server.close()
             server = serve(app, 0, host, endpoint, ssl)
             logger.warning(
-                "Port %s is taken by %s, which Flask's reloader seems to watch from; the metrics "
-                "are at %s.",
+                "Port %s is taken by %s, which is probably Flask's reloader; the metrics are at "
+                "%s.",
                 port,
                 holder(port),
                 server.url,
@@ -189,12 +190,12 @@ class WebMetrics(MetricsBase):
 
 
 def _is_blueprint(app: Any) -> bool:
-    """Tell a blueprint of Flask or Quart; neither needs to be loaded for that."""
+    """Tell whether this is a blueprint of Flask or Quart, without importing either."""
     return hasattr(type(app), "record_once")
 
 
 def _registered_name(state: Any) -> str:
-    """Return the name that a blueprint is being registered with, nested ones included."""
+    """Return the name of the blueprint that is being registered, with those around it."""
     return f"{state.name_prefix}.{state.name}".lstrip(".")
 
 
@@ -211,7 +212,7 @@ def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None
 
 @contextmanager
 def by_hand(site: Site, request: Any) -> Iterator[Exchange]:
-    """Have decorators see a request context that was made by hand; nothing else records it."""
+    """Let decorators see a request context that was made by hand; nothing else records it."""
     outer = current.get()
     exchange = Exchange.apart(site, outer)
     current.set(exchange)

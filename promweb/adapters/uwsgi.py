@@ -1,4 +1,4 @@
-"""uWSGI, which forks its workers without telling Python: promweb is told by uWSGI itself."""
+"""uWSGI forks its workers without telling Python; this hook lets uWSGI tell promweb."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["tell_forks"]
 
 
 def tell_forks(uwsgi: Any) -> None:
-    """Have uWSGI tell of its workers; `uwsgi` is the module that exists inside of it only.
+    """Make uWSGI report its workers; `uwsgi` is the module that exists only inside of it.
 
-    It calls one function. `uwsgidecorators` puts a list of them in its place when it is imported,
-    so it is imported first.
+    uWSGI calls one function. `uwsgidecorators` replaces that by a list of functions when it is
+    imported, so it is imported first.
     """
     try:
         from uwsgidecorators import postfork

@@ -1,4 +1,4 @@
-"""The framework-neutral half of promweb: state, definitions, label resolution and rendering.
+"""The framework-neutral half of promweb: state, definitions, labels and rendering.
 
-Nothing below this package imports a web framework or an event loop, or does I/O.
+Nothing in this package imports a web framework or an event loop, or does I/O.
 """

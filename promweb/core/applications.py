@@ -1,4 +1,4 @@
-"""What a metrics object does with applications: routes, scrapes, decorators of all views."""
+"""The methods of a metrics object for applications: routes, scrapes, decorators of all views."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CallbackT = TypeVar("CallbackT", bound=Callable[[RequestInfo], object])
 
 
 class Applications(InstrumentFactories):
-    """The methods of a metrics object that are about applications."""
+    """The methods of a metrics object that concern applications."""
 
     app: Any
     registry: CollectorRegistry
@@ -33,8 +33,10 @@ class Applications(InstrumentFactories):
     _measured: list[tuple[weakref.ref[Site], str | None]]
     """The applications that this object measures, or blueprints in them."""
     _unchecked: list[weakref.ref[Site]]
+    _groups_unasked: bool
+    """Whether the default metrics group by path without the program's asking for it."""
     _callbacks: list[Callback]
-    """What `on_request` was given."""
+    """The functions given to `on_request`."""
 
     def register_endpoint(self, path: str, app: Any = None) -> None:
         """Serve the metrics at `path` of an application (this object's, or the current one).
@@ -49,8 +51,8 @@ class Applications(InstrumentFactories):
     def register_dashboard(self, path: str, app: Any = None) -> None:
         """Serve a page for browsers that shows the metrics as they change, every two seconds.
 
-        The page requests nothing but `path`, with a query: `metrics_decorator` protects all of it.
-        No metric counts it. Raises ValueError if promweb serves something else there.
+        The page requests only `path`, with a query, so `metrics_decorator` protects all of it. No
+        metric counts it. Raises ValueError if promweb serves something else there.
 
             metrics.register_dashboard("/metrics/live")
         """
@@ -59,7 +61,7 @@ class Applications(InstrumentFactories):
     def _serve(
         self, what: str, make_view: Callable[[], Callable[..., Any]], path: str, app: Any
     ) -> None:
-        """Add a protected route that no metric sees."""
+        """Add a protected route that no metric counts."""
         options.read_path(path)
         if self._disabled:
             return
@@ -69,12 +71,14 @@ class Applications(InstrumentFactories):
 
     def _scrape(self, accept: str | None, accept_encoding: str | None, *args: Any) -> scrape.Scrape:
         """Answer a scrape of the registry; the arguments are those of `scrape.answer`."""
-        # All routes should be there by the first scrape.
-        mistakes.warn_of_routes(self._unchecked, self.path, self._catalog.problems)
+        # All routes should exist by the first scrape.
+        mistakes.warn_of_routes(
+            self._unchecked, self.path, self._catalog.problems, self._groups_unasked
+        )
         return scrape.answer(self.registry, accept, accept_encoding, *args)
 
     def register_default(self, *metric_wrappers: Callable[[Any], Any], app: Any = None) -> None:
-        """Put decorators around every view of an application, those added later included.
+        """Put decorators around every view of an application, including views added later.
 
         They see every request that matched a route, but not the metrics endpoint.
 
@@ -89,10 +93,10 @@ class Applications(InstrumentFactories):
     def on_request(self, callback: CallbackT) -> CallbackT:
         """Call a function after each request was recorded; return the function.
 
-        It gets a `RequestInfo`, for what labels cannot express. Requests that the default metrics
-        leave out are not shown. What it raises is logged once. Keep it short: the request, on Quart
-        the event loop, waits for it. Raises TypeError for a coroutine function, because a request
-        is recorded where nothing can be awaited.
+        It gets a `RequestInfo`. Use it where labels cannot express enough. It does not see requests
+        that the default metrics exclude. Its exceptions are logged once. Keep it short: the
+        request, on Quart the event loop, waits for it. Raises TypeError for a coroutine function,
+        because nothing can be awaited where a request is recorded.
 
             @metrics.on_request
             def note_slow(info):
@@ -116,7 +120,7 @@ class Applications(InstrumentFactories):
             self._show_requests(site, blueprint)
 
     def _show_requests(self, site: Site, blueprint: str | None) -> None:
-        """Have the functions of `on_request` see the requests of an application or a blueprint."""
+        """Make the functions of `on_request` see the requests of an application or a blueprint."""
         site.add(
             RequestCallbacks(
                 self._callbacks,
@@ -133,8 +137,8 @@ class Applications(InstrumentFactories):
     ) -> tuple[str, str]:
         """Return the exposition and its content type.
 
-        `accept_header` is an HTTP Accept header, `names` restricts to samples of these names. The
-        exposition is text, also for a header that wants protobuf.
+        `accept_header` is an HTTP Accept header; `names` restricts to samples of these names. The
+        exposition is text, even for a header that prefers protobuf.
 
             text, content_type = metrics.generate_metrics(names=["orders_total"])
         """
@@ -149,7 +153,7 @@ class Applications(InstrumentFactories):
         if not callable(protected):
             raise TypeError(
                 f"metrics_decorator={self.metrics_decorator!r} returned {protected!r}: a decorator "
-                "returns the function that is to be called instead"
+                "must return a function to call instead"
             )
         return protected
 
@@ -160,9 +164,9 @@ class Applications(InstrumentFactories):
         return self._current_app() if app is None else app
 
     def _site(self, app: Any) -> Site:
-        """Return what promweb knows of an application, attaching to it when it is new."""
+        """Return promweb's `Site` of an application; attach to the application if it is new."""
         self._check_app(app)
-        # Of a proxy like current_app the application is measured, and outlives the proxy's context.
+        # A proxy like current_app stands for an application that outlives the proxy's context.
         app = getattr(app, "_get_current_object", lambda: app)()
         with forking.definitions:
             site: Site | None = app.extensions.get("promweb")
@@ -175,7 +179,7 @@ class Applications(InstrumentFactories):
             return site
 
     def _storage(self) -> Storage | None:
-        """Return where this process keeps numbers that others share; None if nowhere."""
+        """Return the storage that this process shares with others; None if there is none."""
         return None
 
     @abstractmethod
@@ -188,12 +192,12 @@ class Applications(InstrumentFactories):
 
     @abstractmethod
     def _attach(self, site: Site) -> None:
-        """Have the application's requests become exchanges of `site`."""
+        """Turn the application's requests into exchanges of `site`."""
 
     @staticmethod
     @abstractmethod
     def _protocol(request: Any) -> str:
-        """Return the protocol of a request, as the framework spells it."""
+        """Return the protocol of a request in the framework's spelling."""
 
     @abstractmethod
     def _look_inside(self, site: Site, checked: Options, prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""The constructor's keyword arguments for type checkers, where a method passes them on."""
+"""The types of the constructor's keyword arguments, for methods that pass them on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Arguments", "OtherArguments"]
 
 
 class OtherArguments(TypedDict, total=False):
-    """All but `app` and `path`; `MetricsBase` says what they are."""
+    """All arguments except `app` and `path`; `MetricsBase` describes them."""
 
     export_defaults: bool
     defaults_prefix: str
@@ -51,6 +51,6 @@ class OtherArguments(TypedDict, total=False):
 
 
 class Arguments(OtherArguments, total=False):
-    """All but `app`."""
+    """All arguments except `app`."""
 
     path: str | None

@@ -33,29 +33,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 InstrumentT = TypeVar("InstrumentT", bound=Instrument)
 
 LabelValue: TypeAlias = Callable[[Any], object] | Callable[[], object] | object
-"""What the value of a label may be. Anything may, as a constant; the callables tell type checkers
-what the argument of a lambda is."""
+"""The value of a label. A constant may be any object; the callables tell type checkers the type of
+a lambda's argument."""
 
 
 class Decorator(Protocol):
-    """Returns a callable of the same kind and type as the one it is given."""
+    """Returns a callable of the same kind and type as its argument."""
 
     def __call__(self, function: F, /) -> F:
         """Decorate a function, a method or a view class."""
 
 
 class InstrumentFactories(ABC):
-    """What `counter`, `gauge`, `histogram` and `summary` need of a metrics object."""
+    """The part of a metrics object that `counter`, `gauge`, `histogram` and `summary` need."""
 
     clock: Callable[[], float] = time.perf_counter
-    """What durations are measured with, in seconds; a test may put its own here."""
+    """The clock for durations, in seconds; a test may replace it."""
 
     _coroutines: ClassVar[bool]
-    """Whether coroutine functions can be awaited by this framework's adapter."""
+    """Whether this framework's adapter can await coroutine functions."""
     _request_class: ClassVar[type]
-    """What the framework's requests are."""
+    """The type of the framework's requests."""
     _shield: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """Protects from a cancellation the labels that are awaited for what was cancelled."""
+    """Protects from cancellation the labels that are awaited for a cancelled call."""
 
     _options: Options
     _catalog: Catalog
@@ -75,14 +75,15 @@ class InstrumentFactories(ABC):
         subsystem: str = "",
         unit: str = "",
     ) -> Counter:
-        """Return an instrument that counts; as a decorator, calls, failed ones included.
+        """Return an instrument that counts; as a decorator it counts calls, including failed ones.
 
         `labels` maps a label name to a constant, a callable without arguments, or a callable of
         one: the final response for a view, the return value for another function. `labelnames` are
-        labels whose values each call of the instrument gives. `namespace` and `subsystem` come in
-        front of the name, and `unit` at its end; `namespace` is that of the metrics object unless
-        given, and "" for none. Where every label is constant, the series starts at 0 unless
-        `initial_value_when_only_static_labels` is False.
+        labels whose values each call of the instrument gives. `namespace` and `subsystem` come
+        before the name, and `unit` after it; `namespace` is that of the metrics object unless
+        given, "" means none. If every label is constant, the series starts at 0 unless
+        `initial_value_when_only_static_labels` is False. Raises ValueError for a name or label that
+        cannot work, and if the registry has another metric of that name.
 
             orders = metrics.counter("orders", "Orders taken", labelnames=["kind"])
             orders.inc(3, kind="gift")
@@ -112,11 +113,11 @@ class InstrumentFactories(ABC):
         subsystem: str = "",
         unit: str = "",
     ) -> Gauge:
-        """Return an instrument that goes up and down; as a decorator, by the calls in progress.
+        """Return an instrument that goes up and down; as a decorator it counts calls in progress.
 
         The arguments are those of `counter`; label callables take no argument, because the gauge
-        is set before there is a response. `multiprocess_mode` is prometheus_client's: which of
-        several processes' values count. `mostrecent` is for gauges that are only set.
+        is set before there is a response. `multiprocess_mode` is prometheus_client's: it selects
+        which values of several processes count. `mostrecent` is for gauges that are only set.
 
             queue = metrics.gauge("queue_length", "Jobs that wait")
             queue.set(4)
@@ -148,12 +149,12 @@ class InstrumentFactories(ABC):
         subsystem: str = "",
         unit: str = "",
     ) -> Histogram:
-        """Return an instrument that counts in buckets; as a decorator, the seconds of calls.
+        """Return an instrument that counts in buckets; as a decorator it times calls, in seconds.
 
-        The arguments are those of `counter`, and `buckets`: upper bounds in the unit that is
-        observed, prometheus_client's if None. Decorated generators are measured until they are
+        The arguments are those of `counter`, and `buckets`: upper bounds in the unit that you
+        observe, prometheus_client's if None. Decorated generators are measured until they are
         exhausted or closed. `native_histograms=True` or a number above 1 adds native buckets, as
-        the constructor's argument does for the default metrics; `buckets=()` then omits the others.
+        the constructor's argument does for the default metrics; `buckets=()` omits classic ones.
 
             rows = metrics.histogram("query_rows", "Rows of a query", buckets=(1, 10, 100))
             rows.observe(17)
@@ -191,7 +192,7 @@ class InstrumentFactories(ABC):
         subsystem: str = "",
         unit: str = "",
     ) -> Summary:
-        """Return an instrument that counts and adds up; as a decorator, the seconds of calls.
+        """Return an instrument that counts and adds up; as a decorator it times calls, in seconds.
 
         The arguments are those of `counter`.
 
@@ -212,7 +213,7 @@ class InstrumentFactories(ABC):
     @staticmethod
     @mistakes.called_first("do_not_track()")
     def do_not_track() -> Decorator:
-        """Return a decorator that leaves a view's requests out of the default metrics.
+        """Return a decorator that excludes a view's requests from the default metrics.
 
         For example:
 
@@ -225,7 +226,7 @@ class InstrumentFactories(ABC):
     @staticmethod
     @mistakes.called_first("exclude_all_metrics()")
     def exclude_all_metrics() -> Decorator:
-        """Return a decorator that leaves a view's requests out of every metric.
+        """Return a decorator that excludes a view's requests from every metric.
 
         For example:
 
@@ -303,7 +304,7 @@ class InstrumentFactories(ABC):
         )
 
     def _exclusions(self) -> tuple[Excludes | None, Collection[int]]:
-        """Return which requests, and which statuses, decorators leave out."""
+        """Return the requests and the statuses that decorators exclude."""
         given = self._options
         if not given.exclude_user_defaults:
             return None, ()

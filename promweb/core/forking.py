@@ -1,6 +1,6 @@
-"""What promweb does in a forked child process, and the lock for definitions, which a child renews.
+"""Runs functions in forked child processes, and holds the lock for definitions.
 
-Python announces a fork, and the adapter for uWSGI announces those that Python does not see.
+Python announces a fork, and the adapter for uWSGI announces the forks that Python does not see.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 __all__ = ["definitions", "in_child", "look"]
 
 definitions = threading.RLock()
-"""Guards what rarely changes: definitions and attachments. Each family has a lock of its own.
+"""Guards rare changes: definitions and attachments. Each family has a lock of its own.
 
-Write `with forking.definitions:`, which looks it up each time. A forked child gets a new lock,
-because a thread that does not exist there may have held the old one.
+Write `with forking.definitions:`, which looks the lock up each time. A forked child gets a new
+lock, because a thread that does not exist there may have held the old one.
 """
 
 _functions: list[Callable[[], object]] = []
@@ -23,7 +23,7 @@ _pid = os.getpid()
 
 
 def in_child(function: Callable[[], object]) -> None:
-    """Call a function in every process that is forked from this one, after those given before."""
+    """Call a function in every process forked from this one, after the functions given before."""
     _functions.append(function)
 
 

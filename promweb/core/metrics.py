@@ -41,49 +41,50 @@ class MetricsBase(Applications):
     * `app`: the application; None to call `init_app` later.
     * `path`: where the application serves the metrics; None for nowhere.
     * `export_defaults`: whether to record the default metrics.
-    * `defaults_prefix`: what their names start with, followed by an underscore; `NO_PREFIX` for
+    * `defaults_prefix`: the beginning of their names, followed by an underscore; `NO_PREFIX` for
       none.
-    * `group_by`: what distinguishes routes: `path`, `endpoint`, `url_rule`, any other attribute
+    * `group_by`: how to tell routes apart: `path`, `endpoint`, `url_rule`, any other attribute
       of the request, or a named function of the request, whose name becomes the label.
     * `buckets`: upper bounds of the duration histogram, in seconds; prometheus_client's if None.
     * `default_latency_as_histogram`: False makes the duration a summary.
     * `default_labels`: labels for the default metrics and for every decorator, name to constant,
       callable without arguments, or callable of the response.
-    * `response_converter`: accepted and not needed; labels see the final response.
+    * `response_converter`: accepted but not needed; labels see the final response.
     * `excluded_paths`: a regular expression or several; default metrics skip a path that one of
-      them matches from its start. `exclude_user_defaults` has the decorators skip it too.
+      them matches from its start. With `exclude_user_defaults` the decorators skip it, too.
     * `metrics_decorator`: applied to the metrics view, for example to ask for a password.
     * `registry`: prometheus_client's global one if None, looked up now.
     * `max_series`: the most label sets of any family; more become `<overflow>`.
-    * `in_progress`, `request_size`, `response_size`, `response_start`: further families, off
+    * `in_progress`, `request_size`, `response_size`, `response_start`: more families, off
       unless asked for: requests in progress by method (`in_progress="group"`: by group), sizes
       of bodies in bytes, and seconds to the first byte.
     * `websockets`: whether to measure websockets (Quart).
-    * `exemplar`: what counters and histograms show as exemplars, not in plain text: labels that
-      a function returns; True for the trace and span of OpenTelemetry's current span if it is
+    * `exemplar`: the exemplars of counters and histograms, except in plain text: labels that a
+      function returns; True for the trace and span of OpenTelemetry's current span if it is
       sampled; False for none. None means True if the program has set up a tracer provider when
       `init_app` or a decorator is called, and False otherwise.
     * `naming`: whose names the default metrics have: `promweb` for those of this library, or
       `otel` for those of OpenTelemetry's semantic conventions, with their labels and buckets.
     * `status_classes`: whether `status` of the default metrics is `2xx`, `4xx` and so on.
-    * `namespace`: what the names of one's own metrics and of `info` start with, followed by an
+    * `namespace`: the beginning of the names of your own metrics and of `info`, followed by an
       underscore; the default metrics have `defaults_prefix`.
     * `excluded_methods`, `excluded_statuses`, `excluded_unmatched`: requests that the default
-      metrics skip, as `excluded_paths` does: methods, statuses, and all that no route matched.
+      metrics skip, like `excluded_paths`: methods, statuses, and all requests without a route.
     * `process_metrics`: whether scrapes show memory and more of each worker process by its `pid`.
     * `native_histograms`: whether duration, sizes and time to the first byte have native buckets
       beside those of `buckets`, or in their place with `buckets=()`: True for buckets that grow by
-      10 %, or by how much they grow at most, such as 1.05. Prometheus has to be told to take them.
+      10 %, or the factor by which they grow at most, such as 1.05. Prometheus needs a setting to
+      take them.
     * `queue_time`: whether to measure how long requests waited before the application was called,
-      by a header in which a proxy says when it took them: True for `X-Request-Start` and its
+      by a header in which a proxy writes when it took them: True for `X-Request-Start` and its
       relatives, or the name of another header. Clients can forge it.
-    * `event_loop`: whether to measure who holds the event loop, and how late it is (Quart). Blocks
-      of 0.1 s or more are logged; a number says from how many seconds on.
+    * `event_loop`: whether to measure who holds the event loop, and how late it is (Quart). The log
+      names blocks of 0.1 s or more; a number changes that time, in seconds.
     * `threads`, `background_tasks`: whether to measure the threads in which plain views run, and
-      what `add_background_task` was given (Quart).
+      the tasks that `add_background_task` starts (Quart).
 
-    Raises ValueError or TypeError for what cannot work, naming the argument and the remedy. With
-    the environment variable `PROMWEB_DISABLED=1` an object measures and serves nothing.
+    Raises ValueError or TypeError if an argument cannot work, naming it and the remedy. With the
+    environment variable `PROMWEB_DISABLED=1` an object measures and serves nothing.
 
         app = Flask(__name__)
         metrics = PrometheusMetrics(app, group_by="url_rule")
@@ -130,7 +131,7 @@ class MetricsBase(Applications):
         path: str | None = "/metrics",
         export_defaults: bool = True,
         defaults_prefix: str = "flask",
-        group_by: GroupBy = "path",
+        group_by: GroupBy = options.GROUP_BY,
         buckets: Sequence[float | str] | None = None,
         default_latency_as_histogram: bool = True,
         default_labels: Mapping[str, LabelValue] | None = None,
@@ -196,12 +197,12 @@ class MetricsBase(Applications):
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self.native_histograms = native_histograms
-        self._export_defaults = vars(self).pop("export_defaults")  # the name of a method
+        self._export_defaults = vars(self).pop("export_defaults")  # a method has this name
         self.app = app
         self.response_converter = response_converter
         self.version = __version__
         self._disabled = options.is_disabled()
-        if self._disabled:  # what is defined goes to a registry that nothing shows
+        if self._disabled:  # definitions go to a registry that nothing shows
             checked = replace(checked, registry=CollectorRegistry())
             tell_disabled()
         self._options = checked
@@ -209,12 +210,18 @@ class MetricsBase(Applications):
         if self.process_metrics and self._catalog.storage is not None:
             self._catalog.storage.show_processes()
         self._unchecked = []
+        self._groups_unasked = (
+            group_by is options.GROUP_BY
+            and group_by_endpoint is None
+            and export_defaults
+            and naming == "promweb"
+        )
         self._measured = []
         self._callbacks = []
         if self.native_histograms and not self._disabled:
             self._catalog.problems.tell(f"Some histograms have native buckets. {in_short()}")
         self._exemplar_reader()
-        self._check_defaults(checked)  # reported here, not when an app factory runs
+        self._check_defaults(checked)  # raises here, not when an app factory runs
         if app is not None:
             self.init_app(app)
 
@@ -236,7 +243,10 @@ class MetricsBase(Applications):
     def init_app(self, app: Any) -> None:
         """Measure an application; doing so again for the same one changes nothing.
 
-        metrics.init_app(app)
+        Raises TypeError for any other object, and ValueError if promweb serves something else at
+        `path`.
+
+            metrics.init_app(app)
         """
         self._check_app(app)
         if self._disabled:
@@ -266,7 +276,7 @@ class MetricsBase(Applications):
     ) -> None:
         """Record the default metrics for an application (this object's, or the current one).
 
-        For example:
+        The arguments are those of the constructor, with its errors; `prefix` is `defaults_prefix`.
 
             metrics = PrometheusMetrics(app, export_defaults=False)
             metrics.export_defaults(group_by="endpoint", prefix="shop")
@@ -283,7 +293,7 @@ class MetricsBase(Applications):
             self._record_defaults(changed, app)
 
     def _check_defaults(self, checked: Options) -> None:
-        """Raise for options that no default metrics can be made of; warn of what is odd."""
+        """Raise if no default metrics can have these options; warn of odd ones."""
         problems = self._catalog.problems
         check_defaults(checked, problems, self._request_class, coroutines=self._coroutines)
 
@@ -305,7 +315,8 @@ class MetricsBase(Applications):
     ) -> Gauge:
         """Expose information as labels of a gauge that is 1, and return that gauge.
 
-        Labels are keywords, or names and values in two sequences where their order matters.
+        Give labels as keywords, or as names and values in two sequences if their order matters.
+        Raises ValueError for both, and for a name or label that Prometheus does not allow.
 
             metrics.info("build", "What runs here", version="1.4.0", commit="abc123")
         """

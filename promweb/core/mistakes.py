@@ -1,6 +1,6 @@
-"""What people do by mistake in their first minutes, and what to tell them.
+"""Common mistakes of new users, and messages that explain them.
 
-Frameworks are known by name only: an object says which module its class comes from.
+It knows frameworks only by name: the module of an object's class.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "explain_app",
     "explained",
     "misplaced",
+    "series_by_path",
     "unknown",
     "warn_of_route",
     "warn_of_routes",
@@ -38,9 +39,9 @@ _OTHER_FRAMEWORKS = ("aiohttp", "bottle", "django", "falcon", "fastapi", "sanic"
 
 
 def explain_app(app: object, framework: str, other: str) -> str:
-    """Return what was given in place of an application of `framework`, and what to do.
+    """Explain why an object is not an application of `framework`, and what to do.
 
-    `other` is what to do for an application of the other framework.
+    `other` is the advice for an application of the other framework.
     """
     kind = type(app)
     module = (kind.__module__ or "").partition(".")[0]
@@ -72,7 +73,7 @@ def explain_app(app: object, framework: str, other: str) -> str:
 
 
 def called_first(example: str) -> Callable[[F], F]:
-    """Have a method that returns a decorator say so where it is used as the decorator."""
+    """Make a method that returns a decorator explain its use as the decorator itself."""
 
     def decorator(method: F) -> F:
         own = 1 if method.__code__.co_varnames[:1] == ("self",) else 0
@@ -94,7 +95,7 @@ def called_first(example: str) -> Callable[[F], F]:
 
 
 def explained(method: F) -> F:
-    """Have a method explain arguments that it does not take, in the words of who calls it."""
+    """Make a method explain wrong arguments in the words of the caller."""
     signature = inspect.signature(method)
 
     @wraps(method)
@@ -116,20 +117,20 @@ def explained(method: F) -> F:
 
 
 def unknown(argument: str, names: Iterable[str]) -> str:
-    """Say that there is no such argument, and which one has a similar name."""
+    """Return a message about an unknown argument, with the nearest existing name."""
     near = get_close_matches(argument, names, cutoff=0.5)
     return f"there is no argument {argument!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 BELOW = "Put it below the route decorator."
-"""What to do about a misplaced decorator."""
+"""The advice about a misplaced decorator."""
 
 
 def misplaced(views: Mapping[str, object]) -> Iterator[str]:
-    """Say which decorators are above the route, which has the function without them.
+    """Describe the decorators that are above the route, which has the function without them.
 
-    Certain are those where the route has the very function that is decorated, and where the
-    function's name in its module is the decorated one.
+    Only certain cases count: the route has the very function that is decorated, and the function's
+    name in its module refers to the decorated one.
     """
     endpoints = {id(view): endpoint for endpoint, view in views.items()}
     for decorated, what in remembered():
@@ -143,10 +144,13 @@ def misplaced(views: Mapping[str, object]) -> Iterator[str]:
             )
 
 
-def warn_of_routes(sites: list[ref[Any]], path: str | None, problems: Problems) -> None:
-    """Log which decorators no route has, and which route is where the metrics are, each once.
+def warn_of_routes(
+    sites: list[ref[Any]], path: str | None, problems: Problems, groups_unasked: bool
+) -> None:
+    """Log which decorators no route has, and which route hides the metrics; each once.
 
-    This removes the sites from the list.
+    With `groups_unasked` also log which routes make a series for each path. This removes the sites
+    from the list.
     """
     for get_site in taken(sites):
         site = get_site()
@@ -157,17 +161,19 @@ def warn_of_routes(sites: list[ref[Any]], path: str | None, problems: Problems) 
                 problems.warn(f"{message} {BELOW}")
             if path:
                 warn_of_route(site, path, problems)
+            for message in series_by_path(site) if groups_unasked else ():
+                problems.warn(message)
         except Exception:
             problems.failed("look at the views")
 
 
 def warn_of_route(site: Any, path: str, problems: Problems) -> None:
-    """Log that the application has a route of its own where promweb serves something.
+    """Log that the application has its own route at a path that promweb serves.
 
     The first of two routes with one path answers.
     """
     app = site.app
-    if app.url_map.host_matching:  # one host may have what it wants there
+    if app.url_map.host_matching:  # one host may have a route there on purpose
         return
     rules = [
         rule.endpoint
@@ -183,8 +189,21 @@ def warn_of_route(site: Any, path: str, problems: Problems) -> None:
         )
 
 
+def series_by_path(site: Any) -> Iterator[str]:
+    """Say that the default metrics have a series for each value of a variable part, if one has."""
+    for rule in site.app.url_map.iter_rules():
+        is_static = rule.endpoint.rpartition(".")[2] == "static"  # which the frameworks add
+        if rule.arguments and rule.endpoint not in site.endpoints and not is_static:
+            yield (
+                f"The route {rule.rule!r} makes a series for each of its paths, because group_by "
+                "is 'path' by default. Write group_by=\"url_rule\" to have one series for each "
+                'route, or group_by="path" if you want this.'
+            )
+            return
+
+
 def check_decorators(decorators: Iterable[object], owner: type) -> None:
-    """Raise TypeError or ValueError for what `register_default` cannot put around views."""
+    """Raise TypeError or ValueError for objects that `register_default` cannot put around views."""
     for decorator in decorators:
         if isinstance(decorator, Instrument) and decorator is not INERT:
             check_decorates(decorator)

@@ -1,7 +1,7 @@
-"""Names and labels that programs choose: what Prometheus refuses, and what is odd.
+"""Names and labels that programs choose: which ones Prometheus refuses, and which are odd.
 
-Every version of Prometheus accepts letters, digits and underscores. What prometheus_client accepts
-beyond that is odd, and worth a warning.
+Every version of Prometheus accepts letters, digits and underscores. prometheus_client accepts more;
+such names are odd, and worth a warning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESERVED = {
     "histogram": {"le": "the upper bound of a histogram's bucket"},
     "summary": {"quantile": "the quantile of a summary"},
 }
-"""What labels of a type of metric stand for, so that no other label may have the name."""
+"""The meaning of labels that a type of metric reserves."""
 
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -47,10 +47,10 @@ def check_label_name(name: object, where: str) -> str:
 def label_problems(
     names: Iterable[object], where: str, reserved: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Return what is odd about the names of a metric's labels.
+    """Return messages about odd names among a metric's labels.
 
-    Raises ValueError for names that the metric cannot have. `reserved` says of names that promweb
-    or Prometheus needs what they are for.
+    Raises ValueError for names that the metric cannot have. `reserved` maps names that promweb or
+    Prometheus needs to their meaning.
     """
     odd, older = [], dict[str, object]()
     for name in names:
@@ -73,9 +73,9 @@ def label_problems(
 def _odd_label(name: Any, where: str) -> str:
     try:
         if not name:
-            raise ValueError("prometheus_client accepts it, and no Prometheus does")
+            raise ValueError("prometheus_client accepts it, but no Prometheus does")
         Gauge("promweb_probe", "Never registered.", (name,), registry=None)
-    except Exception:  # it has no rule for what is no text
+    except Exception:  # prometheus_client cannot check other objects than text
         return check_label_name(name, where)  # raises
     return _odd(f"the label {name!r}", name, plain_name(name))
 
@@ -93,7 +93,7 @@ def plain_name(name: str) -> str:
 
 
 def none_problems(labels: Mapping[str, object], where: str) -> list[str]:
-    """Return a message for each label that is None, for a setting that is missing perhaps."""
+    """Return a message for each label that is None, perhaps from a missing setting."""
     return [
         f"{where}: the label {label!r} is None, which becomes the text 'None'. Give it a value, "
         "or leave it out."
@@ -103,14 +103,13 @@ def none_problems(labels: Mapping[str, object], where: str) -> list[str]:
 
 
 def prefix_problem(prefix: str) -> str:
-    """Return what is odd about a prefix, "" if nothing is. Raises TypeError if it is no text."""
+    """Return a message about an odd prefix, "" if it is fine. Raises TypeError if not text."""
     if not isinstance(prefix, str):
         raise TypeError(f"defaults_prefix={prefix!r}: must be text, or promweb.NO_PREFIX")
     if prefix.endswith("_"):
         return (
-            f"defaults_prefix={prefix!r} ends with an underscore, and another one follows: the "
-            f"names begin with {prefix + '_'!r}. Write {prefix.rstrip('_')!r} if that is not "
-            "wanted."
+            f"defaults_prefix={prefix!r} ends with an underscore, and promweb adds another: the "
+            f"names begin with {prefix + '_'!r}. Write {prefix.rstrip('_')!r} to have only one."
         )
     if prefix == NO_PREFIX or _METRIC_NAME.fullmatch(prefix):
         return ""
@@ -118,9 +117,9 @@ def prefix_problem(prefix: str) -> str:
 
 
 def name_problem(name: str, kind: str) -> str:
-    """Return what is odd about the name of a metric, "" if nothing is.
+    """Return a message about an odd name of a metric, "" if it is fine.
 
-    Raises TypeError if it is no text.
+    Raises TypeError unless it is text.
     """
     if not isinstance(name, str):
         raise TypeError(f"{kind} {name!r}: the name of a metric must be text")

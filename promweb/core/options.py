@@ -1,6 +1,6 @@
 """The constructor's arguments: read once, checked, and kept in one frozen object.
 
-Imports no other part of promweb, so that every room may take the options.
+Imports no other part of promweb, so that every room may use the options.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 __all__ = [
     "DEFAULT_FACTOR",
+    "GROUP_BY",
     "NO_PREFIX",
     "GroupBy",
     "InProgress",
@@ -42,25 +43,35 @@ __all__ = [
 ]
 
 DEFAULT_FACTOR = 1.1
-"""By how much native buckets grow unless the program says so."""
+"""The default growth of native buckets."""
 
 NO_PREFIX = "#no_prefix"
 """Pass it as `defaults_prefix` to give the default metrics no prefix."""
 
 Naming = Literal["promweb", "otel"]
-"""Whose names the default metrics have."""
+"""The naming of the default metrics."""
 
 InProgress: TypeAlias = bool | Literal["group"]
-"""Whether requests in progress are counted, by method or by group."""
+"""Whether to count requests in progress, and whether by group."""
 
 GroupBy: TypeAlias = str | Callable[[Any], object]
+
+
+class _Unsaid(str):
+    """A default that differs from an argument with the same text."""
+
+    __slots__ = ()
+
+
+GROUP_BY: GroupBy = _Unsaid("path")
+"""The default of `group_by`."""
 
 _FLAGS = (True, False, None)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a metrics object was given; each field is named after its argument."""
+    """The arguments of a metrics object; each field is named after its argument."""
 
     path: str | None = "/metrics"
     export_defaults: bool = True
@@ -95,12 +106,12 @@ class Options:
 
     @property
     def prefix(self) -> str:
-        """What the names of the default metrics start with."""
+        """The beginning of the names of the default metrics."""
         return "" if self.defaults_prefix == NO_PREFIX else self.defaults_prefix + "_"
 
     @property
     def excludes_some(self) -> bool:
-        """Whether any request may be left out."""
+        """Whether any request may be excluded."""
         return bool(
             self.excluded_paths
             or self.excluded_methods
@@ -116,11 +127,13 @@ class Options:
 
 
 def is_disabled() -> bool:
-    """Tell whether the environment says that nothing is to be measured."""
+    """Tell whether the environment switches promweb off."""
     return os.environ.get("PROMWEB_DISABLED", "0") not in ("", "0")
 
 
 def read_group_by(group_by: GroupBy, group_by_endpoint: bool | None) -> GroupBy:
+    if group_by is GROUP_BY:
+        group_by = "path"
     if group_by_endpoint is None:
         return group_by or "path"
     _deprecated("group_by_endpoint", "group_by='endpoint'")
@@ -142,7 +155,7 @@ def read_default_labels(
 
 
 def _deprecated(argument: str, instead: str) -> None:
-    """Warn where the caller is, however many of promweb's own calls lie between."""
+    """Warn at the user's line, however many of promweb's own calls lie between."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("promweb."):
         level, frame = level + 1, frame.f_back
@@ -163,9 +176,9 @@ def read_flag(argument: str, value: object) -> bool:
 
 
 def read_native(native_histograms: bool | float | None, of: str = "") -> float | None:
-    """Return by how much native buckets grow at most; None for no such buckets.
+    """Return the factor by which native buckets grow at most; None for no native buckets.
 
-    Raises ValueError or TypeError for what no buckets can grow by.
+    Raises ValueError or TypeError for anything but True, False, None or a number above 1.
     """
     if native_histograms is None or native_histograms is False:
         return None
@@ -176,7 +189,7 @@ def read_native(native_histograms: bool | float | None, of: str = "") -> float |
         raise TypeError(f"{where}: must be True, False, or a number above 1, as in 1.1")
     if not 1 < native_histograms < math.inf:
         raise ValueError(
-            f"{where}: must be above 1: each bucket is so many times as wide as the one before, "
+            f"{where}: must be above 1: each bucket is that many times as wide as the one before, "
             "as in 1.1"
         )
     return float(native_histograms)
@@ -199,9 +212,9 @@ def read_namespace(namespace: str | None) -> str:
 def read_buckets(
     buckets: Iterable[float | str] | None, of: str = "", *, native: bool = False
 ) -> Sequence[float | str] | None:
-    """Return upper bounds; raise ValueError or TypeError for what cannot be those of buckets.
+    """Return upper bounds; raise ValueError or TypeError if buckets cannot have them.
 
-    There may be none where the histogram has `native` buckets.
+    A histogram with `native` buckets may have no bounds.
     """
     if buckets is None:
         return None
@@ -257,7 +270,7 @@ def read_decorator(
 ) -> Callable[[Any], Any] | None:
     if metrics_decorator is not None and not callable(metrics_decorator):
         raise TypeError(
-            f"metrics_decorator={metrics_decorator!r}: must be a decorator, a function that takes "
+            f"metrics_decorator={metrics_decorator!r}: must be a decorator: a function that takes "
             "the metrics view and returns another one"
         )
     return metrics_decorator

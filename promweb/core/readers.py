@@ -51,7 +51,7 @@ def read_labelnames(labelnames: Iterable[str], where: str) -> tuple[str, ...]:
 
 
 def read_methods(methods: str | Iterable[str] | None) -> frozenset[str]:
-    wanted = "must be methods of HTTP, as in excluded_methods=['OPTIONS']"
+    wanted = "must be HTTP methods, as in excluded_methods=['OPTIONS']"
     if methods is None or isinstance(methods, str):
         methods = [methods] if methods else []
     if not isinstance(methods, Iterable):
@@ -66,7 +66,7 @@ def read_methods(methods: str | Iterable[str] | None) -> frozenset[str]:
 
 
 def read_statuses(statuses: int | Iterable[int] | None) -> frozenset[int]:
-    wanted = "must be statuses of HTTP, as in excluded_statuses=[404]"
+    wanted = "must be HTTP statuses, as in excluded_statuses=[404]"
     if statuses is None or isinstance(statuses, int):
         statuses = [] if statuses is None else [statuses]
     if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Iterable):
@@ -76,5 +76,5 @@ def read_statuses(statuses: int | Iterable[int] | None) -> frozenset[int]:
         if not isinstance(status, int) or isinstance(status, bool):
             raise TypeError(f"excluded_statuses: {status!r} is not a whole number; {wanted}")
         if not 100 <= status <= 599:
-            raise ValueError(f"excluded_statuses: {status!r} is not one; {wanted}")
+            raise ValueError(f"excluded_statuses: {status!r} is not a status; {wanted}")
     return frozenset(map(int, read))

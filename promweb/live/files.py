@@ -12,7 +12,7 @@ from ..core.defaults.vocabulary import VOCABULARIES
 __all__ = ["SCRAPE", "File", "find"]
 
 SCRAPE = "scrape"
-"""The page asks for the metrics as if they were a file of this name."""
+"""The page asks for the metrics as a file of this name."""
 
 _PAGE = "page.html"
 _VOCABULARY = "vocabulary.js"
@@ -28,7 +28,7 @@ _TYPES = {
     _VOCABULARY: "text/javascript",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # a page never meets scripts of another version
+    "Cache-Control": "no-cache",  # a page must not meet scripts of another version
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

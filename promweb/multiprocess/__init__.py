@@ -1,9 +1,9 @@
-"""Metrics of several worker processes, kept in files of one directory. Any worker serves them all.
+"""Metrics that several worker processes share in files of one directory. Any worker serves them.
 
     from promweb.multiprocess import enable
     enable()  # before metrics are created; or set PROMETHEUS_MULTIPROC_DIR
 
-The classes of prometheus_flask_exporter.multiprocess are here as well; they need Flask.
+The classes of prometheus_flask_exporter.multiprocess are here, too; they need Flask.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-# name: (module, name) of what prometheus_flask_exporter.multiprocess has as well
+# name: (module, name) of names that prometheus_flask_exporter.multiprocess has, too
 _THEIRS = {
     "CollectorRegistry": ("prometheus_client", "CollectorRegistry"),
     "MultiProcessCollector": ("prometheus_client.multiprocess", "MultiProcessCollector"),
@@ -44,7 +44,7 @@ _THEIRS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _THEIRS:  # not kept, so that `dir()` shows promweb's own names
+    if name in _THEIRS:  # not cached, so that `dir()` shows promweb's own names
         module, their_name = _THEIRS[name]
         return getattr(import_module(module), their_name)
     if name not in __all__:

@@ -1,6 +1,6 @@
 """Reads a directory for a scrape: finds its files, reads and merges them.
 
-Files that cannot be read are left out; a scrape shows everything else.
+It omits files that cannot be read and shows everything else.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .plans import Plan
 __all__ = ["DirectoryReader", "Shown"]
 
 _MOST_UNUSED_KEYS = 10_000
-"""How many keys are kept at most that are in no file any more."""
+"""How many keys are cached at most that no file has any more."""
 
 _ATTEMPTS = 5
-"""How often a scrape reads again because of a compaction, before it takes the lock for itself."""
+"""How often a scrape reads again after a compaction, before it takes the lock itself."""
 
 _PATIENCE = 5.0
 """Seconds that a scrape waits for the lock of the directory; Prometheus waits ten for a scrape."""
@@ -43,10 +43,10 @@ Families = list[tuple[MergedFamily, list[float], Natives | None]]
 
 
 class Shown(NamedTuple):
-    """What the endpoint of one registry shows."""
+    """Which metrics the endpoint of one registry shows."""
 
     registry: str
-    """What the names of its files have."""
+    """The part of its files' names that identifies the registry."""
     has: Callable[[str], bool]
     """Tells whether a metric of prometheus_client belongs to it."""
 
@@ -55,14 +55,14 @@ class Shown(NamedTuple):
         return self.registry, file_names.CLIENT, file_names.EVERY
 
     def part(self, registry: str) -> str | None:
-        """Return which files are read together with those of a registry; None for none."""
+        """Return which files to read together with those of a registry; None to skip them."""
         return registry if registry in self.parts else None
 
 
 class DirectoryReader:
-    """Reads one directory, and remembers from scrape to scrape what cannot change.
+    """Reads one directory, and caches between scrapes the parts that cannot change.
 
-    `on_skip` is called with the reason for each file that is left out.
+    It calls `on_skip` with the reason for each file that it omits.
     """
 
     def __init__(self, path: str, on_skip: Callable[[str], None]) -> None:
@@ -106,9 +106,9 @@ class DirectoryReader:
     ) -> Iterator[Metric]:
         """Yield the merged families of a registry, restricted to the sample names in `names`.
 
-        `shown` says which registry that is; without it they are those of all.
+        `shown` selects the registry; without it all registries are shown.
         """
-        self.compact(_PATIENCE)  # or there would be more label sets than the bound admits
+        self.compact(_PATIENCE)  # otherwise there would be more label sets than the bound allows
         with self._lock:
             families = self._read(shown, pause)
         wanted = frozenset(names) if names else None
@@ -126,7 +126,7 @@ class DirectoryReader:
         self._plans: dict[tuple[str, str], tuple[object, Plan]] = {}
 
     def _read(self, shown: Shown | None, pause: Callable[[], None]) -> Families:
-        """Return the families and their numbers, read while no compaction committed."""
+        """Return the families and their numbers, read while no compaction was committed."""
         with ExitStack() as stack:
             try:
                 for attempt in range(_ATTEMPTS + 1):
@@ -145,9 +145,9 @@ class DirectoryReader:
         return families
 
     def _hold(self, stack: ExitStack) -> list[File]:
-        """Return the compacted files, which stay open as long as `stack`.
+        """Return the compacted files, and keep them open as long as `stack`.
 
-        Meanwhile no new file gets the inode of one of them, so a directory that was compacted
+        Meanwhile no new file can get the inode of one of them, so a directory that was compacted
         twice cannot look unchanged.
         """
         held = []
@@ -165,7 +165,7 @@ class DirectoryReader:
     def _merge(
         self, compacted: Iterable[File], shown: Shown | None, pause: Callable[[], None]
     ) -> Families:
-        # Before the files are listed: a file whose name is cleared after this is gone by then.
+        # Before listing the files: a file whose name is cleared later is gone by then.
         done = frozenset[tuple[str, int]]().union(
             *[compacted_files(reader) for reader in map(self._reader, compacted) if reader]
         )
@@ -205,7 +205,7 @@ class DirectoryReader:
                 if families.setdefault(family.name, (family, numbers))[0] is not family:
                     self._warn(
                         (kind, family.name),
-                        f"promweb leaves out the {kind} {family.name!r} of {self.path}, because "
+                        f"promweb omits the {kind} {family.name!r} of {self.path}, because "
                         "there is another metric of this name. Give each application a directory.",
                     )
             pause()
@@ -229,7 +229,7 @@ class DirectoryReader:
         return reader
 
     def _plan(self, part: tuple[str, str], files: list[tuple[FileReader, str]]) -> Plan:
-        """Return the plan for these files: the last one, if no key is new."""
+        """Return the plan for these files: the previous one, if no key is new."""
         shape = [(reader, len(reader.blocks)) for reader, _ in files]
         known = self._plans.get(part)
         if known is not None and known[0] == shape:
@@ -239,12 +239,12 @@ class DirectoryReader:
         return plan
 
     def _skip(self, identity: tuple[str, int], reason: str, detail: str = "") -> None:
-        """Count a file that is left out, and log that once."""
+        """Count an omitted file, and log it once."""
         self._on_skip(reason)
         self._warn(
             identity,
-            f"promweb leaves out {os.path.join(self.path, identity[0])}, because it is {reason}. "
-            f"{detail and f'{detail}. '}This is logged once; "
+            f"promweb omits {os.path.join(self.path, identity[0])} from scrapes, because it is "
+            f"{reason}. {detail and f'{detail}. '}This is logged once; "
             "promweb_multiprocess_files_skipped_total counts every time.",
         )
 

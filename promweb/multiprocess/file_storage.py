@@ -1,4 +1,4 @@
-"""The storage that keeps numbers in the files of this process, and reads those of all processes."""
+"""The storage that writes numbers to files of this process, and reads those of all processes."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from .worker_metrics import WorkerMetrics, is_switched_on
 __all__ = ["FileStorage", "RegistryStorage"]
 
 _RECORDINGS = 100
-"""After so many recordings a process looks whether its files are still there."""
+"""A process checks that its files still exist after this many recordings."""
 
 _CANNOT_WRITE = "promweb cannot write to %s: %s. Scrapes will not show new series of this process."
 
 
 class FileStorage:
-    """The files of this process in one directory, of all registries.
+    """The files of this process in one directory, for all registries.
 
-    If a file cannot be written, numbers stay in memory, which is logged once.
+    If a file cannot be written, numbers stay in memory; that is logged once.
     """
 
     def __init__(self, path: str, run: Run | None = None) -> None:
@@ -55,9 +55,9 @@ class FileStorage:
         self.workers = WorkerMetrics(path)
         self.registries = Registries()
         self._undeclared: dict[max_series.Metric, int] = {}
-        """`max_series` of metrics of which the directory does not tell yet."""
+        """`max_series` of metrics that the directory does not know yet."""
         self._families: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
-        """What the files of a family's registry have in their names."""
+        """The token in the names of the files of a family's registry."""
         self._start()
         self._is_forked = False
         self._skipped = CounterFamily(
@@ -73,19 +73,19 @@ class FileStorage:
         self._lock = RLock()
         self._looking = Lock()
         self._files: dict[tuple[str, str], OwnFile] = {}
-        """By kind and registry."""
+        """Files by kind and registry."""
         self._has_failed = Lock()
         """Taken, for good, by the thread that logs that files cannot be written."""
         self._directory: int | None = None
-        """The descriptor by which this process holds the directory while it has files there.
+        """A descriptor that locks the directory while this process has files in it.
 
-        The system's own clearing of temporary directories leaves such directories alone.
+        Then the system's cleaning of temporary directories leaves the directory alone.
         """
         self.due = _RECORDINGS
-        """How many recordings are left until the next `look`."""
+        """How many recordings are left until the next call of `look`."""
 
     def accept(self, family: StoredFamily, registry: str) -> None:
-        """Keep a family's numbers; the files of its registry have `registry` in their names."""
+        """Keep a family's numbers; `registry` is the token in the names of its registry's files."""
         self._families[family] = registry
         self._undeclared[registry, family.name] = family.max_series
 
@@ -95,16 +95,16 @@ class FileStorage:
         pause: Callable[[], None],
         shown: Shown | None = None,
     ) -> Iterator[Metric]:
-        """Yield the families of a registry, or of all; `names` restricts to samples."""
+        """Yield the families of a registry, or of all; `names` selects samples."""
         self.look()
         return self.directory.collect(names, pause, shown)
 
     def of_registry(
         self, registry: CollectorRegistry, name: str, *, shows_all: bool = False
     ) -> RegistryStorage:
-        """Return the storage of a registry, which `name` tells from others in every worker.
+        """Return the storage of a registry; its `name` is the same in every worker.
 
-        `shows_all` has it show the numbers of all registries. Raises ValueError if another
+        `shows_all` makes it show the numbers of all registries. Raises ValueError if another
         registry of this process has the name.
         """
         is_alone = not (shows_all or is_of_all_processes(registry))
@@ -139,7 +139,7 @@ class FileStorage:
         try:
             with self._lock:
                 self._declare()
-                # A signal handler that records in the middle of this gets another file.
+                # A signal handler that records meanwhile gets another file.
                 part = kind, registry
                 file = self._files.pop(part, None) or self._new_file(*part)
                 try:
@@ -148,14 +148,14 @@ class FileStorage:
                     self._files[part] = file
         except OSError as error:
             if not os.path.isdir(self.path):
-                self.due = 0  # the next recording makes it again
+                self.due = 0  # the next recording makes the file again
             else:
                 self._cannot_write(error)
-            # The last number has room for its time behind it, as in a file.
+            # Like in a file, the last number has room for its time behind it.
             return array("d", bytes(8 * len(keys) + 8)), [*range(len(keys))]
 
     def _declare(self) -> None:
-        """Write down how many label sets metrics may have, before the first of them."""
+        """Record the bounds of metrics in the directory, before their first label set."""
         undeclared = self._undeclared.copy()
         if undeclared:
             max_series.declare(self.path, undeclared)
@@ -181,17 +181,17 @@ class FileStorage:
         return OwnFile(self.path, new_name(group, os.getpid()))
 
     def _histograms(self, registry: str) -> OwnFile:
-        """Return the file of histograms, which native buckets are beside."""
+        """Return the file of histograms that belongs to a file of native buckets."""
         part = "histogram", registry
         file = self._files.get(part)
-        if file is None:  # a signal handler that interrupts whoever writes there
+        if file is None:  # a signal handler interrupted the code that makes it
             file = self._files[part] = self._new_file(*part)
         return file
 
     def look(self) -> None:
-        """See whether the files of this process are still there; else make them again.
+        """Check that the files of this process still exist, and otherwise make them again.
 
-        Numbers are taken along, so known series go on counting.
+        The new files get the numbers, so known series continue.
         """
         if not self._looking.acquire(blocking=False):
             return
@@ -202,8 +202,8 @@ class FileStorage:
             if os.path.isdir(self.path) and all(file.is_there for file in files):
                 return
             logger.warning(
-                "Files of promweb in %s were removed while this process writes to them. It makes "
-                "them again; the numbers of workers that had ended are lost.",
+                "Something removed promweb's files in %s while this process writes there. promweb "
+                "makes them again; the numbers of workers that had ended are lost.",
                 self.path,
             )
             self._remake(files)
@@ -217,11 +217,11 @@ class FileStorage:
         begin(self.path, self._run)
         # Its own iterator fails if another thread defines a family meanwhile.
         families = [family for known in self._families.keyrefs() if (family := known()) is not None]
-        with self._lock:  # or a thread that declares some now would take them for declared
+        with self._lock:  # a thread that declares some now must not miss them
             for family in families:
                 self.accept(family, self._families[family])
         self._directory = locks.share(self.path)
-        client_files.remake_missing(self.path)  # those that had no directory before
+        client_files.remake_missing(self.path)  # includes those that had no directory before
         self.workers.start_afresh()
         with self._lock:
             self._files = {}
@@ -233,7 +233,7 @@ class FileStorage:
             file.close()
 
     def leave_to_parent(self) -> None:
-        """Start afresh in a forked child, which makes files when it first records something."""
+        """Start over in a forked child, which makes files when it first records something."""
         self._start()
         self._is_forked = True
         self.directory.forget()
@@ -303,7 +303,7 @@ class RegistryStorage:
         return places
 
     def look(self) -> None:
-        """See whether the files of this process are still there."""
+        """Check that the files of this process still exist."""
         self._storage.look()
         self.due = _RECORDINGS
 

@@ -1,4 +1,4 @@
-"""Label sets of many files as metrics. Where the label sets are alike, text is written fast."""
+"""Merges the label sets of many files into metrics; writes text fast where they are alike."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["MergedFamily", "families", "restricted"]
 
 
 class MergedChild:
-    """One label set: the places of its numbers in the common order."""
+    """One label set: the positions of its numbers in the common order."""
 
     __slots__ = ("pick", "rendered_labels", "rendered_pairs", "slots")
 
@@ -48,8 +48,8 @@ class MergedChild:
 class MergedFamily:
     """The label sets of one metric name.
 
-    `pattern` is a family of the core that writes such label sets fast. It is None if they are not
-    alike (promweb's own always are), or if numbers may be missing (`may_lack`).
+    `pattern` is a family of the core that can write these label sets fast. It is None if they
+    differ (promweb's own never do), or if numbers may be missing (`may_lack`).
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class MergedFamily:
                 yield Sample(count_name, pairs, count)
 
     def texts(self, numbers: Sequence[float]) -> Callable[[MergedChild], tuple[str, ...]]:
-        """Return a function of a label set's texts, in the order of the pattern's shape."""
+        """Return a function that gives a label set's texts, in the order of the pattern's shape."""
         if self.type != "histogram":
             return lambda child: tuple([text_of(number) for number in child.pick(numbers)])
 
@@ -108,7 +108,7 @@ class MergedFamily:
     def amounts(
         self, numbers: Sequence[float]
     ) -> Callable[[MergedChild], tuple[Sequence[float], float]]:
-        """Return a function of a label set's numbers: those of its buckets, and the last one."""
+        """Return a function that gives a label set's numbers: its buckets, and the last one."""
 
         def amounts(child: MergedChild) -> tuple[Sequence[float], float]:
             *buckets, total = child.pick(numbers)
@@ -123,7 +123,7 @@ class MergedFamily:
         pattern: AnyFamily
         try:
             if self.type == "histogram":
-                # Only one with native buckets may have no other bound.
+                # Only a histogram with native buckets may have no other bound.
                 make = HistogramFamily if len(bounds) > 1 else NativeHistogramFamily
                 pattern = make(self.name, self.help, labelnames, buckets=bounds)
                 parts: list[Part] = [(f"{self.name}_bucket", bound) for bound in bounds]
@@ -157,7 +157,7 @@ _PATTERNS: dict[str, Any] = {
 class MergedMetric(FamilyMetric):
     """A family with the numbers of one scrape."""
 
-    has_created = False  # files do not tell when a label set was created
+    has_created = False  # files do not have the times when label sets were created
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
 
 
 def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
-    """Return a metric with only the samples of these names; None if there are none."""
+    """Return a metric with only the samples of these names; None if it has none."""
     if isinstance(metric, MergedMetric):
         return metric._restricted_metric(names)
     kept = [sample for sample in metric.samples if sample.name in names]

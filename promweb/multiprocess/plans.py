@@ -1,7 +1,7 @@
 """Plans for reading all files of a kind as one, made when keys change and used at each scrape.
 
 All files of one kind (see `file_names`) share an order of blocks. A plan knows where each file has
-the numbers of that order, so single calls fetch, order and sum up thousands of them.
+the numbers of that order, so single calls fetch, order and add up thousands of them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _COMBINE: dict[str, tuple[Callable[[Any], Any], float]] = {
     "min": (min, float("inf")),
     "max": (max, float("-inf")),
 }
-"""How numbers of several files become one, and what replaces a missing one; else the sum."""
+"""How to combine numbers of several files, and what replaces a missing one; others are added."""
 
 Column = dict[Block, int]
 """The position of each block in a file, in doubles."""
 
 
 class Plan:
-    """How to read the files of one kind, as long as they have the keys that they have now."""
+    """How to read the files of one kind, until their keys change."""
 
     def __init__(self, kind: str, files: Sequence[tuple[FileReader, str]], keys: Keys) -> None:
         self._type, _, mode = kind.partition("_")
@@ -51,7 +51,7 @@ class Plan:
         self.families = families(self._type, order, may_lack=self._by_time)
 
     def numbers(self) -> list[Any]:
-        """Return the present numbers of all keys; None where no file has one."""
+        """Return the present numbers of all keys; None if no file has one."""
         if self._by_time:
             return _most_recent(
                 [row.read() for row in self._rows], [row.read(1) for row in self._rows]
@@ -88,7 +88,7 @@ class _Row:
             )
 
     def read(self, offset: int = 0) -> Numbers:
-        """Return the numbers, or the doubles at an offset from each."""
+        """Return the numbers, or the doubles at an offset from each number."""
         pick = self._pick
         if offset:
             pick = picker([position + offset for position in self._positions])
@@ -97,7 +97,7 @@ class _Row:
 
 
 def _columns(blocks: Sequence[Block], bases: Sequence[int]) -> Iterator[Column]:
-    """Yield where a file has its blocks; once more for blocks that it has twice."""
+    """Yield the positions of a file's blocks; a second time for blocks that it has twice."""
     while True:
         column = dict(zip(blocks, bases, strict=True))
         yield column
@@ -108,7 +108,7 @@ def _columns(blocks: Sequence[Block], bases: Sequence[int]) -> Iterator[Column]:
 
 
 def _overlap(blocks: Iterable[Block]) -> bool:
-    """Tell whether a key is in several blocks: files differ, or one was read half-way."""
+    """Tell whether a key is in several blocks: files differ, or one was only partly read."""
     keys = [key for block in dict.fromkeys(blocks) for key in block.keys]
     return len(set(keys)) < len(keys)
 
@@ -137,7 +137,7 @@ _SINGLE = Shape([0])
 
 
 def _most_recent(rows: Iterable[Numbers], times: Iterable[Numbers]) -> list[float | None]:
-    """Return the numbers that were set last; None for a number that never was set."""
+    """Return the numbers that were set last; None for a number that was never set."""
     result: list[float | None] = []
     for numbers, set_at in zip(zip(*rows, strict=True), zip(*times, strict=True), strict=True):
         latest = max(set_at)

@@ -1,8 +1,8 @@
-"""Registries of several workers: each has its own files, by a name that all workers derive alike.
+"""Registries of several workers: each has its own files, named alike in every worker.
 
-The name is made of the application's name, the path and the prefix of the object that first used
-the registry. Metrics of prometheus_client share one file, which does not tell their registry. So
-they belong to the registry of this process that has their names, else to the default one.
+The name consists of the application's name, the path and the prefix of the object that first used
+the registry. Metrics of prometheus_client share one file, which does not name their registry. They
+belong to the registry of this process that has metrics of their names, or else to the default one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Registries", "is_of_all_processes"]
 
 
 class Registries:
-    """The registries of this process, and what their files are called."""
+    """The registries of this process, and the tokens in their files' names."""
 
     def __init__(self) -> None:
         self._tokens: weakref.WeakKeyDictionary[CollectorRegistry, str] = (
@@ -29,9 +29,9 @@ class Registries:
         )
 
     def token(self, registry: CollectorRegistry, name: str, *, is_alone: bool = True) -> str:
-        """Return what files of a registry have in their names; `name` is the registry's own.
+        """Return the token that names a registry's files; `name` is the registry's own.
 
-        If it is to be alone, raises ValueError if another registry of this process has the name.
+        With `is_alone`, raises ValueError if another registry of this process has the name.
         """
         if registry is REGISTRY:
             return file_names.DEFAULT
@@ -39,12 +39,12 @@ class Registries:
         if token is None:
             token = hashlib.sha256(name.encode()).hexdigest()[: file_names.TOKEN]
             if is_alone and token in self._tokens.values():
-                gc.collect()  # that registry may be gone, but for its circles
+                gc.collect()  # the other registry may be garbage that is not collected yet
             if is_alone and token in self._tokens.values():
                 raise ValueError(
-                    f"two registries are both called {name}, so other workers cannot tell which is "
-                    "which: give each metrics object a path or a defaults_prefix of its own, or "
-                    "give both the same registry"
+                    f"two registries are both called {name}, so other workers cannot distinguish "
+                    "them: give each metrics object its own path or defaults_prefix, or give both "
+                    "the same registry"
                 )
             self._tokens[registry] = token
         return token
@@ -58,12 +58,12 @@ class Registries:
 
 
 def is_of_all_processes(registry: CollectorRegistry) -> bool:
-    """Tell whether somebody registered prometheus_client's collector of the whole directory."""
+    """Tell whether the registry has prometheus_client's collector of the whole directory."""
     collectors = list(getattr(registry, "_collector_to_names", ()))
     return any(isinstance(collector, MultiProcessCollector) for collector in collectors)
 
 
 def _names(registry: CollectorRegistry | None) -> Iterable[str]:
-    """Return the names of a registry's metrics; nothing public does."""
+    """Return the names of a registry's metrics; prometheus_client has no public way."""
     names: Iterable[str] = getattr(registry, "_names_to_collectors", ())
     return names

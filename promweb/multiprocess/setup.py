@@ -22,7 +22,7 @@ __all__ = ["enable", "mark_process_dead", "storage_of"]
 _storages: dict[str, FileStorage] = {}
 
 _unusable: set[str] = set()
-"""Directories that could not be used: what a process decided at its start holds."""
+"""Directories that could not be used: a process keeps its first decision."""
 
 
 def enable(directory: str | os.PathLike[str] | None = None) -> str:
@@ -31,7 +31,7 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
     Call it before metrics are created, in the process that starts the workers or in each of them.
     It sets `PROMETHEUS_MULTIPROC_DIR`. Without `directory` it uses the directory that the variable
     names, or one for this program in the system's temporary directory. It creates the directory
-    and removes the files of former runs. Raises OSError if it cannot write there.
+    and removes the files of earlier runs. Raises OSError if it cannot write there.
 
         promweb.multiprocess.enable("/dev/shm/shop")
     """
@@ -59,13 +59,14 @@ def storage_of(directory: str) -> FileStorage | None:
             _unusable.add(path)
             client_files.use_own_files(path, file_names.NO_RUN)
             logger.error(
-                "%s. The service starts without: each worker shows its own numbers.", error
+                "%s. The service starts anyway; each worker shows only its own numbers.",
+                error,
             )
             return None
 
 
 def _open(path: str) -> FileStorage:
-    """Return this process's storage in a directory. Raises OSError if that cannot be used."""
+    """Return this process's storage in a directory. Raises OSError if it cannot be used."""
     with forking.definitions:
         storage = _storages.get(path)
         if storage is None:
@@ -89,11 +90,11 @@ def _open(path: str) -> FileStorage:
 
 
 def mark_process_dead(pid: int, path: str | None = None) -> None:
-    """Compact the files of a process at once, in a hook such as gunicorn's `child_exit`.
+    """Compact the files of a process at once; call it in a hook such as gunicorn's `child_exit`.
 
-    Its live gauges are removed even if it is still about to end; its other numbers are compacted
-    once it has ended. Without `path` the directory is the one that the variable names; without
-    that, it does nothing. Never raises.
+    This removes its live gauges even if it is still ending; its other numbers are compacted once
+    it has ended. Without `path` it uses the directory that `PROMETHEUS_MULTIPROC_DIR` names, and
+    does nothing if that is not set. Never raises.
 
         def child_exit(server, worker):
             promweb.multiprocess.mark_process_dead(worker.pid)
@@ -112,7 +113,7 @@ def mark_process_dead(pid: int, path: str | None = None) -> None:
 
 
 def _prepare(path: str, run: Run) -> None:
-    """Create the directory; remove what runs left there that are over."""
+    """Create the directory; remove the files of finished runs."""
     try:
         os.makedirs(path, exist_ok=True)
         begin(path, run)
@@ -135,15 +136,17 @@ def _temporary_directory() -> str:
         os.mkdir(path, 0o700)
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o77:
-        raise OSError(f"somebody else made {path!r}; call enable() with a directory of your own")
+        raise OSError(
+            f"{path!r} belongs to another user; call enable() with a directory of your own"
+        )
     return path
 
 
 def _is_left(path: str) -> bool:
     """Tell whether no process uses a temporary directory any more.
 
-    Processes of other pid namespaces may have the same directory of temporary files, so locks
-    decide; a server of this one may have no worker just now.
+    Processes of other pid namespaces may use the same directory of temporary files, so locks
+    decide; a server of this namespace may have no worker just now.
     """
     try:
         return not locks.is_shared(path) and not is_in_use(path)

@@ -17,16 +17,16 @@ from .files.client_library import HAS_TIMESTAMPS
 __all__ = ["Files", "Places", "StoredLevel", "StoredNumber", "StoredObservations"]
 
 Places = tuple[Any, list[int]]
-"""Where numbers are: a view of doubles, and their indexes in it."""
+"""The places of numbers: a view of doubles, and their indexes in it."""
 
 
 class Files(Protocol):
-    """What the children need of the storage."""
+    """The part of the storage that children use."""
 
     due: int
 
     def look(self) -> None:
-        """See whether the files are still there, and make `due` positive again."""
+        """Check that the files still exist, and make `due` positive again."""
 
     def places(
         self,
@@ -72,7 +72,7 @@ class StoredNumber(NumberChild):
         self.add(amount)
 
     def add(self, amount: float) -> None:
-        """Record an amount, as part of another recording."""
+        """Add to the number, within another recording."""
         with self.owner.lock:
             if self._view is None:
                 self._find_place()
@@ -86,7 +86,7 @@ class StoredNumber(NumberChild):
             self._view[self._index] = number
 
     def move(self) -> None:
-        """Take the number along to a new file; the caller holds the family's lock."""
+        """Move the number to a new file; the caller holds the family's lock."""
         if self._view is not None:
             value = self._view[self._index]
             self._find_place()
@@ -98,7 +98,7 @@ class StoredNumber(NumberChild):
 
 
 class StoredLevel(StoredNumber, GaugeChild):
-    """The value of a gauge, in a file, which has the time of the last setting beside it."""
+    """The value of a gauge in a file, beside the time when it was last set."""
 
     __slots__ = ()
 
@@ -129,8 +129,8 @@ class StoredLevel(StoredNumber, GaugeChild):
 class StoredObservations(ObservedChild):
     """The observations of a histogram or a summary, in a file.
 
-    None is ever pending: a process may be killed at any time, and every request that it answered
-    is to be counted.
+    None is ever pending: a process may be killed at any time, and each request that it answered
+    must count.
     """
 
     __slots__ = ("_places", "_storage", "_totals", "_values", "_view")
@@ -174,7 +174,7 @@ class StoredObservations(ObservedChild):
             return [int(count) for count in buckets], total
 
     def move(self) -> None:
-        """Take the numbers along to a new file; the caller holds the family's lock."""
+        """Move the numbers to a new file; the caller holds the family's lock."""
         if self._view is not None:
             numbers = [self._view[place] for place in self._places]
             self._find_places()

@@ -1,7 +1,7 @@
 """Gauges of prometheus_client whose numbers are in promweb's own files, for `info`.
 
-Programs set such a gauge as they set any other. In promweb's files it belongs to one registry, and
-room is reserved for it. `_metric_init` and `_value` are prometheus_client's, and not public.
+Programs set such a gauge like any other. promweb's file belongs to one registry and has its space
+reserved. `_metric_init` and `_value` are private names of prometheus_client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["stored_gauge"]
 
 
 class StoredGauge(Gauge):
-    """A gauge whose label sets are those of a family in a storage."""
+    """A gauge whose label sets belong to a family in a storage."""
 
     family: ClassVar[GaugeFamily]
     storage: ClassVar[Storage]
@@ -49,7 +49,7 @@ class _Value:
         with family.lock:
             if family.storage is None:
                 family.keep_in(self._gauge.storage)
-            # All values are the program's, and none is too long.
+            # The program chose all values, and none is too long.
             child: Any = family.child(self._labelvalues, overflow=self._labelvalues)
         return child  # type: ignore[no-any-return]
 
@@ -63,13 +63,13 @@ def stored_gauge(
     registry: CollectorRegistry,
     multiprocess_mode: Any,
 ) -> Gauge:
-    """Return a gauge that is registered. Raises ValueError as prometheus_client does."""
+    """Return a registered gauge. Raises ValueError as prometheus_client does."""
     family = GaugeFamily(
         name,
         documentation,
         labelnames,
         multiprocess_mode=multiprocess_mode,
-        max_series=sys.maxsize,  # the program makes the label sets, and no request does
+        max_series=sys.maxsize,  # the program makes the label sets, not requests
     )
     kind = type("Gauge", (StoredGauge,), {"family": family, "storage": storage})
     gauge: Gauge = kind(

@@ -1,4 +1,4 @@
-"""Children that keep native buckets in a file, each when something is in it."""
+"""Children that keep native buckets in a file; a bucket gets its place when it is first used."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["StoredNative"]
 class StoredNative(StoredObservations):
     """Observations in classic and in native buckets, in two files.
 
-    Where the resolution halves, the finer buckets stay as they are, and readers add them up.
-    Nothing is ever moved, so a process that is killed leaves no observation in two places.
+    When the resolution halves, the finer buckets stay, and readers add them up. Nothing ever moves,
+    so a process that is killed leaves no observation in two places.
     """
 
     __slots__ = ("_bounds", "_cells", "_keys", "_schema", "_usual")
@@ -29,15 +29,15 @@ class StoredNative(StoredObservations):
         owner: Any = self.owner
         self._set_schema(owner.native_schema)
         self._keys: set[tuple[str, int]] = set()
-        """The buckets that are in use, in the present resolution."""
+        """The buckets in use, in the present resolution."""
         self._cells: dict[str, tuple[Any, int]] = {}
-        """Where each part is: a view of doubles, and an index in it."""
+        """The place of each number: a view of doubles, and an index in it."""
 
     def _set_schema(self, schema: int) -> None:
         self._schema = schema
         self._bounds = table(schema)[0]
         self._usual: dict[int, tuple[Any, int]] = {}
-        """Where buckets are that the table of bounds has, by their places in it."""
+        """The places of buckets, by their positions in the table of bounds."""
 
     def record(self, amount: float) -> None:
         amount = float(amount)
@@ -55,7 +55,7 @@ class StoredNative(StoredObservations):
             view[index] += 1.0
 
     def native_snapshot(self) -> tuple[Sequence[int], Buckets]:
-        """Return the observations of this process, per classic bucket and in native ones."""
+        """Return the observations of this process: classic buckets and native ones."""
         with self.owner.lock:
             counts, _ = self.snapshot()
             return counts, buckets_of(self._numbers().items())
@@ -71,7 +71,7 @@ class StoredNative(StoredObservations):
         return {part: view[index] for part, (view, index) in self._cells.items()}
 
     def _part(self, amount: float) -> str:
-        """Return the bucket of an amount; the resolution halves if there is no room for it."""
+        """Return the bucket of an amount; halve the resolution if there are too many buckets."""
         if amount != amount:
             return NAN
         size = abs(amount)

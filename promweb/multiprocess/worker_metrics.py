@@ -1,8 +1,8 @@
 """Metrics of each living worker by its pid: memory, processor time, open files, garbage collection.
 
-Each worker has a file of its own for this, locked while it lives. It writes its garbage collections
+Each worker has its own file for this, locked while it lives. It writes its garbage collections
 there, which no other process can see; the worker that answers a scrape reads the rest in `/proc`.
-This costs a request nothing, and a worker that has ended is not shown.
+This costs a request nothing, and a scrape omits workers that have ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SWITCH = "PROMWEB_PROCESS_METRICS"
 _ON = ("1", "true", "yes", "on")
 
 _SUFFIX = ".worker"
-"""Differs from that of files of numbers, so that prometheus_client does not read these."""
+"""A suffix that files of numbers do not have, so that prometheus_client does not read these."""
 
 _PREFIXES = ("process_", "python_")
 
@@ -51,7 +51,7 @@ _LONGEST = 4096
 
 
 def is_switched_on() -> bool:
-    """Tell whether the environment asks for metrics of each worker."""
+    """Tell whether the environment turns on metrics of each worker."""
     return os.environ.get(SWITCH, "").strip().lower() in _ON
 
 
@@ -66,23 +66,23 @@ class WorkerMetrics:
         self._unannounced = [True]
         """The thread that removes this item announces the process."""
         self._is_due = False
-        """Whether this process writes numbers, and so is shown if any process is."""
+        """Whether this process writes its numbers and appears in scrapes."""
         self._forget: Callable[[], object] = _nothing
 
     def enable(self) -> None:
-        """Show processes from now on, this one once it writes numbers."""
+        """Show processes from now on; this one appears once it writes numbers."""
         self._enabled = True
         if self._is_due:
             self.announce()
 
     def start_afresh(self) -> None:
-        """Forget the file: in a forked child, or after somebody removed it."""
+        """Forget the file: in a forked child, or after something removed it."""
         self._forget()
         self._garbage, self._unannounced, self._forget = None, [True], _nothing
         self._is_due = False
 
     def announce(self) -> None:
-        """Show this process in scrapes from now on, if any is shown."""
+        """Show this process in scrapes from now on, if scrapes show processes."""
         self._is_due = True
         if not self._enabled:
             return
@@ -104,7 +104,7 @@ class WorkerMetrics:
             return
 
         def collected(phase: str, info: dict[str, int]) -> None:
-            # The youngest generation is collected too often to write that each time.
+            # Collections of the youngest generation are too frequent to write each time.
             if phase == "stop" and info["generation"] > 0:
                 _write(garbage)
 
@@ -135,7 +135,7 @@ class WorkerMetrics:
         process = ProcessCollector(pid=lambda: current[0], registry=None)
         metrics: dict[str, Metric] = {}
         for current[0] in living:
-            # It may have ended, or belong to another user: what cannot be read is left out.
+            # The process may have ended, or belong to another user; its numbers are omitted.
             with suppress(Exception):
                 for metric in process.collect():
                     into = metrics.setdefault(
@@ -209,7 +209,7 @@ def _read(path: str) -> tuple[str, tuple[float, ...]]:
 
 
 def _write(garbage: Any) -> None:
-    """Write the numbers of garbage collections. No lock: a collection may begin anywhere."""
+    """Write the numbers of garbage collections, without a lock: a collection may begin anywhere."""
     index = 0
     for generation in gc.get_stats()[:_GENERATIONS]:
         for key, _ in _GARBAGE.values():
@@ -227,7 +227,7 @@ def _remove_callback(callback: Any) -> None:
 
 
 def _identity(pid: int | str) -> str:
-    """Return an identity of a process that no process of another container shares."""
+    """Return an identity of a process that no process in another container has."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:

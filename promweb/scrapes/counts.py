@@ -16,7 +16,7 @@ Labels = tuple[tuple[str, str], ...]
 """The labels of a series, sorted."""
 
 _LARGEST = 1e18
-"""Of counts and bytes: sums of such numbers stay finite."""
+"""The largest count or number of bytes; sums of such numbers stay finite."""
 
 
 def total_of(samples: Iterable[Sample]) -> float:
@@ -29,7 +29,7 @@ def key_of(sample: Sample) -> Labels:
 
 def count_of(sample: Sample) -> float:
     if not abs(sample.value) < _LARGEST:  # NaN is not, either
-        raise ScrapeError(f"{sample.name} is {sample.value}, which is no number of anything")
+        raise ScrapeError(f"{sample.name} is {sample.value}, which cannot be a count")
     return sample.value
 
 

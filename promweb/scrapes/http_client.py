@@ -1,6 +1,6 @@
-"""One scrape: an exposition fetched over HTTP within bounds.
+"""Fetches one exposition over HTTP, within limits.
 
-Whatever goes wrong raises `ScrapeError`, which says what happened.
+Every failure raises `ScrapeError`, which says what happened.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from .parsing import OPENMETRICS, Exposition, ScrapeError, one_line, parse
 __all__ = ["MAX_BYTES", "Client", "metrics_url"]
 
 MAX_BYTES = 64 * 2**20
-"""The largest exposition that is read, in bytes, after decompression."""
+"""The largest exposition to read, in bytes, after decompression."""
 
 _CHUNK = 2**16
 _TEXT = "text/plain;version=0.0.4, */*;q=0.1"
-"""The cheaper format to parse."""
+"""The format that is cheaper to parse."""
 _OPENMETRICS = f"{OPENMETRICS};version=1.0.0, text/plain;version=0.0.4;q=0.5, */*;q=0.1"
 _HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "promweb"}
 
 
-# What OpenSSL's versions call an answer that is no TLS.
+# OpenSSL's names for an answer that is not TLS, by version.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 _TLS_ALERT = "\x15\x03"
 
@@ -46,8 +46,8 @@ _TLS_ALERT = "\x15\x03"
 class Client:
     """Fetches expositions, with the same headers and the same trust for every URL.
 
-    `timeout` is in seconds, for connecting and for the whole answer. Redirects are not followed,
-    because the headers may have a secret that is for nobody else.
+    `timeout` is in seconds, for connecting and for the whole answer. It follows no redirects,
+    because the headers may have a secret that only this server may see.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Client:
             self._opener.add_handler(handler)
 
     def scrape(self, url: str, *, openmetrics: bool = False) -> Exposition:
-        """Fetch and parse; OpenMetrics, which has units, is preferred where it is asked for."""
+        """Fetch and parse; with `openmetrics` it prefers OpenMetrics, which has units."""
         content_type, body = self._fetch(url, _OPENMETRICS if openmetrics else _TEXT)
         try:
             text = body.decode()
@@ -82,11 +82,11 @@ class Client:
         return parse(text, content_type)
 
     def json(self, url: str) -> Any:
-        """Fetch a document of JSON."""
+        """Fetch a JSON document."""
         try:
             return json.loads(self._fetch(url, "application/json")[1])
         except ValueError as error:
-            raise ScrapeError(f"the answer is no JSON: {error}") from error
+            raise ScrapeError(f"the answer is not JSON: {error}") from error
 
     def _fetch(self, url: str, accept: str) -> tuple[str, bytes]:
         deadline = self._clock() + self.timeout
@@ -99,7 +99,7 @@ class Client:
             error.close()
             where = error.headers.get("Location")
             said = f"answered {error.code} {error.reason}".strip()
-            said += f", go to {where}" if where else ""
+            said += f" and redirects to {where}" if where else ""
             raise ScrapeError(one_line(said)) from error
         except TimeoutError as error:
             raise ScrapeError(self._too_slow()) from error
@@ -118,13 +118,13 @@ class Client:
         except (OSError, HTTPException, UnicodeError) as error:
             raise ScrapeError(one_line(error)) from error
         except zlib.error as error:
-            raise ScrapeError(f"the answer is not gzip, though it says so: {error}") from error
+            raise ScrapeError(f"the answer claims to be gzip and is not: {error}") from error
 
     def _pieces(self, response: HTTPResponse, deadline: float) -> Iterator[bytes]:
-        """Yield the body, decompressed; raise when there is too much of it, or too little."""
+        """Yield the body, decompressed; raise ScrapeError if it is too long or cut short."""
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding not in ("gzip", "identity"):
-            raise ScrapeError(f"the answer is encoded as {encoding!r}; gzip was asked for")
+            raise ScrapeError(f"the answer is encoded as {encoding!r}; it must be gzip")
         unzip = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
         received, room = 0, MAX_BYTES
         while piece := response.read1(_CHUNK):
@@ -146,9 +146,9 @@ class Client:
 
 
 def metrics_url(given: str) -> str:
-    """Return the URL that is meant: `http://` and `/metrics` may be left out.
+    """Return the URL of a service's metrics; `http://` and `/metrics` may be left out.
 
-    Raises `ValueError` for what cannot be scraped.
+    Raises `ValueError` for a URL that cannot be scraped.
     """
     if not given.isascii() or not given.isprintable() or " " in given:
         raise ValueError("it has spaces or characters that are not ASCII; percent-encode them")
@@ -156,8 +156,8 @@ def metrics_url(given: str) -> str:
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the scheme is {parts.scheme!r}; it must be http or https")
     if parts.username is not None:
-        raise ValueError("it has a user name; give that with --user, so that it is not displayed")
+        raise ValueError("it has a user name; give it with --user, so that it is not displayed")
     if not parts.hostname:
         raise ValueError("it has no host")
-    _ = parts.port  # raises what it is not
+    _ = parts.port  # raises ValueError for a bad port
     return urlunsplit(parts._replace(path=parts.path or "/metrics", fragment=""))

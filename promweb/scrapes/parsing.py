@@ -1,4 +1,4 @@
-"""An exposition, parsed: the text format or OpenMetrics."""
+"""Parses an exposition: the text format or OpenMetrics."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ __all__ = [
 ]
 
 OPENMETRICS = "application/openmetrics-text"
-"""The content type, without its parameters."""
+"""OpenMetrics' content type, without parameters."""
 
 _LONGEST = 200
-"""Characters of an error that are kept."""
+"""How many characters of an error to keep."""
 
 _COUNTER = re.compile(r"^#[ \t]+TYPE[ \t]+(\S+)[ \t]+counter[ \t]*$", re.MULTILINE)
 
 
 class ScrapeError(Exception):
-    """A URL could not be read, or what it answered is not what was asked for.
+    """A URL could not be read, or its answer was not the expected one.
 
-    The text may quote the server and is not safe for a terminal.
+    The text may quote the server; it is not safe for a terminal.
     """
 
 
 class NotAnExposition(ScrapeError):
-    """There was an answer, and it cannot be parsed."""
+    """There was an answer, but it cannot be parsed."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """One family of an exposition, with what says what it is."""
+    """One family of an exposition: its definition and its samples."""
 
     kind: str = "unknown"
     help: str = ""
     unit: str = ""
-    """OpenMetrics alone has it."""
+    """The unit; only OpenMetrics has it."""
     samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)
 class Exposition:
-    """What a scrape brought."""
+    """The parsed answer of a scrape."""
 
     families: Mapping[str, Family]
-    """By name, that of a counter without `_total`. A family may have no sample yet."""
+    """Families by name; a counter's name is without `_total`. A family may have no sample yet."""
     samples: Mapping[str, list[Sample]] = field(default_factory=dict)
-    """By the sample's name, such as `..._bucket`."""
+    """Samples by name, such as `..._bucket`."""
     is_openmetrics: bool = False
 
     @classmethod
     def of(cls, metrics: Iterable[Metric], *, is_openmetrics: bool = False) -> Exposition:
-        """Return what metrics show; the parsers and registries yield such."""
+        """Return the exposition of metrics, as the parsers and registries yield them."""
         families: dict[str, Family] = {}
         samples: dict[str, list[Sample]] = {}
         for metric in metrics:
-            # A native histogram has buckets elsewhere, and no value.
+            # A native histogram keeps its buckets elsewhere, and has no value.
             found = tuple(sample for sample in metric.samples if sample.value is not None)
             before = families.get(metric.name)
             families[metric.name] = Family(
@@ -83,22 +83,22 @@ class Exposition:
 
 
 def parse(text: str, content_type: str = "") -> Exposition:
-    """Parse the text format, or OpenMetrics where the content type says so."""
+    """Parse the text format, or OpenMetrics if the content type says so."""
     is_openmetrics = content_type.partition(";")[0].strip() == OPENMETRICS
     read = openmetrics.text_string_to_metric_families if is_openmetrics else _read
     try:
         metrics: Iterable[Metric] = read(text)
         return Exposition.of(metrics, is_openmetrics=is_openmetrics)
-    except Exception as error:  # the parsers do not say what they raise, and it is many things
+    except Exception as error:  # the parsers raise many undocumented errors
         said = f"the answer is not an exposition of metrics: {one_line(error)}"
         raise NotAnExposition(said) from error
 
 
 def _read(text: str) -> Iterator[Metric]:
-    """Yield the families of the text format, samples under the names that they have.
+    """Yield the families of the text format, with the samples' names unchanged.
 
-    The parser appends `_total` to the samples of a counter without it. It leaves gauges alone, so
-    that is what it is told.
+    The parser appends `_total` to the samples of counters without it. It leaves gauges alone, so
+    this turns counters into gauges first.
     """
     counters = set(_COUNTER.findall(text))
     for metric in text_string_to_metric_families(_COUNTER.sub(r"# TYPE \1 gauge", text)):
@@ -108,7 +108,7 @@ def _read(text: str) -> Iterator[Metric]:
 
 
 def one_line(error: BaseException | str) -> str:
-    """Return the line that says what an exception is about."""
+    """Return the last line of an exception's message, or its class."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).strip().split("\n")[0][:_LONGEST] or type(error).__name__

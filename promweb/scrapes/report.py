@@ -1,6 +1,6 @@
 """The report of `promweb top --once`: totals since the processes started, from one scrape each.
 
-`docs/command-line.md` documents the form; what is there stays, and more may be added.
+`docs/command-line.md` documents the format; fields never go, and more may be added.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _UNKNOWN = Tally(math.nan, math.nan, math.nan)
 
 
 def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
-    """Make a report, ready for JSON, of each URL's snapshot, or of what went wrong there.
+    """Make a JSON-ready report of each URL's snapshot, or error.
 
-    Routes are in the order of their names. What a service does not tell is `None`.
+    Routes are sorted by name. A value that the service does not expose is `None`.
     """
     up = [one for one in outcomes.values() if isinstance(one, Snapshot)]
     in_progress = [one.in_progress for one in up if one.in_progress is not None]
@@ -114,7 +114,7 @@ def _all(found: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
 
 
 def _number(value: float | None) -> int | float | None:
-    """Return what JSON has a form for; whole numbers without a point."""
+    """Return a number as JSON can write it; whole numbers without a point."""
     if value is None or not math.isfinite(value):
         return None
     return int(value) if value == int(value) else value

@@ -1,7 +1,7 @@
-"""What one exposition says about a service: its routes, websockets and workers.
+"""Reads the routes, websockets and workers of a service from one exposition.
 
-Names are discovered: the naming and its prefix from the family of durations, the group from the
-label that the counter of requests does not have.
+It finds the names by itself: the naming and its prefix from the family of durations, the group from
+the label that the counter of requests does not have.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Sockets:
         )
 
     def since(self, before: Sockets) -> Sockets:
-        """Return by how much the counters went up; `open` stays what it is."""
+        """Return by how much the counters went up; `open` keeps its value."""
         return Sockets(
             self.open,
             increase(self.closed, before.closed),
@@ -62,12 +62,12 @@ class Sockets:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process; `None` is what it does not tell."""
+    """A process; `None` stands for a number that it does not expose."""
 
     memory: float
-    """Resident, in bytes."""
+    """Resident memory in bytes."""
     cpu: float | None = None
-    """Seconds."""
+    """Processor time in seconds."""
     files: float | None = None
     """Open file descriptors."""
 
@@ -77,14 +77,14 @@ class Snapshot:
     """The numbers of one service, at one moment or between two."""
 
     prefix: str
-    """What the names of the families begin with."""
+    """The beginning of the families' names."""
     group: str | None
-    """The label that has the route; `None` before the first request."""
+    """The label with the route; `None` before the first request."""
     series: Mapping[Labels, Series]
     in_progress: float | None
-    """Requests; `None` where the service does not count them."""
+    """Requests in progress; `None` if the service does not count them."""
     exceptions: float | None
-    """`None` where the service does not count them."""
+    """Exceptions; `None` if the service does not count them."""
     sockets: Mapping[str, Sockets]
     workers: Mapping[Labels, Worker]
     loops: Mapping[str, Tally] = field(default_factory=dict)
@@ -96,10 +96,10 @@ class Snapshot:
     def of(
         cls, exposition: Exposition, prefix: str | None = None, group: str | None = None
     ) -> Snapshot:
-        """Read an exposition; a prefix or a group that is given is not looked for.
+        """Read an exposition; find the prefix and the group unless they are given.
 
-        Raises `ScrapeError` where the families of HTTP requests are missing or not to be told
-        apart, or where a count is no number.
+        Raises `ScrapeError` if the families of HTTP requests are missing or ambiguous, or if a
+        count is not a number.
         """
         start, words = _naming(exposition, prefix)
         prefix = start.removesuffix(words.start)
@@ -123,7 +123,7 @@ class Snapshot:
         return Tally.total(series.tally for series in self.series.values())
 
     def since(self, before: Snapshot) -> Snapshot:
-        """Return what was counted since an earlier snapshot; what is no counter stays."""
+        """Return how much was counted since an earlier snapshot; gauges keep their values."""
         series = {
             labels: replace(one, tally=one.tally.since(before.series[labels].tally))
             if labels in before.series
@@ -160,7 +160,7 @@ def _cpu_since(worker: Worker, before: Worker | None) -> float | None:
 
 
 def _naming(exposition: Exposition, wanted: str | None) -> tuple[str, Vocabulary]:
-    """Return what the names begin with, and the rest of their naming."""
+    """Return the beginning of the names, and the rest of their naming."""
     # Without TYPE lines each name is a family of its own.
     names = {*exposition.families, *(name.removesuffix("_count") for name in exposition.samples)}
     duration = PROMWEB.duration
@@ -169,7 +169,7 @@ def _naming(exposition: Exposition, wanted: str | None) -> tuple[str, Vocabulary
     if OTEL.duration in names:
         found[OTEL.start] = OTEL
     if wanted is not None:
-        # The underscore after a prefix may be written, and need not be.
+        # The prefix may be given with or without its underscore.
         for start in (wanted, f"{wanted}_", wanted.removesuffix("_")):
             if start in found:
                 return start, found[start]
@@ -182,7 +182,7 @@ def _naming(exposition: Exposition, wanted: str | None) -> tuple[str, Vocabulary
         raise ScrapeError(
             f"it has several prefixes; choose one with --prefix{_instead(list(found))}"
         )
-    # Where there are both namings, they count the same requests.
+    # If both namings are there, they count the same requests.
     return next(iter(found.items()))
 
 
@@ -213,7 +213,7 @@ def _group(
     ):
         if len(candidates) == 1:
             return candidates.pop()
-    raise ScrapeError(f"which label has the route? Choose one with --group: {_listed(names)}")
+    raise ScrapeError(f"cannot tell which label has the route; use --group: {_listed(names)}")
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -233,7 +233,7 @@ def _series(
     for sample in samples[f"{name}_count"]:
         key, count = key_of(sample), count_of(sample)
         status = sample.labels.get(words.status)
-        # Nobody knows what failed where there is no status, and no sum of what has none.
+        # Without a status the number of failures is unknown, and so is any sum of it.
         failed = math.nan if status is None else status.startswith("5")
         found[key] = Series(
             sample.labels.get(group) or words.unmatched,
@@ -246,13 +246,13 @@ def _exceptions(exposition: Exposition, prefix: str, words: Vocabulary) -> float
     samples = exposition.samples
     if words.error is None:
         found = samples.get(f"{prefix}{words.exceptions}", [])
-        # A service that has the one has the other as well, if only once there is an exception.
+        # A service with the one family has the other as well, once there is an exception.
         families = (f"{prefix}{words.exceptions}".removesuffix("_total"), f"{prefix}{words.info}")
         is_known = found or any(name in exposition.families for name in families)
         return total_of(found) if is_known else None
     counts = samples.get(f"{prefix}{words.duration}_count", [])
     kinds = ((sample, sample.labels.get(words.error, "")) for sample in counts)
-    # What was answered, with a status that is an error, has that status there.
+    # A request that was answered with an error has the status as its error type.
     return total_of(sample for sample, kind in kinds if kind and not kind.isdecimal())
 
 
@@ -269,7 +269,7 @@ def _sockets(
             direction = known or sample.labels.get("direction")
             if direction not in ("open", "closed", "received", "sent"):
                 continue
-            # The label that is left is the group, whatever it is called.
+            # The remaining label is the group, whatever its name.
             groups = sample.labels.keys() - {"direction", "close_code"}
             route = (sample.labels[min(groups)] if groups else "") or words.unmatched
             more = Sockets(**{direction: count_of(sample)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 __all__ = ["QUANTILES", "Tally", "increase"]
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-"""Those that are shown, by their names."""
+"""The quantiles that are shown, by name."""
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ class Tally:
 
     count: float = 0.0
     errors: float = 0.0
-    """Those of them whose status is 5xx; NaN where nobody knows."""
+    """Requests among them with a 5xx status; NaN if unknown."""
     seconds: float = 0.0
-    """NaN where nobody knows."""
+    """The sum of their durations; NaN if unknown."""
     buckets: Mapping[float, float] = field(default_factory=dict)
-    """How many took at most this many seconds; the last bound is infinity. Empty in a summary."""
+    """How many took at most this many seconds; the last bound is infinity. Empty for a summary."""
 
     @classmethod
     def total(cls, tallies: Iterable[Tally]) -> Tally:
-        """Add up.
+        """Add up tallies.
 
-        Where bounds differ, those that all have are kept: a cumulative count at a common bound
-        adds up exactly, and one at any other does not.
+        If bounds differ, only the common ones are kept: a cumulative count at a common bound adds
+        up exactly, and one at any other does not.
         """
         parts = [tally for tally in tallies if tally.count]
         bounds = set.intersection(*(set(part.buckets) for part in parts)) if parts else set()
@@ -41,10 +41,10 @@ class Tally:
         )
 
     def since(self, before: Tally) -> Tally:
-        """Return what was counted since an earlier tally of the same series.
+        """Return how much was counted since an earlier tally of the same series.
 
-        A number that went down, or other bounds, tell that the process started anew: then
-        everything was counted since.
+        A number that went down, or other bounds, mean that the process restarted: then the whole
+        tally is new.
         """
         if self.count < before.count or self.buckets.keys() != before.buckets.keys():
             return self
@@ -60,16 +60,16 @@ class Tally:
 
     @property
     def error_share(self) -> float | None:
-        """The share of errors, 0 to 1; `None` without requests, or where nobody knows."""
+        """The share of errors, 0 to 1; `None` without requests, or if unknown."""
         return self.errors / self.count if self.count and self.errors >= 0 else None
 
     @property
     def highest_bound(self) -> float | None:
-        """The highest finite bound of the buckets: no quantile above can be told."""
+        """The highest finite bound of the buckets: quantiles above it are unknown."""
         return max((bound for bound in self.buckets if bound < math.inf), default=None)
 
     def quantile(self, q: float) -> float | None:
-        """Return the seconds that a share `q` of the requests took at most, as estimated.
+        """Estimate how many seconds a share `q` of the requests took at most.
 
         By the rule of PromQL's `histogram_quantile`: linear within a bucket, the highest finite
         bound if the quantile is above it. `None` without requests or without buckets.
@@ -92,5 +92,5 @@ class Tally:
 
 
 def increase(now: float, before: float) -> float:
-    """Return by how much a counter went up; one that went down started anew from zero."""
+    """Return by how much a counter went up; one that went down restarted from zero."""
     return now - before if now >= before else now

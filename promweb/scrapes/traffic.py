@@ -1,7 +1,7 @@
 """The numbers of several services over time: rates within a window, sums, a history.
 
-Nothing here reads a clock: whoever adds a snapshot says when it was taken, in seconds of a clock
-that does not jump.
+Nothing here reads a clock: the caller gives each snapshot its time, in seconds of a clock that does
+not jump.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ORDERS", "Point", "Row", "Source", "Traffic", "by_route"]
 _NONE = Tally()
 
 HISTORY = 500
-"""How many points are kept: more than a terminal has columns for."""
+"""How many points the history keeps: more than a terminal has columns."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
     rate: float = 0.0
     """Requests per second, within the window."""
     recent: Tally = field(default_factory=Tally)
-    """What was counted within the window."""
+    """The requests within the window."""
     total: float = 0.0
     """Requests since the processes started."""
 
@@ -39,7 +39,7 @@ def _latency(row: Row) -> float:
     return -1.0 if seconds is None else seconds
 
 
-# What routes may be sorted by: the key of a route's name and row.
+# How to sort routes: the key of a route's name and row.
 ORDERS: dict[str, Callable[[str, Row], Any]] = {
     "rate": lambda name, row: (-row.rate, -row.total, name),
     "errors": lambda name, row: (-(row.recent.error_share or 0.0), -row.rate, name),
@@ -62,7 +62,7 @@ class Point:
 
 @dataclass(frozen=True)
 class _Step:
-    """What was counted between two scrapes of one URL."""
+    """How much was counted between two scrapes of one URL."""
 
     at: float
     seconds: float
@@ -70,12 +70,12 @@ class _Step:
 
 
 class Source:
-    """One URL: the last scrape of it, and what was counted lately."""
+    """One URL: its last scrape, and how much was counted lately."""
 
     def __init__(self, url: str, window: float) -> None:
         self.url = url
         self.error: str | None = None
-        """Why the last attempt brought nothing; `None` if it did, or there was none yet."""
+        """The error of the last attempt; `None` if it succeeded, or there was none yet."""
         self.latest: Snapshot | None = None
         self._window = window
         self._at = 0.0
@@ -84,7 +84,7 @@ class Source:
         """How many of these steps came after the last point of the history."""
 
     def add(self, at: float, outcome: Snapshot | str) -> None:
-        """Take what a scrape brought: a snapshot, or what went wrong."""
+        """Add the result of a scrape: a snapshot or an error."""
         if isinstance(outcome, str):
             self.error = outcome
             return
@@ -97,32 +97,32 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """How long the steps took that are within the window."""
+        """The total length of the steps within the window."""
         return sum(step.seconds for step in self._steps)
 
     @property
     def counted(self) -> list[Snapshot]:
-        """What was counted in each of these steps."""
+        """How much was counted in each of these steps."""
         return [step.counted for step in self._steps]
 
     @property
     def last_step(self) -> tuple[float, Snapshot] | None:
-        """The seconds that the last step took, and what was counted in it."""
+        """The length of the last step in seconds, and how much was counted in it."""
         if not self._steps:
             return None
         return self._steps[-1].seconds, self._steps[-1].counted
 
     def news(self) -> list[_Step]:
-        """Return the steps since the last call, or the last step where there is none."""
+        """Return the steps since the last call, or the last step if there are none."""
         news = list(self._steps)[-max(self._news, 1) :]
         self._news = 0
         return news
 
 
 class Traffic:
-    """All URLs, summed. Those that could not be read last time count in nothing.
+    """All URLs, summed. A URL whose last scrape failed does not count.
 
-    `window` is in seconds, and at least the last two scrapes are in it.
+    `window` is in seconds, and includes at least the last two scrapes.
     """
 
     def __init__(self, urls: Iterable[str], window: float) -> None:
@@ -141,7 +141,7 @@ class Traffic:
         self.sources[url].add(at, outcome)
 
     def tick(self) -> None:
-        """Add a point to the history, from what came in since the last one."""
+        """Add a point to the history, from the scrapes since the last one."""
         rate, tallies = 0.0, []
         for source in self.up:
             if news := source.news():
@@ -155,7 +155,7 @@ class Traffic:
 
     @property
     def in_progress(self) -> float | None:
-        """Requests in progress; `None` where no service counts them."""
+        """Requests in progress; `None` if no service counts them."""
         found = [source.latest.in_progress for source in self.up if source.latest]
         known = [number for number in found if number is not None]
         return sum(known) if known else None
@@ -192,7 +192,7 @@ class Traffic:
 
     @property
     def sockets(self) -> dict[str, Sockets]:
-        """The websockets of each route, counters as rates per second."""
+        """The websockets of each route, with counters as rates per second."""
         found: dict[str, Sockets] = {}
         for source in self.up:
             latest = source.latest.sockets if source.latest else {}

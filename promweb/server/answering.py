@@ -1,4 +1,4 @@
-"""One request of a connection: read by h11, answered by a WSGI application through `wsgiref`."""
+"""Answers one request of a connection: h11 reads it, a WSGI application answers it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["LONGEST_HEAD", "RequestServer", "WSGIApp"]
 logger = logging.getLogger("promweb")
 
 LONGEST_HEAD = 32768
-"""Bytes that the request line and the headers may have together."""
+"""The most bytes of the request line and the headers together."""
 
 WSGIApp = Callable[..., Any]
 
@@ -81,7 +81,7 @@ class _Handler(StreamRequestHandler):
     def _run(self, app: WSGIApp, environ: Mapping[str, str]) -> None:
         environ = {**self.server.environ(), **environ}
         answer = _Answer(BytesIO(), self.wfile, sys.stderr, environ)
-        answer.os_environ = {}  # so that no view can show this process's variables
+        answer.os_environ = {}  # so that no view can show the variables of this process
         answer.run(app)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -94,7 +94,7 @@ class _Handler(StreamRequestHandler):
 
 
 def _environ(request: h11.Request, client: str) -> dict[str, str]:
-    """Return what WSGI calls the parts of a request, as if it had no body."""
+    """Return the request's part of WSGI's environment, without a body."""
     target = request.target.decode("ascii")
     scheme, is_absolute, rest = target.partition("://")
     if is_absolute and scheme.lower() in ("http", "https"):  # RFC 9112, 3.2.2
@@ -108,7 +108,7 @@ def _environ(request: h11.Request, client: str) -> dict[str, str]:
         "QUERY_STRING": query,
     }
     for name, value in request.headers:
-        # WSGI spells `X_Real` and `X-Real` alike: a client could pass for the proxy before us.
+        # WSGI spells `X_Real` and `X-Real` alike: a client could forge a header of the proxy.
         if b"_" not in name and name not in (b"content-length", b"transfer-encoding"):
             key = "HTTP_" + name.decode("ascii").upper().replace("-", "_")
             text = value.decode("latin-1")
@@ -117,7 +117,7 @@ def _environ(request: h11.Request, client: str) -> dict[str, str]:
 
 
 def _refusal(status: int) -> WSGIApp:
-    """Return an application that answers with a status and its name."""
+    """Return an application that answers with a status and its phrase."""
     phrase = HTTPStatus(status).phrase
     body = f"{phrase}\n".encode()
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
@@ -139,6 +139,6 @@ class _Answer(SimpleHandler):
         self.headers["Connection"] = "close"
 
     def log_exception(self, exc_info: Any) -> None:
-        """Log what the application raised; a client that left is only logged at debug level."""
+        """Log an exception of the application; at debug level if the client left."""
         level = logging.DEBUG if isinstance(exc_info[1], OSError) else logging.ERROR
         logger.log(level, "An answer of the metrics server failed.", exc_info=exc_info)

@@ -1,4 +1,4 @@
-"""TCP connections with a thread each: their number and the time that clients take are bounded."""
+"""TCP connections with a thread each; limits their number and the time that clients take."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Client", "ConnectionServer"]
 logger = logging.getLogger("promweb")
 
 TIMEOUT = 30.0
-"""Seconds that a client has to send its request, handshake included, and to read the answer."""
+"""Seconds in which a client must send its request, handshake included, or read the answer."""
 MOST_CLIENTS = 32
-"""Connections at a time; one more cuts off the oldest client that the server waits for."""
+"""The most connections at a time; one more cuts off the oldest client that must act."""
 GRACE = 5.0
 """Seconds that `server_close` waits for answers to requests that have arrived."""
 PAUSE = 0.1
-"""Seconds to wait where little time is needed: for a thread to end, for a free descriptor."""
+"""Seconds to wait for short events: the end of a thread, a free descriptor."""
 
 
 class Client:
@@ -35,23 +35,22 @@ class Client:
         self.waiting_since = time.monotonic()
         """When the server began to wait for the client; infinity while the client waits."""
         self.is_owed_an_answer = False
-        """Whether its request has arrived and the answer is not sent yet."""
+        """Whether the request has arrived and the answer is not sent yet."""
 
     def asked(self) -> None:
-        """The request has arrived: from now on the client waits."""
+        """Note that the request has arrived: from now on the client waits."""
         self.waiting_since, self.is_owed_an_answer = inf, True
 
     def answered(self) -> None:
-        """The answer is ready: from now on the server waits until the client has read it."""
+        """Note that the answer is ready: from now on the server waits for the client."""
         self.waiting_since = time.monotonic()
 
 
 class ConnectionServer(TCPServer):
     """Accepts connections in one thread, which also cuts off clients that take too long.
 
-    It cuts a client off by shutting the socket down, which ends whatever read or write the
-    client's thread waits for. The handler finds its client in `clients` and calls `asked` and
-    `answered`.
+    It cuts a client off by shutting the socket down, which ends the read or write that the client's
+    thread waits for. The handler finds its client in `clients` and calls `asked` and `answered`.
     """
 
     allow_reuse_address = True
@@ -68,12 +67,12 @@ class ConnectionServer(TCPServer):
         self.clients: dict[Any, Client] = {}  # the oldest first
         self._context = context
         self._room = threading.Semaphore(MOST_CLIENTS)
-        self._lock = threading.RLock()  # a socket is not closed while it is being shut down
+        self._lock = threading.RLock()  # keeps a socket open while it is being shut down
         self._is_bound = False
         super().__init__(address, handler, bind_and_activate=False)
 
     def listen(self) -> bool:
-        """Take the address; return False, to be called again later, if another socket has it."""
+        """Bind the address; return False, to be called again later, if another socket has it."""
         try:
             if not self._is_bound:
                 self.server_bind()
@@ -89,12 +88,12 @@ class ConnectionServer(TCPServer):
         """Accept a connection."""
         try:
             return super().get_request()
-        except OSError:  # most likely no file descriptor is free; the next try would come at once
+        except OSError:  # most likely no descriptor is free; without a pause this would spin
             time.sleep(PAUSE)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection a thread, or close it if there is no place for one."""
+        """Give a connection a thread, or close it if there are too many."""
         if self._context is not None:
             request = self._context.wrap_socket(
                 request, server_side=True, do_handshake_on_connect=False
@@ -113,7 +112,7 @@ class ConnectionServer(TCPServer):
             self._end(request)
 
     def _has_room(self) -> bool:
-        """Take a place; if none is free, cut off the oldest client that the server waits for."""
+        """Count the connection; at the limit, cut off the oldest client that must act."""
         if self._room.acquire(blocking=False):
             return True
         for request, client in list(self.clients.items()):
@@ -140,7 +139,7 @@ class ConnectionServer(TCPServer):
         has not delivered yet (RFC 9112, 9.6).
         """
         self.clients[request].is_owed_an_answer = False
-        with suppress(OSError):  # also for TLS, whose own methods would send and decrypt
+        with suppress(OSError):  # also for TLS: its own methods would send and decrypt
             socket.socket.shutdown(request, socket.SHUT_WR)
             while socket.socket.recv(request, 65536):
                 pass
@@ -154,11 +153,11 @@ class ConnectionServer(TCPServer):
     def _cut(self, request: Any) -> None:
         with self._lock, suppress(OSError):
             if request in self.clients:
-                # `SSLSocket.shutdown` would first have its thread go on without TLS.
+                # `SSLSocket.shutdown` would first make its thread go on without TLS.
                 socket.socket.shutdown(request, socket.SHUT_RDWR)
 
     def service_actions(self) -> None:
-        """Cut off clients that take too long: called twice a second, and for each connection."""
+        """Cut off clients that take too long; runs twice a second, and for each connection."""
         latest = time.monotonic() - TIMEOUT
         for request, client in list(self.clients.items()):
             if client.waiting_since < latest:
@@ -171,9 +170,9 @@ class ConnectionServer(TCPServer):
         super().shutdown()
 
     def server_close(self) -> None:
-        """Stop listening and end the threads; answers to whole requests have `GRACE` to finish.
+        """Stop listening and end the threads; running answers have `GRACE` to finish.
 
-        A thread that takes longer loses its connection and is left to end by itself.
+        A thread that takes longer loses its connection and ends by itself.
         """
         super().server_close()
         clients = list(self.clients.items())
@@ -193,5 +192,5 @@ class ConnectionServer(TCPServer):
             inherited.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log at debug level: clients vanish, stall or speak no TLS every day."""
+        """Log at debug level: clients that vanish, stall or speak no TLS are normal."""
         logger.debug("A connection to the metrics server failed.", exc_info=True)

@@ -25,7 +25,7 @@ RETRY = 1.0
 
 
 class MetricsServer:
-    """A running server. The end of the program closes it; forked children do not inherit it.
+    """A running server. It closes when the program ends; forked children do not inherit it.
 
     For example:
 
@@ -36,7 +36,7 @@ class MetricsServer:
     def __init__(self, server: RequestServer, host: str, endpoint: str, scheme: str) -> None:
         self._server = server
         self.is_waiting: bool = not server.listen()
-        """Whether another socket has the port; this server takes it as soon as it is free."""
+        """Whether another socket has the port; this server takes the port once it is free."""
         self.port: int = server.server_address[1]
         """The port it listens on, or waits for."""
         if host in ("", "0.0.0.0", "::"):
@@ -70,12 +70,12 @@ class MetricsServer:
     def close(self) -> None:
         """Stop listening and end the threads; a second call does nothing.
 
-        Scrapes that are being answered have 5 seconds to finish.
+        Scrapes in progress have 5 seconds to finish.
 
             server.close()
         """
         me = threading.get_ident()
-        if self not in _running or self._closer == me:  # called by a signal handler meanwhile
+        if self not in _running or self._closer == me:  # a signal handler has called it meanwhile
             return
         self._closer = me
         try:
@@ -99,7 +99,7 @@ class MetricsServer:
 
 
 class NoServer(MetricsServer):
-    """What a program gets that is not to serve metrics: it has a port, and listens nowhere.
+    """Stands for a server in processes that must not serve metrics: it never listens.
 
     For example:
 
@@ -139,12 +139,12 @@ def serve(
     endpoint: str = "/metrics",
     ssl: Mapping[str, str] | SSLContext | None = None,
 ) -> MetricsServer:
-    """Serve a WSGI application from a daemon thread, and one more for each client.
+    """Serve a WSGI application in a daemon thread, with another thread for each client.
 
-    While another socket has the port, the server waits for it. `ssl` is a server's context, or a
-    dictionary of paths: a certificate chain (`cert`), its key (`key`), and the authority of
-    clients' certificates (`client_ca`) if they must show one. Raises ValueError for a port or an
-    `ssl` that cannot work, and OSError for a file or an address that cannot be used.
+    If another socket has the port, the server waits for it. `ssl` is a server's context, or a
+    dictionary of paths: a certificate chain (`cert`), its key (`key`), and, to require client
+    certificates, their authority (`client_ca`). Raises ValueError for a port or an `ssl` that
+    cannot work, and OSError for a file or an address that cannot be used.
 
         server = serve(wsgi_app, 9100)
     """

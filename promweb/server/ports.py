@@ -1,4 +1,4 @@
-"""Port numbers, and which process has a port."""
+"""Port numbers, and which process listens on a port."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def port_number(port: object) -> int:
     except (TypeError, ValueError):
         number = -1
     if isinstance(port, bool) or not 0 <= number <= 65535:
-        raise ValueError(f"port is a number up to 65535, or 0 for a free port, not {port!r}")
+        raise ValueError(f"port must be a number up to 65535, or 0 for a free port, not {port!r}")
     return number  # type: ignore[no-any-return]
 
 
 def holder(port: int) -> str:
-    """Say which process listens on a TCP port, as far as the system tells this user."""
+    """Return which process listens on a TCP port, as far as this user can see."""
     listeners = set(_listeners(port))
     pids = set()
     for path in glob("/proc/[0-9]*/fd/*"):
-        with suppress(OSError):  # it has just been closed, or is another user's
+        with suppress(OSError):  # it was just closed, or belongs to another user
             if os.readlink(path) in listeners:
                 pids.add(int(path.split("/")[2]))
     if not pids:
@@ -39,7 +39,7 @@ def holder(port: int) -> str:
 
 
 def _listeners(port: int) -> list[str]:
-    """Return the links in /proc that stand for sockets which listen on a port."""
+    """Return the links in /proc to sockets that listen on a port."""
     found = []
     for table in glob("/proc/net/tcp*"):
         with suppress(OSError), open(table) as lines:

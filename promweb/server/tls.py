@@ -1,4 +1,4 @@
-"""The TLS context of the separate server, from paths or as it was given."""
+"""The TLS context of the separate server, from paths or as given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def server_context(given: Mapping[str, str] | ssl.SSLContext) -> ssl.SSLContext:
     """Return a server's context.
 
     Raises ValueError for paths that are missing or unknown, for a client's context, and for files
-    that are no certificates; raises the OSError of a file that cannot be read, with its name.
+    without certificates; raises OSError with the file's name if a file cannot be read.
     """
     if isinstance(given, ssl.SSLContext):
         if given.protocol is ssl.PROTOCOL_TLS_CLIENT:
@@ -26,7 +26,7 @@ def server_context(given: Mapping[str, str] | ssl.SSLContext) -> ssl.SSLContext:
     if missing := {"cert", "key"}.difference(given):
         raise ValueError(f"ssl lacks {sorted(missing)}: {_HOW}")
     if unknown := set(given).difference({"cert", "key", "client_ca"}):
-        raise ValueError(f"ssl has no {sorted(unknown)}: {_HOW}")
+        raise ValueError(f"ssl has no key {sorted(unknown)}: {_HOW}")
     for name, path in given.items():
         _check_readable(name, path)
     try:
@@ -34,7 +34,7 @@ def server_context(given: Mapping[str, str] | ssl.SSLContext) -> ssl.SSLContext:
         context.load_cert_chain(given["cert"], given["key"])
     except ssl.SSLError as error:
         raise ValueError(
-            f"ssl: a certificate and its key in PEM, that belong together, cannot be read from "
+            f"ssl: cannot read a PEM certificate and the key that belongs to it from "
             f"{dict(given)}: {error}"
         ) from error
     if "client_ca" in given:

@@ -1,4 +1,4 @@
-"""Text on a terminal: what strangers wrote is escaped, tables have the room that there is."""
+"""Text for a terminal: untrusted text is escaped, tables fit the width."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _WIDEST = 10_000
 
 
 def safe(text: str) -> str:
-    """Return a text with everything escaped that a terminal does not print as a character."""
+    """Escape every character of a text that a terminal would not print as itself."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_tables(tables: RenderableType) -> None:
-    """Print what rich draws."""
+    """Print what rich can draw, as wide as the terminal."""
     from rich.console import Console
     from rich.measure import Measurement
 
@@ -39,7 +39,7 @@ def print_tables(tables: RenderableType) -> None:
 
 @contextmanager
 def needs(package: str, *modules: str) -> Iterator[None]:
-    """Say what to install where a package is missing: click alone comes with both frameworks."""
+    """Say what to install if a package is missing: both frameworks bring click alone."""
     try:
         yield
     except ModuleNotFoundError as error:

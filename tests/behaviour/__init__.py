@@ -1,1 +1,1 @@
-"""What is true on every framework; one file for each behaviour."""
+"""Behaviour that all frameworks share; one file for each."""

@@ -1,4 +1,4 @@
-"""What an argument accepts works; what cannot work is refused before the first request."""
+"""Accepted arguments work; all others are refused before the first request."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def test_the_requests_of_the_blueprint_are_measured_and_no_others(
     )
     told = [r.getMessage() for r in caplog.records if r.name == "promweb"]
     assert told == [
-        "Metrics was given the blueprint 'api', so requests for other routes, for none (404, 405), "
-        "and websockets are not measured. Pass the application to measure all."
+        "Metrics was given the blueprint 'api', so it does not measure requests for other routes, "
+        "for none (404, 405), and websockets. Pass the application to measure all."
     ]
 
 

@@ -72,7 +72,7 @@ def values(leg: Leg, name: str, *order: str) -> dict[tuple[str, ...], float]:
 
 
 def label_sets(leg: Leg) -> dict[str, int]:
-    """Return how many label sets each family has; a histogram's buckets are no label sets.
+    """Return how many label sets each family has; a histogram's buckets do not count.
 
     The self-metrics are left out: the metrics that the program defines bound them.
     """
@@ -345,7 +345,7 @@ def test_gauge_beyond_the_bound_goes_up_and_down_in_the_overflow_set(leg: Leg) -
 
 # --- long values --------------------------------------------------------------------------------
 
-LONGEST = 256  # bytes; README says so
+LONGEST = 256  # bytes; docs/labels.md says so
 
 
 @pytest.mark.parametrize(

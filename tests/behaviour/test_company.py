@@ -1,4 +1,4 @@
-"""What other people's code does: contexts made by hand, tasks left behind, wrapped views."""
+"""Code of other people: contexts made by hand, tasks left behind, wrapped views."""
 
 from __future__ import annotations
 
@@ -391,7 +391,7 @@ def test_middleware_that_took_over_the_socket_is_no_failure(
 
 @QUART
 def test_a_cancellation_inside_is_a_failure(leg: Leg) -> None:
-    """Nobody left: the client waits, and is told 500."""
+    """The client is still there and gets a 500."""
     app = leg.make_app()
     leg.make_metrics(app, in_progress=True)
 

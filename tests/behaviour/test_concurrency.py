@@ -35,7 +35,7 @@ STREAMS = 2000
 
 @pytest.fixture(autouse=True)
 def restless() -> Iterator[None]:
-    """Have threads take turns a thousand times as often."""
+    """Make threads switch a thousand times as often."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
     yield
@@ -80,7 +80,7 @@ def test_bound_that_many_threads_reach_at_once(
     in_threads(8, many)
     name = {"counter": "calls_total", "gauge": "calls"}.get(kind, "calls_count")
     family = samples(leg.registry)[name]
-    # Room is kept for what overflows in part: a tenth, of which one is used here.
+    # A tenth of the room is for label sets that overflow in part; this test uses one place.
     kept_free = max(2, max_series // 10) - 1 if constant and max_series > 2 else 0
     assert len(family) == max_series - kept_free
     assert sum(family.values()) == (0.0 if kind == "gauge" else 800.0)
@@ -458,7 +458,7 @@ def test_threads_that_attach_the_same_application(leg: Leg, objects: str) -> Non
 def test_threads_that_attach_the_same_application_without_init_app(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The second waits until the first is done: nobody meets it where an application is new."""
+    """The second waits until the first is done: no thread sees a half-attached application."""
     made: list[Site] = []
     both = threading.Barrier(2)
 

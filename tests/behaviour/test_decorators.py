@@ -193,7 +193,7 @@ def test_decorated_callable_gives_the_same_and_is_measured(jobs: Leg, kind: str,
 def test_decorated_callable_keeps_its_kind_and_metadata(jobs: Leg, kind: str, name: str) -> None:
     function = FUNCTIONS[name]
     decorated = decorator(make_metrics(jobs), kind)(function)
-    if name != "async object":  # the object is no coroutine function to `inspect`, its calls are
+    if name != "async object":  # `inspect` does not see its coroutine function
         for is_kind in (
             inspect.iscoroutinefunction,
             inspect.isgeneratorfunction,

@@ -1,4 +1,4 @@
-"""What can be told of the server without a doubt, and what promweb logs about it, once."""
+"""promweb recognizes how a server runs it, and logs each problem once."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 @pytest.fixture(autouse=True)
 def _nothing_told() -> Iterator[None]:
-    """Have this process not be warned of anything yet, and afterwards."""
+    """Forget the warnings that this process has logged, before and after a test."""
     serving._warned.clear()
     yield
     serving._warned.clear()
 
 
 class Arbiter:
-    """What gunicorn has among the callers when it loads an application."""
+    """The function of gunicorn that is on the stack when it loads an application."""
 
     def __init__(self, workers: object) -> None:
         self.cfg = SimpleNamespace(workers=workers)

@@ -42,7 +42,7 @@ PROGRAMS = ("first_releases", "factory", "url_rules", "restful")
 
 @dataclass
 class Run:
-    """What one program's clients got, and its scrape without timings."""
+    """The answers that one program's clients got, and its scrape without timings."""
 
     answers: list[tuple[str, int, str, bytes]]
     """Request, status, content type, body (without that of scrapes)."""
@@ -91,7 +91,7 @@ def read(answers: list[tuple[str, int, str, bytes]], scrape: str) -> Run:
 
 
 def deliberate(program: str) -> Seen:
-    """Return all that the list of differences says of a program."""
+    """Return the entries about a program in the list of differences."""
     merged = Seen()
     for difference in DIFFERENCES:
         seen = difference.programs.get(program, Seen())
@@ -170,7 +170,7 @@ class Bench:
 
 
 def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Return what a function returns, or the class of what it raises."""
+    """Return a function's result, or the class of its exception."""
     try:
         return function(*args, **kwargs)
     except Exception as error:
@@ -784,7 +784,7 @@ def connexion(bench: Bench) -> object:
     )
 
 
-# Where they must not differ, beyond the programs: each function runs on both libraries.
+# Both libraries must agree, beyond the programs: each function runs on both.
 
 SAME: list[Callable[[Bench], object]] = []
 

@@ -1,4 +1,4 @@
-"""Wrong use is told at construction or decoration, with what was given and what to write."""
+"""Wrong use raises at construction or decoration; the message says what to write."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import NO_PREFIX, PrometheusMetrics, __version__
+from promweb.core.options import GROUP_BY
 from tests.support.legs import Leg
 from tests.support.needs import module
 
@@ -337,7 +338,7 @@ def above(leg: Leg, decorate: Callable[[Any], Any]) -> Any:
     def index() -> str:
         return "ok"
 
-    # As it is where the two decorators are in a module.
+    # The same as in a module with both decorators.
     index.__wrapped__.__module__ = __name__
     index.__wrapped__.__name__ = "index_of_a_module"
     globals()["index_of_a_module"] = index
@@ -363,8 +364,42 @@ def test_a_decorator_above_the_route(leg: Leg, kind: str, caplog: pytest.LogCapt
     )
 
 
+SAYS = (
+    "The route '/items/<int:number>' makes a series for each of its paths, because group_by is "
+    "'path' by default. Write group_by=\"url_rule\" to have one series for each route, or "
+    'group_by="path" if you want this.'
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "said"),
+    [
+        ("/items/<int:number>", {}, [SAYS]),
+        ("/items", {}, []),
+        ("/items/<int:number>", {"group_by": "path"}, []),
+        ("/items/<int:number>", {"group_by": None}, []),
+        ("/items/<int:number>", {"group_by": "url_rule"}, []),
+        ("/items/<int:number>", {"group_by_endpoint": False}, []),
+        ("/items/<int:number>", {"naming": "otel"}, []),
+        ("/items/<int:number>", {"export_defaults": False}, []),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:group_by_endpoint is deprecated")
+def test_the_log_says_once_that_paths_are_series_by_default(
+    leg: Leg, rule: str, arguments: dict[str, Any], said: list[str], caplog: Any
+) -> None:
+    app = leg.make_app()  # with a route for static files, which has a variable part as well
+    leg.make_metrics(app, **{"group_by": GROUP_BY, **arguments})
+    app.add_url_rule(rule, view_func=leg.view(lambda number=1: "an item"))
+    leg.get(app, "/items/1")
+    assert caplog.messages == []
+    for _ in range(2):
+        assert leg.get(app, "/metrics").status == 200
+    assert caplog.messages == said
+
+
 def test_decorators_at_their_place_are_not_told(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
-    """Nor what is decorated for something else than the route, nor a view class."""
+    """Other decorators than the route's do not count, and neither do view classes."""
     app = leg.make_app()
     metrics = leg.make_metrics(app)
     count = metrics.counter("jobs", "Jobs.")
@@ -605,8 +640,8 @@ def test_prefix_with_an_underscore_at_its_end(
     PrometheusMetrics(app, registry=registry, defaults_prefix="shop_")
     assert registry.get_sample_value("shop__exporter_info", {"version": __version__}) == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "defaults_prefix='shop_' ends with an underscore, and another one follows: the names begin "
-        "with 'shop__'. Write 'shop' if that is not wanted."
+        "defaults_prefix='shop_' ends with an underscore, and promweb adds another: the names "
+        "begin with 'shop__'. Write 'shop' to have only one."
     ]
 
 

@@ -31,7 +31,7 @@ def exemplars(metrics: Any) -> dict[str, tuple[dict[str, str], float]]:
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, sampler: Sampler) -> None:
-    """Have the program set up OpenTelemetry, which is possible only once in public."""
+    """Set up OpenTelemetry; its public API allows that only once."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(sampler=sampler))
 
 
@@ -41,7 +41,7 @@ def tracing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_span(leg: Leg, app: Any, span: trace.SpanContext) -> None:
-    """Have every request belong to a span, as instrumentation around the application does."""
+    """Give every request a span, as instrumentation around the application does."""
     if leg.name.startswith("flask"):
         wsgi_app = app.wsgi_app
 
@@ -131,7 +131,7 @@ def test_none_without_a_span(leg: Leg) -> None:
 
 @pytest.mark.parametrize("exemplar", [None, False])
 def test_off(leg: Leg, exemplar: bool | None, request: pytest.FixtureRequest) -> None:
-    """None is off where nobody set up a tracer provider, False even where somebody did."""
+    """None means off without a tracer provider; False means off even with one."""
     if exemplar is False:
         request.getfixturevalue("tracing")
     app = leg.make_app()

@@ -409,7 +409,7 @@ class Lazy(Failing):
 
 
 class Unencodable(Failing):
-    """A collector that makes a sample whose value is no number."""
+    """A collector that makes a sample whose value is not a number."""
 
     def collect(self) -> Iterator[Metric]:
         metric = Metric("temperature", "Degrees.", "gauge")

@@ -1,4 +1,4 @@
-"""What goes wrong inside of promweb is logged once, and no request notices."""
+"""promweb logs its own failures once, and no request notices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.waiting import DEADLINE
 
 
 def break_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every new label set fail."""
+    """Make every new label set fail."""
 
     def fail(*args: Any) -> Any:
         raise MemoryError
@@ -177,7 +177,7 @@ def test_wrong_default_label_names_the_argument(leg: Leg) -> None:
 
 
 def test_scrape_that_is_cancelled_before_it_has_a_thread() -> None:
-    """Whoever waits for it does the work instead."""
+    """Another task that waits for the scrape does the work."""
 
     async def main() -> None:
         limiter = anyio.to_thread.current_default_thread_limiter()

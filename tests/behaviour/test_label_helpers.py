@@ -186,7 +186,7 @@ def test_websockets(leg: Leg) -> None:
         socket = Socket(app, f"/chat/{room}").start()
         await socket.accepted()
         assert await socket.heard() == room
-        with suppress(Exception):  # what becomes of it differs
+        with suppress(Exception):  # its further fate differs
             await socket.over()
 
     for room in "ab":
@@ -494,7 +494,7 @@ def test_a_function_without_the_parameter(leg: Leg) -> None:
     count = metrics.counter("c", "d", {"sql": from_argument("sql", default="none")})
     with pytest.raises(ValueError, match=r"counter 'c': from_argument\('sql'\) needs a parameter"):
         count(lambda text: text)
-    with pytest.raises(ValueError, match="cannot tell the parameters"):
+    with pytest.raises(ValueError, match="cannot read the parameters"):
         count(Secret())
     anything = count(lambda **kwargs: kwargs)
     anything(sql="select")

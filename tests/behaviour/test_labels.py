@@ -1,4 +1,4 @@
-"""Label values: constants, callables, what they see, and what happens when they fail."""
+"""Label values: constants, callables, their arguments, and their failures."""
 
 from __future__ import annotations
 
@@ -837,7 +837,7 @@ def test_label_that_reads_a_missing_view_argument_breaks_no_route(leg: Leg) -> N
 
 
 def test_metrics_that_are_attached_during_a_request_see_its_labels(leg: Leg) -> None:
-    """What they ask of it is resolved while its context is there."""
+    """promweb resolves their labels while the request's context exists."""
     app, _ = make(leg, export_defaults=True)
 
     @app.route("/late", endpoint="late")

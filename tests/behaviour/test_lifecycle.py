@@ -1,4 +1,4 @@
-"""Every way in which a request can end, and what is recorded of it."""
+"""Every way in which a request can end, and its record."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_teardown_that_raises(leg: Leg, app: Any, testing: bool) -> None:
 def test_teardown_that_raises_after_a_view_that_answered_an_error(
     leg: Leg, app: Any, status: int, testing: bool
 ) -> None:
-    """The view's own answer is no exception, that of the teardown is."""
+    """The view's own answer does not count as an exception; the teardown's does."""
     app.testing = testing
     app.teardown_request(lambda error: fail())
     route(leg, app, lambda: ("no", status))
@@ -333,7 +333,7 @@ def test_streamed_view_whose_body_is_dropped(
 def test_unmatched_requests_share_one_group(
     leg: Leg, tmp_path: Any, with_static: bool, method: str, path: str, status: int
 ) -> None:
-    """A file that is not there has matched the static route."""
+    """A missing file has matched the static route."""
     app = leg.make_app(static_folder=tmp_path if with_static else None, static_url_path="/static")
     leg.make_metrics(app, in_progress=True)
     app.add_url_rule("/dir/", view_func=leg.view(lambda: "ok"), endpoint="dir")

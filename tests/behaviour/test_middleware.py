@@ -1,4 +1,4 @@
-"""Middleware: the status that was sent counts, whoever answered."""
+"""Middleware: the status that was sent counts, even if middleware answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_quart(leg: Leg) -> bool:
 
 
 def wrap(leg: Leg, app: Any, wsgi: Any, asgi: Any) -> None:
-    """Put middleware around an application; each gets what it is to call in place of it."""
+    """Put middleware around an application; each gets the next callable."""
     if is_quart(leg):
         app.asgi_app = asgi(app.asgi_app)
     else:

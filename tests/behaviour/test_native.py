@@ -1,4 +1,4 @@
-"""Native histograms: buckets, schemas, what is written of them, and how they are asked for."""
+"""Native histograms: buckets, schemas, their exposition, and the options for them."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ FACTORS = {schema: 2.0 ** (2.0**-schema) * (1 + 1e-12) for schema in SCHEMAS}
 
 
 def draw(generator: random.Random, many: int) -> list[float]:
-    """Return observations such as services have, and some that none has."""
+    """Return usual observations, and some absurd ones."""
     return [
         generator.choice(
             (

@@ -1,4 +1,4 @@
-"""What each constructor argument does to what is served and recorded."""
+"""The effect of each constructor argument on routes and numbers."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def sets(leg: Leg) -> list[dict[str, str]]:
 
 
 def serve(leg: Leg, app: Any, scheme: str = "http", protocol: str = "1.1") -> None:
-    """Have an application answer GET / as a server says that it came."""
+    """Send GET / to an application with the environment or scope of a server."""
     if leg.name.startswith("flask"):
         more = {"wsgi.url_scheme": scheme, "SERVER_PROTOCOL": f"HTTP/{protocol}"}
         list(app({**EnvironBuilder("/").get_environ(), **more}, lambda *args: lambda data: None))
@@ -388,7 +388,7 @@ def test_label_sets_are_bounded(leg: Leg) -> None:
 
 
 def test_what_is_remembered_is_bounded(leg: Leg) -> None:
-    """Neither methods nor protocols that clients invent, nor what overflows."""
+    """Neither invented methods nor protocols, nor overflows."""
     app = leg.make_app()
     leg.make_metrics(app, naming="otel", max_series=3)
     app.add_url_rule("/", "view", leg.view(lambda: "ok"), methods=["GET", "BREW"])

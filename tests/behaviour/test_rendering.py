@@ -1,4 +1,4 @@
-"""Bodies are those of prometheus_client's encoders, byte for byte, whatever is in them."""
+"""Bodies equal those of prometheus_client's encoders, byte for byte."""
 
 from __future__ import annotations
 

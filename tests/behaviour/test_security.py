@@ -1,4 +1,4 @@
-"""Who may see the metrics: `promweb.security`, on both frameworks and on the separate server."""
+"""`promweb.security`, on both frameworks and on the separate server."""
 
 from __future__ import annotations
 
@@ -487,9 +487,9 @@ SECRET = "hunter2-hunter2"
         (lambda: bearer_token(), ValueError, "bearer_token needs a token"),
         (lambda: bearer_token(""), ValueError, "not empty"),
         (lambda: bearer_token("good", ""), ValueError, "not empty"),
-        (lambda: bearer_token(None), TypeError, "a token is a string, not NoneType"),
-        (lambda: bearer_token(SECRET.encode()), TypeError, "a token is a string, not bytes"),
-        (lambda: bearer_token([SECRET]), TypeError, "a token is a string, not list"),
+        (lambda: bearer_token(None), TypeError, "a token must be a string, not NoneType"),
+        (lambda: bearer_token(SECRET.encode()), TypeError, "a token must be a string, not bytes"),
+        (lambda: bearer_token([SECRET]), TypeError, "a token must be a string, not list"),
         (lambda: bearer_token(f"{SECRET}\n"), ValueError, "newline of a file"),
         (lambda: bearer_token(f"Bearer {SECRET}"), ValueError, "visible ASCII"),
         (lambda: bearer_token(f"{SECRET}é"), ValueError, "visible ASCII"),
@@ -502,7 +502,7 @@ SECRET = "hunter2-hunter2"
         (lambda: basic_auth(f"user:{SECRET}", "x"), ValueError, "without a colon"),
         (lambda: basic_auth("user\n", SECRET), ValueError, "newline of a file"),
         (lambda: basic_auth("user\ud800", SECRET), ValueError, "a user is text"),
-        (lambda: basic_auth(b"user", SECRET), TypeError, "a user is a string, not bytes"),
+        (lambda: basic_auth(b"user", SECRET), TypeError, "a user must be a string, not bytes"),
         (lambda: basic_auth("user", ""), ValueError, "a password is text, not empty"),
         (lambda: basic_auth("user", f"{SECRET}\n"), ValueError, "newline of a file"),
         (lambda: basic_auth("user", f"{SECRET}\ud800"), ValueError, "a password is text"),
@@ -544,12 +544,12 @@ def test_wrong_secrets_are_errors_without_the_secret(
         ([""], {}, "does not appear"),
         (["localhost"], {}, "does not appear"),
         ([" 10.0.0.0/8"], {}, "does not appear"),
-        ([b"\x0a\x00\x00\x00"], {}, "is no string"),
-        ([167772160], {}, "is no string"),
-        ([None], {}, "is no string"),
-        (["::ffff:10.0.0.0/104"], {}, "stands for IPv4 addresses"),
-        (["10.0.0.0/8"], {"trusted_proxies": -1}, "trusted_proxies is a number of proxies"),
-        (["10.0.0.0/8"], {"trusted_proxies": True}, "trusted_proxies is a number of proxies"),
+        ([b"\x0a\x00\x00\x00"], {}, "is not a string"),
+        ([167772160], {}, "is not a string"),
+        ([None], {}, "is not a string"),
+        (["::ffff:10.0.0.0/104"], {}, "maps IPv4 addresses"),
+        (["10.0.0.0/8"], {"trusted_proxies": -1}, "trusted_proxies must be a number of proxies"),
+        (["10.0.0.0/8"], {"trusted_proxies": True}, "trusted_proxies must be a number of proxies"),
         (["10.0.0.0/8"], {"trusted_proxies": "1"}, "not '1'"),
     ],
 )
@@ -559,9 +559,9 @@ def test_wrong_networks_are_errors(networks: list[Any], options: Any, message: s
 
 
 def test_guard_that_was_not_called_is_an_error() -> None:
-    with pytest.raises(TypeError, match="a token is a string, not function"):
+    with pytest.raises(TypeError, match="a token must be a string, not function"):
         PrometheusMetrics(Flask("shop"), metrics_decorator=bearer_token)
-    with pytest.raises(TypeError, match="a token is a string, not function"):
+    with pytest.raises(TypeError, match="a token must be a string, not function"):
         AsyncPrometheusMetrics(quart.Quart("shop"), metrics_decorator=bearer_token)
 
 

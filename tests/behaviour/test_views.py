@@ -97,7 +97,7 @@ def add_partial_of_a_decorated_view(leg: Leg, app: Any, decorate: Any) -> None:
 
 
 def add_callable_object(leg: Leg, app: Any, decorate: Any) -> None:
-    """Neither framework knows one whose `__call__` is a coroutine function."""
+    """Neither framework supports a view whose `__call__` is a coroutine function."""
     owner = type("Owner", (), {"__call__": lambda self: answer(leg)})()
     app.add_url_rule("/kind", "kind", decorate(owner))
 

@@ -250,14 +250,14 @@ def test_excluded_requests(
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"excluded_methods": 3}, TypeError, "excluded_methods=3: must be methods"),
+        ({"excluded_methods": 3}, TypeError, "excluded_methods=3: must be HTTP methods"),
         ({"excluded_methods": [3]}, TypeError, "3 is not text"),
         ({"excluded_methods": ["GET "]}, ValueError, "'GET ' is not a method"),
-        ({"excluded_statuses": "404"}, TypeError, "excluded_statuses='404': must be statuses"),
+        ({"excluded_statuses": "404"}, TypeError, "excluded_statuses='404': must be HTTP statuses"),
         ({"excluded_statuses": ["404"]}, TypeError, "'404' is not a whole number"),
         ({"excluded_statuses": [True]}, TypeError, "True is not a whole number"),
-        ({"excluded_statuses": 4.5}, TypeError, "must be statuses"),
-        ({"excluded_statuses": [4]}, ValueError, "4 is not one"),
+        ({"excluded_statuses": 4.5}, TypeError, "must be HTTP statuses"),
+        ({"excluded_statuses": [4]}, ValueError, "4 is not a status"),
     ],
 )
 def test_exclusions_that_cannot_work(

@@ -11,7 +11,7 @@ from .tables import TABLES
 
 __all__ = ["row"]
 
-HEAD = "| extension | version | what was driven | requests | answers equal | scrape right |"
+HEAD = "| extension | version | what the program does | requests | answers equal | scrape right |"
 
 
 def main() -> None:

@@ -37,12 +37,12 @@ FAMILIES = {
     ),
     "own counter": ("visits_total", ("status",)),
 }
-"""What is compared of a scrape."""
+"""The families that are compared, with their labels."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A program that was run: what it was asked, what it answered, and what a scrape shows."""
+    """One run of a program: its visits, its answers, its scrape."""
 
     visits: list[Visit]
     answers: list[Answer]

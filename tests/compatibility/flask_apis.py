@@ -24,7 +24,7 @@ Count = Callable[[Any], Any]
 
 
 class UserExists(Exception):
-    """What a program of its own raises."""
+    """An exception of the program's own."""
 
 
 def stream() -> Iterator[str]:

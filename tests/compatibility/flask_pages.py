@@ -133,7 +133,7 @@ def sqlalchemy(app: Flask, count: Count) -> list[Visit]:
 
 @EXTENSIONS.add("Flask-Admin")
 def admin(app: Flask, count: Count) -> list[Visit]:
-    """The admin page, views of one's own that answer, redirect and raise"""
+    """The admin page, own views that answer, redirect and raise"""
 
     class View(flask_admin.BaseView):
         @flask_admin.expose("/")

@@ -1,4 +1,4 @@
-"""What a program with an extension is, and what is asked of it."""
+"""A program with an extension, and the requests to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORDERS: tuple[Order, ...] = ("before", "after")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client gets to see."""
+    """The part of an answer that a client sees."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -30,7 +30,7 @@ Headers = Mapping[str, str] | Callable[[Sequence[Answer]], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Visit:
-    """A request, and what is right of it: the status, and whether it counts as an exception."""
+    """A request, its right status, and whether it counts as an exception."""
 
     path: str
     status: int = 200
@@ -55,7 +55,7 @@ Program = Callable[[Any, Callable[[Any], Any]], list[Visit]]
 
 @dataclass(frozen=True, eq=False)
 class Extension:
-    """An extension, the program that uses it, and what differs between any two runs of it."""
+    """An extension, a program that uses it, and the differences between any two runs."""
 
     name: str
     program: Program
@@ -82,7 +82,7 @@ class Extensions(list[Extension]):
         self._app_class = app_class
 
     def add(self, name: str, **options: Any) -> Callable[[Program], Program]:
-        """Return a decorator that adds a program, whose docstring says what it uses."""
+        """Return a decorator that adds a program; its docstring lists the features that it uses."""
 
         def decorator(program: Program) -> Program:
             self.append(Extension(name, program, **{"app_class": self._app_class, **options}))

@@ -29,7 +29,7 @@ EXTENSIONS = Extensions(Quart)
 
 
 class Refused(Exception):
-    """What an error handler answers."""
+    """An exception with an error handler."""
 
 
 def add_views(app: Quart, count: Count) -> None:

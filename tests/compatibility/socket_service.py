@@ -1,4 +1,4 @@
-"""What Gunicorn serves in the tests of sockets that extensions take over: `app`."""
+"""The service of Gunicorn in the tests of sockets that extensions take over: `app`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics and the live page are no part of an API: of its document, of its rate limits."""
+"""API extensions leave out the metrics and the live page: of its document, of its rate limits."""
 
 from __future__ import annotations
 

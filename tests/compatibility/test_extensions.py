@@ -1,4 +1,4 @@
-"""An application answers as it does without promweb, and a scrape has what was asked of it."""
+"""An application answers as it does without promweb, and a scrape has all its requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/compatibility.md` has what the programs found out, whatever the versions are."""
+"""`docs/compatibility.md` has the programs' results, whatever the versions are."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is true of Connexion only."""
+"""Behaviour of Connexion alone."""

@@ -1,4 +1,4 @@
-"""Connexion 3: the status that the client saw counts, whoever made the response."""
+"""Connexion 3: the status that the client saw counts, even if Connexion made the response."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is true of Flask and WSGI only."""
+"""Behaviour of Flask and WSGI alone."""

@@ -99,7 +99,7 @@ def test_client_leaves_during_the_body(leg: Leg, app: Any, leave: Any) -> None:
 
 
 def test_client_leaves_before_the_response(leg: Leg, app: Any) -> None:
-    """WSGI does not tell: the view goes on, and its answer has the status it has."""
+    """WSGI does not notice: the view goes on, and its own status counts."""
     reached, release = threading.Event(), threading.Event()
 
     @app.get("/slow")

@@ -52,7 +52,7 @@ def test_stream_with_context(leg: Leg, lazily: bool) -> None:
 
 
 def test_view_that_returns_a_decorated_generator(leg: Leg) -> None:
-    """The generator is no view: its label is the path, its time ends at its last item."""
+    """The generator is not a view: its label is the path, its time ends at its last item."""
     app = leg.make_app()
     metrics = leg.make_metrics(app)
 
@@ -190,7 +190,7 @@ def test_resource_that_raises_counts_one_exception(
 
 
 class UserExists(Exception):
-    """What an API has an answer for."""
+    """An exception that an API has an answer for."""
 
 
 @pytest.mark.parametrize("order", ["metrics first", "api first"])

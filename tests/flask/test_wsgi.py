@@ -1,4 +1,4 @@
-"""What only WSGI has: `close()`, file wrappers, `with client:`, exceptions that leave."""
+"""Only WSGI has these: `close()`, file wrappers, `with client:`, exceptions that leave."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_with_client_keeps_the_context_and_records_once(leg: Leg, app: Any, path
 
 
 class GreenletExit(BaseException):
-    """What gevent raises in a greenlet that is killed."""
+    """gevent raises this in a greenlet that is killed."""
 
 
 EXITS = [SystemExit, KeyboardInterrupt, GreenletExit]
@@ -326,7 +326,7 @@ def test_middleware_whose_functions_are_measured(leg: Leg) -> None:
 
 
 def test_middleware_installed_before_raises(leg: Leg) -> None:
-    """The exception leaves the measured part after the response: nothing else can be said."""
+    """The exception leaves the measured part after the response, so its status stands."""
     app = leg.make_app()
     inner = app.wsgi_app
 
@@ -365,7 +365,7 @@ def test_file_wrapper_reaches_the_server_as_it_is(leg: Leg, tmp_path: Any, close
 def test_file_wrapper_that_takes_no_attributes(
     leg: Leg, app: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server may have one of that kind, which is nothing to log."""
+    """A server may have one of that kind; that is not worth a log line."""
 
     class Slotted:
         __slots__ = ("file",)
@@ -602,7 +602,7 @@ def answer_oddly(environ: Any, start_response: Any) -> list[bytes]:
     ids=["answers", "oddly", "not at all", "no application"],
 )
 def test_after_request_function_that_returns_no_response(leg: Leg, path: str, answer: Any) -> None:
-    """Flask passes on whatever is a WSGI application, and what is none fails as it does."""
+    """Flask passes WSGI applications on; anything else fails as it does without promweb."""
 
     def serve(app: Any) -> list[Any]:
         app.logger.disabled = True
@@ -627,7 +627,7 @@ def test_after_request_function_that_returns_no_response(leg: Leg, path: str, an
 
 
 class Odd:
-    """A body that nobody can iterate over."""
+    """A body that cannot be iterated over."""
 
     def __repr__(self) -> str:
         return "Odd()"
@@ -641,7 +641,7 @@ class Odd:
 )
 @pytest.mark.parametrize("sizes", [False, True])
 def test_body_of_odd_parts(leg: Leg, body: Any, sizes: bool) -> None:
-    """The server gets it as it is, and fails where it would."""
+    """The server gets it unchanged, and fails as it would without promweb."""
 
     def serve(app: Any) -> list[Any]:
         app.logger.disabled = True

@@ -176,7 +176,7 @@ def test_routes_are_sorted_by_whatever_is_asked(shop: Shop, live: LivePage) -> N
     shop.get(*["/slow/1"] * 4)
     live.step()
     assert routes()[0] == "slow"
-    expect(by["Rate"]).to_be_focused()  # rows move, and what has the focus stays
+    expect(by["Rate"]).to_be_focused()  # rows move, and the focus stays
 
 
 def test_a_failing_application_is_said_to_fail_until_it_recovers(
@@ -198,7 +198,7 @@ def test_a_failing_application_is_said_to_fail_until_it_recovers(
     shop.broken = True
     live.wait(2)
     expect(status).to_have_text("No answer")
-    expect(problem).to_contain_text("It said 500. The collector ")
+    expect(problem).to_contain_text("It answered 500. The collector ")
     expect(problem).to_contain_text("The numbers are from 12:00:02. Trying again.")
     assert problem.get_attribute("role") == "alert"
     assert live.numbers("rate") == ["1.00"]
@@ -214,7 +214,7 @@ def test_a_failing_application_is_said_to_fail_until_it_recovers(
         "**/*=scrape", lambda route: route.fulfill(body="<p>Log in", content_type="text/html")
     )
     live.wait(2)
-    expect(problem).to_contain_text("It sent no metrics. Is there a login in between?")
+    expect(problem).to_contain_text("The answer is not metrics. Does a login page answer?")
     live.page.unroute("**/*=scrape")
 
     shop.get("/1", "/1")
@@ -222,7 +222,7 @@ def test_a_failing_application_is_said_to_fail_until_it_recovers(
     expect(status).to_have_text("Live")
     expect(problem).to_be_hidden()
     assert live.numbers("rate") == ["0.40"]  # four in ten seconds
-    # The browser itself says what could not be loaded; nothing else was said.
+    # The browser itself logs the requests that failed, and nothing else.
     assert len(live.complaints) == 2
     assert all("Failed to load resource" in complaint for complaint in live.complaints)
     live.complaints.clear()
@@ -586,7 +586,7 @@ def test_quantiles_are_those_of_prometheus(module: LivePage) -> None:
         (0.5, (1, 2, INF), (10, 10, 10)): 0.5,
         (0.5, (1, 2, INF), (0, 10, 10)): 1.5,
         (0.95, (1, 2, INF), (5, 10, 10)): 1.9,
-        (0.99, (1, 2, INF), (5, 10, 20)): 2,  # the highest bound that there is
+        (0.99, (1, 2, INF), (5, 10, 20)): 2,  # the highest finite bound
         (0.5, (1, 2, INF), (0, 0, 0)): None,
         (0.5, (INF,), (3,)): None,
         (0.5, (), ()): None,

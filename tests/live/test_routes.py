@@ -31,7 +31,7 @@ def file(leg: Leg, app: Any, name: str, path: str = LIVE, **kwargs: Any) -> Repl
 
 
 def linked(page: str) -> list[str]:
-    """Return what a page, or a script of it, loads."""
+    """Return the files that a page, or a script of it, loads."""
     return re.findall(r'"\?file=([\w.]+)"|\bfile\("([\w.]+)"\)', page)
 
 
@@ -42,7 +42,7 @@ def test_the_page_and_all_that_it_loads_are_served(leg: Leg) -> None:
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     texts = [page.text, *(file(leg, app, name).text for name in ("live.js", "scrape.js"))]
     names = {name for text in texts for found in linked(text) for name in found if name}
-    # The licence is for whoever has the package; browsers ask for `scrape` by another function.
+    # The licence is for readers of the package; browsers ask for `scrape` by another function.
     there = {path.name for path in STATIC.iterdir()} - {"page.html", "uPlot.LICENSE"}
     assert names - {"scrape", "vocabulary.js"} == there
     types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}

@@ -1,4 +1,4 @@
-"""Label sets of workers that come and go, under invented paths: bounded, whoever compacts."""
+"""Label sets of workers that come and go, under invented paths, are bounded."""
 
 from __future__ import annotations
 

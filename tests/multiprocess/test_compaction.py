@@ -1,4 +1,4 @@
-"""Dead workers: their numbers stay, their files do not, whatever happens meanwhile."""
+"""Dead workers: their numbers stay and their files go, even if a process is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Shop:
 
 
 def files(directory: Path) -> set[str]:
-    """Return the files that there are, without the names of processes."""
+    """Return the existing files, without the names of processes."""
     return {
         f"{name.kind}.{'compacted' if name.is_compacted else 'own' if name.is_own else 'client'}"
         for name in map(file_names.parse, os.listdir(directory))
@@ -226,7 +226,7 @@ STEPS = ("compact", "_merge", "_finish", "_remove", "_clear_names", "_remove_unf
 
 
 def sell(directory: Path, *items: str) -> Callable[[], None]:
-    """Return what a worker does that has a counter and a gauge and nothing else."""
+    """Return the work of a worker with only a counter and a gauge."""
 
     def work() -> None:
         storage = FileStorage(str(directory))
@@ -449,7 +449,7 @@ def without_locks(*args: object) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers are written and served; nobody compacts, and nobody waits for a lock."""
+    """Numbers are written and served; no process compacts or waits for a lock."""
     monkeypatch.setattr("fcntl.flock", without_locks)
     monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=time.monotonic))
     shop = Shop(tmp_path)

@@ -34,7 +34,7 @@ from .test_compaction import Shop, leave_dead, read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not used any directory."""
+    """Act like a process that has not used any directory."""
     monkeypatch.setattr(setup, "_storages", {})
     monkeypatch.setattr(setup, "_unusable", set())
     monkeypatch.setattr(client_files, "_failed", set())
@@ -71,7 +71,7 @@ def test_a_service_starts_in_a_full_directory(
         text = app.test_client().get("/metrics").text
         assert 'build{version="1.4"} 1.0' in text
         assert "hits_total 3.0" in text
-        (record,) = (r for r in caplog.records if "starts without" in r.message)
+        (record,) = (r for r in caplog.records if "starts anyway" in r.message)
         assert "cannot share metrics" in record.message
         assert "set PROMETHEUS_MULTIPROC_DIR to a directory" in record.message
 
@@ -93,7 +93,7 @@ def test_a_service_starts_where_no_directory_can_be_made(
         assert 'flask_http_request_total{method="GET",status="404"} 1.0' in (
             client.get("/metrics").text
         )
-    assert caplog.text.count("starts without") == 1
+    assert caplog.text.count("starts anyway") == 1
 
 
 def test_a_directory_of_another_user_is_logged(
@@ -202,7 +202,7 @@ def test_a_directory_that_is_removed_is_made_again(
         assert f'flask_http_request_total{{method="GET",status="200"}} {1 + times}.0' in text
         assert f'hits_total{{page="first"}} {2 * times}.0' in text
         assert 'build{version="1.4"} 1.0' in text
-        assert caplog.text.count("were removed") == times
+        assert caplog.text.count("removed promweb's files") == times
     assert value(read(directory), "flask_http_request_total", method="GET", status="200") == 3
     assert value(read(directory), "hits_total", page="first") == 6
 
@@ -220,7 +220,7 @@ def test_who_answers_no_scrape_notices_as_well(
     found = read(directory)
     assert value(found, "orders_total", item="tea") == 101
     assert value(found, "time_count", item="tea") == 101
-    assert caplog.text.count("were removed") == 1
+    assert caplog.text.count("removed promweb's files") == 1
 
 
 def test_families_that_are_defined_while_files_are_made_again(tmp_path: Path) -> None:

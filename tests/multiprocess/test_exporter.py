@@ -117,7 +117,7 @@ def test_the_application_serves_what_is_internal(
         assert 'flask_http_request_total{method="GET",status="200"}' in (
             app.test_client().get(path).text
         )
-    with pytest.warns(UserWarning, match=rf"{name} has the application serve"):
+    with pytest.warns(UserWarning, match=rf"{name} makes the application serve"):
         metrics_class.start_http_server_when_ready(0)
     assert started == []
 
@@ -163,7 +163,7 @@ def test_a_worker_that_gunicorn_tells_of_is_compacted(shared: Path) -> None:
 
 
 class Uwsgi(SimpleNamespace):
-    """What uWSGI tells its workers of themselves."""
+    """The module `uwsgi`, as a worker sees it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.worker = 0
@@ -204,7 +204,7 @@ def test_uwsgis_first_worker_serves_where_the_master_loads_the_application(
     uwsgi.master, uwsgi.worker = os.getppid(), 1
     with caplog.at_level(logging.ERROR, "promweb"):
         start()
-    assert "cannot be served from port 0: [Errno 99]" in caplog.text
+    assert "cannot be served on port 0: [Errno 99]" in caplog.text
     assert started == []
 
     uwsgi.master = os.getpid()

@@ -1,4 +1,4 @@
-"""The files themselves: what is written, what is read back, and what cannot be."""
+"""The files themselves: writing, reading back, and failures of both."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_reader_sees_what_was_added_since(tmp_path: Path) -> None:
 
 
 def test_a_file_is_written_as_prometheus_client_would(shared: Path) -> None:
-    """The same bytes, but for what it leaves free."""
+    """The same bytes, except free space."""
     registry = CollectorRegistry()
     Counter("sold", "Sold\nthings", ["b", "a"], registry=registry).labels("ö", "2").inc(5)
     family = CounterFamily("sold", "Sold\nthings", ("b", "a"))
@@ -95,7 +95,7 @@ def test_a_file_is_written_as_prometheus_client_would(shared: Path) -> None:
 
 
 def test_no_reader_sees_half_a_number(tmp_path: Path) -> None:
-    """Numbers of which each half means something else, written as fast as can be."""
+    """Numbers whose halves differ, written as fast as possible."""
     low, high = 1.0 + 2**-52, 2.0**64 * (1 + 2**-30)
 
     def write_on() -> None:
@@ -381,7 +381,7 @@ def test_one_name_of_two_types_is_the_first(
     workers.keep(FileStorage(str(tmp_path)), gauge)
     gauge.child(("a",)).inc()
     assert set(read(tmp_path)) == {("x_total", frozenset({("item", "a")}))}
-    assert "leaves out the gauge_livesum 'x'" in caplog.text
+    assert "omits the gauge_livesum 'x'" in caplog.text
 
 
 def test_label_sets_that_are_not_alike_are_served(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Modules hear of forks from Python, and from uWSGI, which forks without telling Python."""
+"""Modules learn about forks from Python, and from uWSGI, which forks without telling Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native histograms of several workers: no observation is lost, whoever is killed when."""
+"""Native histograms of several workers: no observation is lost, whichever worker is killed."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Shop:
 
 
 def killed(directory: Path, *amounts: float, item: str = "tea", **options: Any) -> None:
-    """Have a worker observe something and then be killed with -9."""
+    """Make a worker observe a number and kill it with -9."""
     workers.kill_after(lambda: Shop(directory, **options).observe(*amounts, item=item))
 
 
 def native_of(directory: Path, item: str = "tea") -> Buckets:
-    """Return the buckets of a label set that all files of a directory make."""
+    """Return the buckets of a label set from all files of a directory."""
     for metric in FileStorage(str(directory)).collect(None, lambda: None):
         if metric.name == "time":
             assert metric.native is not None

@@ -27,7 +27,7 @@ from .test_compaction import files, read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not used any directory."""
+    """Act like a process that has not used any directory."""
     monkeypatch.setattr(setup, "_storages", {})
 
 
@@ -40,7 +40,7 @@ def sell(directory: Path, item: str) -> None:
 
 
 class Server:
-    """A process that starts workers when it is told."""
+    """A process that starts workers on command."""
 
     def __init__(self, directory: Path, item: str) -> None:
         self._order, self._answer = os.pipe(), os.pipe()
@@ -193,7 +193,7 @@ def test_a_process_of_another_user_runs(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_worker_that_may_not_look_at_its_parent_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is root, and its workers are not."""
+    """A server that runs as root, with workers that do not."""
 
     def readlink(path: str) -> str:
         raise PermissionError
@@ -258,7 +258,7 @@ def test_a_container_that_restarts_with_its_directory(pid_1: str, tmp_path: Path
 
 
 def test_a_program_that_a_shell_starts_again(tmp_path: Path) -> None:
-    """Such as `uvicorn.run` in a script: each is a server of its own, with one parent."""
+    """Like `uvicorn.run` in a script: each is a server of its own, with one parent."""
     found = outputs(["sh", "-c", f"{PYTHON}; {PYTHON}; :"], tmp_path)
     assert found == ["1.0", "1.0", "1.0", "1.0"]
 

@@ -103,7 +103,7 @@ def test_no_request_is_lost_or_counted_twice(name: str, tmp_path: Path) -> None:
         with load(server) as clients:
             restart_all(server, clients)
             clients.reaches(1000)
-        # Nobody was killed since: every request counts, and once.
+        # No worker was killed since: every request counts, and once.
         least = counted + clients.answered
         most = least + (clients.failed if kind.is_abrupt else 0)
         server.shows(lambda scrape: scrape.requests >= least)
@@ -173,7 +173,7 @@ def countable(clients: Load) -> tuple[int, int]:
 
 
 def restart_all(server: Server, clients: Load) -> None:
-    """Have all workers replaced under load."""
+    """Replace all workers under load."""
     clients.reaches(300)
     if server.kind.restart is not None:
         before = set(clients.workers)

@@ -27,7 +27,7 @@ from .test_compaction import files, read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not enabled anything."""
+    """Act like a process that has not enabled anything."""
     monkeypatch.setattr(setup, "_storages", {})
 
 
@@ -83,7 +83,7 @@ def test_enable_without_a_directory_has_one_that_all_workers_of_a_server_find(
 
 
 def another_server(function: Callable[[], object]) -> Callable[[], None]:
-    """Return what has a server of its own start a worker that runs a function."""
+    """Return a target that starts a server, whose worker runs a function."""
     return lambda: workers.run(function) and None
 
 
@@ -164,7 +164,7 @@ def test_a_temporary_directory_that_somebody_else_made_is_refused(
         (temporary / name).symlink_to(temporary / "theirs")
     else:
         (temporary / name).mkdir(mode=0o755)
-    with pytest.raises(OSError, match="somebody else made"):
+    with pytest.raises(OSError, match="belongs to another user"):
         enable()
 
 
@@ -191,7 +191,7 @@ def test_metrics_of_prometheus_client_from_before_are_named(tmp_path: Path) -> N
 
 
 def leave_something(directory: Path) -> None:
-    """Have another server's workers count something and end."""
+    """Make another server's workers count something and end."""
 
     def server() -> None:
         workers.run(lambda: sell(directory, item="old"))
@@ -232,7 +232,7 @@ def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) 
     assert value(read(tmp_path), "sold_total", item="old") == 2
     os.write(go_on[1], b"x")
     assert workers.join(pid) == 0
-    # Both runs are known now: what one of them left is the other's, too.
+    # Both runs are recorded now, so each keeps the files of the other.
     workers.run(lambda: sell(tmp_path, item="tea"))
     found = read(tmp_path)
     assert value(found, "sold_total", item="old") == 2
@@ -242,7 +242,7 @@ def test_nothing_is_removed_while_a_worker_of_another_run_lives(tmp_path: Path) 
 def test_workers_that_start_at_the_same_time_keep_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has counted with prometheus_client before it knows of promweb."""
+    """Each has counted with prometheus_client before it imports promweb."""
     leave_something(tmp_path)
     start, ready = os.pipe(), os.pipe()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

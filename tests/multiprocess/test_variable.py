@@ -21,7 +21,7 @@ from .test_compaction import read
 
 @pytest.fixture(autouse=True)
 def _fresh(unshared: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a process that has not used any directory."""
+    """Act like a process that has not used any directory."""
     monkeypatch.setattr(setup, "_storages", {})
     monkeypatch.setattr(setup, "_unusable", set())
 

@@ -83,12 +83,12 @@ class Worker:
 
     pid: int
     report: Any
-    """What it had to say when it began to wait."""
+    """The result of its function."""
 
 
 @contextmanager
 def living(function: Callable[[], object]) -> Iterator[Worker]:
-    """Have a worker run a function, tell what that returns, and live until the block ends."""
+    """Make a worker run a function, report the result, and live until the block ends."""
     told, tell = os.pipe()
     wait, end = os.pipe()
 
@@ -322,7 +322,7 @@ def test_where_nothing_can_be_written_it_says_so_once(
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("promweb", logging.WARNING)
     assert "will not show memory" in record.getMessage()
-    # Nothing of a worker is there; what all have in common is.
+    # Only the metrics that all workers share are there.
     assert [metric.name for metric in known.add_to((), None)] == ["python_info"]
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.project.audit FOLDER [--licences]
 
-FOLDER is what `pip install --target FOLDER` filled. Ends with 1 for something found, and with 2
-where the advisories are out of reach: what was not looked up is not free of vulnerabilities.
+FOLDER is what `pip install --target FOLDER` filled. Exits with 1 for a finding, and with 2 if the
+advisories cannot be reached: without them a package is not known to be safe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PERMITTED = re.compile(r"\b(MIT|BSD|Apache|Python Software Foundation|PSF|ISC)\b
 
 
 def licence(distribution: Distribution) -> str:
-    """Return what a distribution says of its licence, the most exact first."""
+    """Return the statements of a distribution about its licence, the most exact first."""
     metadata = distribution.metadata
     classifiers = [
         classifier.rpartition(" :: ")[2]
@@ -36,7 +36,7 @@ def licence(distribution: Distribution) -> str:
 
 
 def _title(distribution: Distribution) -> str:
-    """Return the first line of the licence's text, for what says nothing else of it."""
+    """Return the first line of the licence's text, for a distribution that states none."""
     for name in distribution.metadata.get_all("License-File") or []:
         text = distribution.read_text(f"licenses/{name}") or distribution.read_text(name) or ""
         if text.strip():

@@ -1,6 +1,6 @@
 """`python -m tests.project.public_types` fails unless the types of all that is public are known.
 
-pyright's report is about every module; what counts here is what users import. A class counts with
+pyright's report is about every module; only imports of users count here. A class counts with
 its members.
 """
 
@@ -27,7 +27,7 @@ COMMAND = ("basedpyright", "--verifytypes", "promweb", "--ignoreexternal")
 
 def main() -> None:
     """Print what is not known, and exit with 1 if there is something."""
-    # It looks for promweb in the first Python of PATH, whatever it is told.
+    # It looks for promweb in the first Python of PATH, and ignores its option for that.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     report = subprocess.run(
         [*COMMAND, "--outputjson"],

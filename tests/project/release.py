@@ -1,4 +1,4 @@
-"""`make release-check`: both distributions, installed where nothing else is.
+"""`make release-check`: both distributions, each in an empty environment.
 
     python -m tests.project.release FOLDER PYTHON...
 

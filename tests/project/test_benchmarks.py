@@ -1,4 +1,4 @@
-"""The benchmarks run and print their rows; what they measure is nothing for a test to judge."""
+"""The benchmarks run and print their rows. No test judges their measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparison is what `make comparison` printed, and promweb still does what it says."""
+"""The comparison is the output of `make comparison`, and promweb still answers so."""
 
 from __future__ import annotations
 

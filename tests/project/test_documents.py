@@ -27,6 +27,10 @@ trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 README = (ROOT / "README.md").read_text()
 
 
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
 LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
 
 
@@ -34,7 +38,7 @@ LANGUAGES = {"python", "console", "text", "sh", "diff", "yaml", "promql", ""}
 def test_the_code_of_a_document_runs_and_prints_what_it_says(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the examples of TLS read.
+    # The examples of TLS read these files.
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     certificate = authority.issue_cert("localhost")
@@ -49,24 +53,39 @@ def test_no_block_of_a_document_is_forgotten() -> None:
         text = (ROOT / document).read_text()
         found = list(BLOCK.finditer(text))
         assert text.count("```") == 2 * len(found), document
-        # Whatever else looks like Python would not be executed.
+        # A block in any other language would not be executed.
         assert {block["language"] for block in found} <= LANGUAGES, document
         # The site's Markdown takes less for no part of the list item.
         assert not re.search(r"^ {1,3}(\*|```)", text, re.MULTILINE), document
         not_executed = [block for block in found if block["reason"]]
         assert len(not_executed) == text.count("\n<!-- not executed"), document
-    assert len(list(blocks(README))) > 10
+    assert sum(1 for document in DOCUMENTS for _ in blocks((ROOT / document).read_text())) > 100
 
 
-def test_readme_has_the_list_of_deliberate_differences() -> None:
-    listed = README.partition("<!-- differences")[2].partition("<!-- end of differences -->")[0]
+def test_examples_with_variable_routes_choose_a_group() -> None:
+    """The default has a series for each path, which nobody should copy from here."""
+    for document in DOCUMENTS:
+        for block in blocks((ROOT / document).read_text()):
+            if re.search(r"""(?:route|get|post|rule)\(f?"[^"\n]*<""", block.code):
+                made = re.findall(
+                    r"^\w+ = (?:Async)?PrometheusMetrics\((?:[^()]|\([^()]*\))*\).*",
+                    block.code,
+                    re.MULTILINE,
+                )
+                without = [call for call in made if not re.search("group_by|export|naming", call)]
+                assert not without, (document, block.line)
+
+
+def test_the_list_of_deliberate_differences_is_complete() -> None:
+    listed = page("differences.md").partition("<!-- differences")[2]
+    listed = listed.partition("<!-- end of differences -->")[0]
     sentences = [" ".join(item.split()) for item in re.split(r"^\* ", listed, flags=re.M)[1:]]
     assert sentences == [known.sentence for known in DIFFERENCES]
 
 
 @pytest.mark.parametrize("metrics_class", [PrometheusMetrics, AsyncPrometheusMetrics])
-def test_readme_has_every_constructor_argument_with_its_default(metrics_class: type) -> None:
-    table = README.partition("## Configuration")[2].partition("## ")[0]
+def test_every_constructor_argument_is_listed_with_its_default(metrics_class: type) -> None:
+    table = page("configuration.md").partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", table, re.MULTILINE)
     assert [
         (name, ast.literal_eval(default) if default else inspect.Parameter.empty)
@@ -86,16 +105,53 @@ def oldest() -> dict[str, str]:
     return dict(reversed(bounds))  # the first is what promweb asks for, others are tests'
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
-def test_the_oldest_versions_are_named(document: str, oldest: dict[str, str]) -> None:
+def test_readme_takes_its_figures_from_the_page_that_it_names() -> None:
+    """A figure that changes there changes here."""
+    listed = README.partition("\n## What you get\n")[2].partition("\n## ")[0]
+    points = re.split(r"^\* ", listed, flags=re.MULTILINE)[1:]
+    found = 0
+    for point in points:
+        ((name),) = re.findall(r"\]\(docs/(.*?)\)", point)
+        text = " ".join(page(name).split())
+        for figure in re.findall(r"\*\*(.*?)\*\*", " ".join(point.split())):
+            found += 1
+            assert re.search(rf"(?<![\w.]){re.escape(figure)}(?![\w.]*\d)", text), (name, figure)
+    assert found > 8
+
+
+def test_readme_shows_a_scrape() -> None:
+    leg = LEGS["flask-sync"]()
+    app = leg.make_app()
+    leg.make_metrics(app, group_by="url_rule", in_progress=True)
+
+    @app.get("/items/<int:number>")
+    def item(number: int) -> str:
+        leg.clock.advance(number / 16)
+        return "an item"
+
+    @app.post("/orders")
+    def order() -> str:
+        raise RuntimeError
+
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    for number in (1, 1, 4):
+        leg.get(app, f"/items/{number}")
+    app.test_client().post("/orders")
+    shown = README.partition("```text\n")[2].partition("```")[0].splitlines()
+    scrape = leg.get(app, "/metrics").text.splitlines()
+    assert len(shown) == 8
+    assert [line for line in scrape if line in shown] == shown
+
+
+def test_readme_names_the_oldest_versions(oldest: dict[str, str]) -> None:
     assert (
         f"Python {oldest['python']}, Flask {oldest['flask']}, Quart {oldest['quart']} and "
         f"prometheus_client {oldest['prometheus-client']}, or newer."
-    ) in (ROOT / document).read_text()
+    ) in README
 
 
 def test_the_policy_has_the_oldest_versions(oldest: dict[str, str]) -> None:
-    table = (ROOT / "docs/policy.md").read_text().partition("## What is supported")[2]
+    table = (ROOT / "docs/policy.md").read_text().partition("## Supported versions")[2]
     rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|", table, re.MULTILINE)
     assert {name.lower().replace("_", "-"): bound for name, bound in rows} == oldest
 
@@ -133,16 +189,16 @@ def default_families(**options: Any) -> dict[str, Metric]:
     }
 
 
-def test_readme_names_every_default_family() -> None:
-    named = dict(re.findall(r"^\| `(flask_\w+)`[^|]*\| (\w+)", README, re.MULTILINE))
+def test_every_default_family_is_listed() -> None:
+    named = dict(re.findall(r"^\| `(flask_\w+)`[^|]*\| (\w+)", page("metrics.md"), re.MULTILINE))
     opt_in = {row.option: True for row in promweb_naming(Options()).rows if row.option}
     around = dict.fromkeys(("queue_time", "event_loop", "threads", "background_tasks"), True)
     found = default_families(**{**opt_in, **around})
     assert named == {name: metric.type for name, metric in found.items()}
 
 
-def test_readme_names_every_family_and_label_of_the_conventions() -> None:
-    section = README.partition("### OpenTelemetry's names")[2].partition("\n## ")[0]
+def test_every_family_and_label_of_the_conventions_is_listed() -> None:
+    section = page("metrics.md").partition("## OpenTelemetry's names")[2].partition("\n## ")[0]
     named = dict(re.findall(r"^\| `(http_server_\w+)` \| (\w+)", section, re.MULTILINE))
     found = default_families(naming="otel")
     assert named == {

@@ -1,4 +1,4 @@
-"""What each part of promweb may import, and what importing it loads."""
+"""The imports that each part of promweb may have, and the modules that it loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite itself: its folders, its markers, and what it does without what it needs."""
+"""The suite itself: its folders, its markers, and tests whose programs are missing."""
 
 from __future__ import annotations
 

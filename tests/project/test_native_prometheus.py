@@ -31,7 +31,7 @@ NATIVE = "--enable-feature=native-histograms,exemplar-storage,created-timestamp-
 
 
 class Service:
-    """A service with every kind of metric, and a function that takes as long as it is told."""
+    """A service with every kind of metric, and a function that takes a given time."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -133,7 +133,7 @@ def test_quantiles_are_the_true_ones(prometheus_program: str, tmp_path: Path) ->
 Values = dict[tuple[tuple[str, str], ...], str]
 
 OWN = ("up", "scrape_", "work_seconds", "alone_seconds", "flask_http_request_duration_seconds")
-"""What a server says of its scrapes, and histograms that have native buckets."""
+"""The metrics of a server about its scrapes, and histograms with native buckets."""
 
 
 def series(server: Prometheus) -> Values:
@@ -179,7 +179,7 @@ def test_a_counter_begins_with_zero(prometheus_program: str, tmp_path: Path) -> 
 
 
 def loaded(service: Service) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Return what starts and what ends recording all the time."""
+    """Return functions that start and end constant recording."""
     over = threading.Event()
 
     def work() -> None:
@@ -218,7 +218,7 @@ def test_a_hundred_scrapes_under_load_have_no_error(
             return number(server, "sum_over_time(up[10m])") >= 100
 
         assert happens(enough)
-        # A machine that is busy may answer late; that is no error of the exposition.
+        # A busy machine may answer late; the exposition is fine then.
         assert [error for error in errors if error and "deadline exceeded" not in error] == []
         assert number(server, "histogram_count(work_seconds)") > 0
         rate = "rate(work_seconds[1m])"

@@ -1,4 +1,4 @@
-"""What promweb brings along: dependencies, their lower bounds and licences, and SECURITY.md."""
+"""promweb's supply chain: dependencies, their lower bounds and licences, and SECURITY.md."""
 
 from __future__ import annotations
 

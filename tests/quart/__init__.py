@@ -1,1 +1,1 @@
-"""What is true of Quart and ASGI only."""
+"""Behaviour of Quart and ASGI alone."""

@@ -1,4 +1,4 @@
-"""Clients that stay after the response, and what Quart raises where it finds them gone."""
+"""Clients that stay after the response, and Quart's exception when it finds them gone."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def nested(error: Exception, depth: int) -> Exception:
 async def test_client_that_a_view_finds_gone(
     leg: Leg, app: Any, propagate: bool, depth: int
 ) -> None:
-    """It is no exception of the application, whichever way it leaves that."""
+    """It does not count as an exception, whichever way it leaves the application."""
     hang = Hang(leg)
 
     @app.get("/")

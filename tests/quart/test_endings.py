@@ -1,4 +1,4 @@
-"""Who ended a request or a websocket, on each server: the client, the code inside, a shutdown."""
+"""Ends of requests and websockets, on each server: the client, the code inside, a shutdown."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_code_inside_ended_it(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn", "hypercorn trio"])
 def test_a_shutdown_ended_it(name: str, tmp_path: Path) -> None:
-    """Granian and Gunicorn kill what is left after some time, and record nothing of it."""
+    """Granian and Gunicorn kill the remaining requests after some time, without a record."""
     if name.startswith("hypercorn") and sys.version_info >= (3, 12):
         pytest.skip("since Python 3.12 hypercorn waits for its clients to leave")
     with (

@@ -1,4 +1,4 @@
-"""Every way in which a request to Quart can end, and what is recorded of it."""
+"""Every way in which a request to Quart can end, and its record."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.waiting import DEADLINE
 
 
 class ServerExit(BaseException):
-    """What a server ends the program with."""
+    """A server ends the program with this."""
 
 
 # --- clients that vanish -----------------------------------------------------------------------
@@ -262,7 +262,7 @@ async def test_client_gone_before_an_error_page_was_sent_whole(leg: Leg, app: An
 async def test_send_to_a_client_that_is_gone(
     leg: Leg, app: Any, message: str, streams: bool, error: type[BaseException]
 ) -> None:
-    """ASGI lets servers raise then: that is no exception of the application."""
+    """ASGI lets servers raise then; the application did not fail."""
 
     async def send(sent: Any) -> None:
         if sent["type"] == message:
@@ -477,7 +477,7 @@ def test_exception_that_ends_the_process(leg: Leg, app: Any, error: type[BaseExc
     with pytest.raises(error):
         asyncio.run(get(app))
     check(leg, Done("GET", "/", 500, VIEW, failed=True))
-    # What such an end leaves must not be collected while CPython 3.11 builds a syntax tree.
+    # Its garbage must not be collected while CPython 3.11 builds a syntax tree.
     gc.collect()
 
 
@@ -675,14 +675,14 @@ async def test_async_generator_that_was_dropped_unread(leg: Leg) -> None:
 
 
 class Iterable:
-    """An iterable that is no generator."""
+    """An iterable that is not a generator."""
 
     def __iter__(self) -> Iterator[bytes]:
         return iter([b"co", b"ntent"])
 
 
 class AsyncIterable:
-    """An asynchronous iterable that is no generator."""
+    """An asynchronous iterable that is not a generator."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b"co"

@@ -451,7 +451,7 @@ def test_websocket_client_vanishes(leg: Leg, serve: Any) -> None:
         client.sendall(b"\x81\x82\0\0\0\0hi")  # one masked text frame
         read_until(client, b"\x81\x02hi")
         reset(client)
-        code = 1006 if serve is servers.hypercorn else 1005  # what uvicorn makes of it
+        code = 1006 if serve is servers.hypercorn else 1005  # uvicorn answers so
         becomes(shop.found, connection("/echo", code, 1.0, 1.0))
 
 

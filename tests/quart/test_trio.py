@@ -61,7 +61,7 @@ async def get(app: Any, path: str = "/", **scope: Any) -> Browser:
 
 
 async def vanish(hang: Hang, peer: Peer, *, shutdown: bool = False) -> None:
-    """Have a client leave once its request hangs, or the server shut down."""
+    """Let a client leave, or the server shut down, once a request hangs."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.run)
         await hang.wait()

@@ -681,7 +681,7 @@ async def test_gauge_whose_coroutine_label_is_cancelled(leg: Leg) -> None:
 
 @pytest.mark.asyncio
 async def test_counter_whose_coroutine_label_is_cancelled(leg: Leg) -> None:
-    """The call happened, whatever its label would have been."""
+    """The call happened, so it counts without its label."""
     metrics = leg.make_metrics(None)
     hang = Hang(leg)
 

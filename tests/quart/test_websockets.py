@@ -49,7 +49,7 @@ def ended(
 ) -> Samples:
     """Return the samples of connections, given by group and close code.
 
-    `seconds` is what each took; the messages are those of the first one's group.
+    Each took `seconds`; the messages belong to the group of the first one.
     """
     name, found = f"{prefix}websocket_", Samples()
     for group, code in connections:
@@ -198,7 +198,7 @@ async def test_messages_of_both_kinds_count(leg: Leg, app: Any) -> None:
 
 @pytest.mark.asyncio
 async def test_messages_that_nobody_reads_count(leg: Leg, app: Any) -> None:
-    """They were received, whatever the view does with them."""
+    """They were received, even if the view ignores them."""
     hang = Hang(leg)
 
     @app.websocket("/deaf")

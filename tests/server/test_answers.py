@@ -1,4 +1,4 @@
-"""What arrives of the separate server's answers, whatever clients send, and who is let in."""
+"""The answers of the separate server: they arrive whole, and only to authorized clients."""
 
 from __future__ import annotations
 

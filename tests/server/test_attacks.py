@@ -1,4 +1,4 @@
-"""What strangers can do to the separate server, which is to get on with its scrapes meanwhile."""
+"""Attacks on the separate server, which must go on answering scrapes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HOST = "127.0.0.1"
 
 
 class App:
-    """A WSGI application that says what it was asked, and waits where the path says so."""
+    """A WSGI application that notes its requests, and waits at some paths."""
 
     def __init__(self) -> None:
         self.environs: list[dict[str, Any]] = []
@@ -256,7 +256,7 @@ def test_scrape_may_take_longer_than_clients_may(
 def test_cutting_off_leaves_tls_to_the_thread_of_the_client(
     start: Any, tls: Any, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
-    """`SSLSocket.shutdown` forgets about TLS before anything else: what follows is plain text."""
+    """`SSLSocket.shutdown` drops TLS before anything else, so the rest would be plain text."""
     callers = set()
     shutdown = ssl.SSLSocket.shutdown
 
@@ -378,7 +378,7 @@ def test_system_without_threads_costs_no_room(start: Any, monkeypatch: pytest.Mo
 
 
 def test_no_file_descriptor_is_no_busy_loop(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection that nobody could accept is still there, so the next try comes at once."""
+    """The connection is still waiting, so without a pause the next try would come at once."""
     failures, pauses = [OSError(errno.EMFILE, "Too many open files")] * 3, []
     accept = TCPServer.get_request
 
@@ -555,7 +555,7 @@ def test_what_is_no_whole_request_is_not_answered(
 
 
 def test_half_a_request_does_not_reach_the_application(start: Any, app: App) -> None:
-    """Else who is cut off would have a scrape made, for nobody."""
+    """Otherwise a client that was cut off would still cost a scrape."""
     server = start()
     assert send(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n") == b""
     assert app.environs == []
@@ -858,7 +858,7 @@ FORK = """
 
 @posix
 def test_forked_child_does_not_keep_the_port() -> None:
-    """Else a service could not start again before the last process that it left behind ends."""
+    """Otherwise a service could not restart until the last process that it left behind ends."""
     script = textwrap.dedent(FORK) + textwrap.dedent(
         """
         if child:

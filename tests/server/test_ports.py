@@ -80,9 +80,9 @@ def test_port_is_taken_over_when_it_is_free(
             (
                 "WARNING",
                 f"Port {port} is taken by this process; this process waits for the port, and then "
-                f"serves the metrics at {server.url}. Until then nobody sees what it counts. "
+                f"serves the metrics at {server.url}. Until then nothing shows its numbers. "
                 "If that is another worker of the same service, set PROMETHEUS_MULTIPROC_DIR, so "
-                "that one of them shows what all have counted.",
+                "that one of them shows the numbers of all.",
             )
         ]
         caplog.clear()
@@ -150,7 +150,7 @@ def test_what_waits_ends_with_close(metrics: Any, taken: socket.socket) -> None:
 def test_closing_while_the_port_is_taken_over(
     metrics: Any, taken: socket.socket, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
-    """Whichever comes first: nothing is left that listens."""
+    """In either order, nothing is left that listens."""
     listens, go_on = threading.Event(), threading.Event()
     listen = ConnectionServer.listen
 
@@ -199,7 +199,7 @@ def test_other_errors_of_an_address_are_raised(metrics: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 @pytest.mark.parametrize("leg", ["flask-sync"], indirect=True)
 def test_what_waits_is_not_inherited_by_forks(leg: Leg) -> None:
-    """The child outlives its parent, and the port is free when nobody else has it."""
+    """The child outlives its parent, and the port is free when no other process has it."""
     program = """
         import os, socket, sys
         from flask import Flask
@@ -249,7 +249,7 @@ def _status(url: str) -> int:
 
 @pytest.mark.parametrize("port", [-1, 65536, 99999, "http", "", None, True, 1e6])
 def test_port_that_does_not_exist_is_refused(metrics: Any, port: Any) -> None:
-    with pytest.raises(ValueError, match="port is a number") as caught:
+    with pytest.raises(ValueError, match="port must be a number") as caught:
         metrics.start_http_server(port, HOST)
     assert repr(port) in str(caught.value)
 

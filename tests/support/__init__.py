@@ -1,1 +1,1 @@
-"""What tests share: applications, clients, servers, and programs that they drive."""
+"""Shared by tests: applications, clients, servers, and programs that they drive."""

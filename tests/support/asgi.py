@@ -53,7 +53,7 @@ class Peer:
             **scope,
         }
         self.sent: list[Message] = []
-        """What the application sent."""
+        """The messages that the application sent."""
         self.gone = ""
         """The kind of message that finds the client gone: sending one raises `OSError`."""
         self.stalled = ""
@@ -66,7 +66,7 @@ class Peer:
         self._over = anyio.Event()
 
     def start(self: Self) -> Self:
-        """Have the application serve this client, in an asyncio task of its own."""
+        """Run the application for this client, in an asyncio task of its own."""
         self.task = asyncio.create_task(self.run())
         return self
 
@@ -115,7 +115,7 @@ class Peer:
         return message
 
     async def answer(self) -> Message:
-        """Wait for the next message of the application, whatever it is."""
+        """Wait for the next message of the application, of any kind."""
         with anyio.fail_after(DEADLINE):
             return await self._outbox.get()
 

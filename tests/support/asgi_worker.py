@@ -1,4 +1,4 @@
-"""What worker processes serve in the tests of servers: `app`, on Quart."""
+"""The application of worker processes in the tests of servers: `app`, on Quart."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class LivePage:
     page: Page
     now: datetime = START
     complaints: list[str] = field(default_factory=list)
-    """What went to the console as an error or a warning, and exceptions that nobody caught."""
+    """Errors and warnings on the console, and uncaught exceptions."""
     scrapes: int = 0
 
     def step(self, times: int = 1) -> None:

@@ -70,7 +70,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 class Reader:
-    """Who does what a document says, in a directory and with terminals of their own.
+    """Follows a document in a directory and terminals of its own.
 
     The ports of the document are free ones here.
     """
@@ -118,7 +118,7 @@ class Reader:
         assert block.printed == printed, f"{where} printed\n{printed}"
 
     def _type(self, command: str, printed: str, where: str) -> None:
-        """Have a shell run a command, or start a server and leave it running."""
+        """Run a command in a shell, or start a server and leave it running."""
         typed = self._with_free_ports(command)
         if _SERVER.match(command):
             self._start(typed)
@@ -137,7 +137,7 @@ class Reader:
             return done.returncode, self._with_documents_ports((done.stdout + done.stderr).strip())
 
         found = shown()
-        # What a server counts, and Prometheus sees, comes a moment after its client's answer.
+        # A server counts, and Prometheus scrapes, a moment after the client has its answer.
         if "/metrics" in command or "query" in command:
             end = time.monotonic() + DEADLINE
             while found != (0, printed) and time.monotonic() < end:
@@ -187,7 +187,7 @@ class Reader:
 
 
 def run_tests(directory: Path) -> None:
-    """Have pytest run the files of a document: each has a test, or serves one that has."""
+    """Run the files of a document with pytest: each has a test, or serves one that has."""
     options = ("-q", "-c", "pytest.ini", "-W", "error", "-p", "no:cacheprovider")
     (directory / "pytest.ini").write_text(
         "[pytest]\nasyncio_default_fixture_loop_scope = function\n"

@@ -1,4 +1,4 @@
-"""What servers serve in the tests of who ended a request: `app`, on Quart, and `trio_app`."""
+"""The applications of servers in the tests of ends: `app`, on Quart, and `trio_app`."""
 
 from __future__ import annotations
 

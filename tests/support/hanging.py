@@ -1,4 +1,4 @@
-"""What the tests of Quart share: requests and collectors that hang, labels of every kind."""
+"""Shared by the tests of Quart: requests and collectors that hang, labels of every kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RAISES_GONE = pytest.mark.skipif(Gone is None, reason="Quart before 0.23 has no 
 """Marks tests of the exception by which Quart tells that the client is gone."""
 
 GONE: tuple[type[Exception], ...] = (OSError, Gone or OSError)
-"""What leaves Quart when sending to a client that is gone: the server's, since 0.23 its own."""
+"""Leaves Quart when it sends to a client that is gone: the server's error, since 0.23 its own."""
 
 LEAVES = pytest.mark.skipif(
     QUART < (0, 21),

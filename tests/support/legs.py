@@ -27,7 +27,7 @@ class Clock:
 
 @dataclass
 class Reply:
-    """What a client got."""
+    """The answer that a client got."""
 
     status: int
     data: bytes
@@ -56,9 +56,12 @@ class Leg:
         return app
 
     def make_metrics(self, app: Any, **kwargs: Any) -> Any:
-        """Return this leg's metrics object on the test's registry and clock."""
+        """Return this leg's metrics object on the test's registry and clock.
+
+        It groups by path, and says so, because the log would mention the default.
+        """
         cls = type("Metrics", (self.metrics_class,), {"clock": staticmethod(self.clock)})
-        return cls(app, **{"registry": self.registry, **kwargs})
+        return cls(app, **{"registry": self.registry, "group_by": "path", **kwargs})
 
     def view(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a view with this leg's kind from a plain function."""
@@ -72,7 +75,7 @@ class Leg:
         return view
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return a sample's value, None where there is no such sample."""
+        """Return a sample's value, or None if it does not exist."""
         return self.registry.get_sample_value(name, labels)
 
     def label_sets(self, name: str) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What the tests of `promweb dashboard` and `promweb rules` share."""
+"""Shared by the tests of `promweb dashboard` and `promweb rules`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from promweb.tools.cli.group import cli
 
 
 def run(*arguments: str) -> Result:
-    """Run a command; click before 8.2 keeps what goes to stderr apart only if it is told to."""
+    """Run a command; click before 8.2 separates stderr only on request."""
     apart = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
     return CliRunner(**apart).invoke(cli, arguments)
 

@@ -1,4 +1,4 @@
-"""What tests need that may not be there: without it they are skipped, in CI they fail."""
+"""Optional requirements of tests: without them tests are skipped, in CI they fail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system
 
 
 def missing(what: str) -> NoReturn:
-    """Skip a test because of what is missing, or fail where CI should have it."""
+    """Skip a test because something is missing; in CI, fail it."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

@@ -28,7 +28,7 @@ class Prometheus:
 
     def get(self, path: str, **arguments: Any) -> Any:
         """Return the data that an endpoint of the API answers, None while there is no answer."""
-        # Or else it may be somebody else's port, who answers something.
+        # Otherwise another program may have the port and answer.
         assert self.process.poll() is None, self.log.read_text()
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}"
         query = urllib.parse.urlencode(arguments, doseq=True)

@@ -27,7 +27,7 @@ ACCEPT = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
     "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 )
-"""What Prometheus 2.42 sends with native histograms on."""
+"""The Accept header of Prometheus 2.42 with native histograms on."""
 
 CONTENT_TYPE = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
@@ -212,7 +212,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...], int | None], str]
 
 
 def series_of_protobuf(body: bytes) -> Series:
-    """Return the series that Prometheus makes of an exposition."""
+    """Return the series that Prometheus reads from an exposition."""
     series: Series = {}
     for family in families(body):
         for metric in family.metric:
@@ -244,7 +244,7 @@ def _samples_of(name: str, metric: Any) -> Iterator[tuple[str, dict[str, str], f
 
 
 def series_of_samples(metrics: Iterable[Metric]) -> Series:
-    """Return the series that Prometheus makes of text, times of creation left out."""
+    """Return the series that Prometheus reads from text, without times of creation."""
     return {
         (
             sample.name,

@@ -1,4 +1,4 @@
-"""What a registry holds and what it should hold, to compare whole."""
+"""The actual and the expected samples of a registry, to compare whole."""
 
 from __future__ import annotations
 

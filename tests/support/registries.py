@@ -1,4 +1,4 @@
-"""What prometheus_client's registries have no public way to tell."""
+"""Reads the private parts of prometheus_client's registries."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def background(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program that writes to a log; at the end it is gone, and all that it started.
 
-    It is told to end, and fails the test if it does not; with `ends=False` it is just killed.
+    It gets a signal to end, and fails the test if it does not; with `ends=False` it is killed.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

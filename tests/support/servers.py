@@ -65,7 +65,7 @@ _ports = itertools.cycle(range(10_000 + os.getpid() % 200 * 100, 10_100 + os.get
 
 
 def free_port() -> int:
-    """Return a port that nobody has, and that no client gets: those of clients are above 32767.
+    """Return a port that is free, and that no client gets: those of clients are above 32767.
 
     Each process of the tests takes its ports from a range of its own.
     """

@@ -37,7 +37,7 @@ class Terminal:
     def shows(self, holds: Callable[[list[str]], object]) -> None:
         """Wait until something holds for the lines of the screen: it is true, no assertion fails.
 
-        Programs paint in pieces, so what has to be seen together is looked at together.
+        Programs paint in pieces, so one condition must cover everything that belongs together.
         """
         deadline = time.monotonic() + DEADLINE
         while True:

@@ -1,4 +1,4 @@
-"""What most views of the tests do."""
+"""Views that most tests use."""
 
 from __future__ import annotations
 

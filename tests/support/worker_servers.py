@@ -1,4 +1,4 @@
-"""Servers with several worker processes, load on them, and what their scrapes say meanwhile."""
+"""Servers with several worker processes, load on them, and their scrapes meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 WORKERS = 4
 ANSWER = b"done"
-"""What the applications answer to the load."""
+"""The applications' answer to the load."""
 CLIENTS = 8
 
 Samples = Mapping[str, float]
@@ -42,7 +42,7 @@ class Kind:
     imports: str = ""
     """The package that its workers need."""
     restart: signal.Signals | None = signal.SIGHUP
-    """What has the first process restart all workers; None if nothing but time does."""
+    """The signal that makes the first process restart all workers; None if only time does."""
     metrics: str = "promweb:PrometheusMetrics"
     """The class; of those that have the metrics on a port of their own, it is `METRICS_PORT`."""
     keeps_alive: bool = True
@@ -77,7 +77,7 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=DEADLINE)
 
     def shows(self, condition: Callable[[Scrape], object]) -> None:
-        """Wait until a scrape fulfils a condition; nobody may be there to answer before."""
+        """Wait until a scrape fulfils a condition; the server may not answer at first."""
 
         def holds() -> bool:
             assert self.process.poll() is None, self.log.read_text()
@@ -129,7 +129,7 @@ class Server:
             return list(pool.map(lambda _: self.scrape(), range(4 * WORKERS)))
 
     def hold(self) -> Held:
-        """Have a request stay in a worker."""
+        """Make a request stay in a worker."""
         connection = self.connect()
         connection.request("GET", "/hold")
         response = connection.getresponse()
@@ -146,7 +146,7 @@ class Held:
 
 
 class Scrape:
-    """What a scrape says."""
+    """A parsed scrape."""
 
     def __init__(self, text: str, worker: str) -> None:
         self.worker = worker
@@ -182,7 +182,7 @@ def serving(
 ) -> Iterator[Server]:
     """Run a server; the workers share what they write in the directory.
 
-    If it is to be contained, it is PID 1 of a namespace of its own, and killed at the end.
+    With `contained`, it is PID 1 of its own namespace, and killed at the end.
     """
     ports = free_port(), free_port()
     log = directory / "log"
@@ -215,7 +215,7 @@ def first_process(container: subprocess.Popen[bytes]) -> int:
 
 
 class Load:
-    """Clients that send requests until they are told to stop; every other one keeps connections."""
+    """Clients that send requests until `stop`; every other one keeps connections."""
 
     def __init__(self, server: Server) -> None:
         self.answered = 0
@@ -239,7 +239,7 @@ class Load:
         eventually(lambda: self.answered >= answered)
 
     def stop(self) -> None:
-        """Have every client finish its request, and wait for that."""
+        """Let every client finish its request, and wait for that."""
         self._over.set()
         for client in self._clients:
             client.join()
@@ -252,7 +252,7 @@ class Load:
                 connection = self._server.connect()
                 try:
                     connection.connect()
-                except OSError:  # nobody listens
+                except OSError:  # nothing listens
                     connection = None
                     continue
             try:
@@ -288,7 +288,7 @@ def load(server: Server) -> Iterator[Load]:
 
 
 class Watch:
-    """Scrapes again and again, and sees what goes down or away, and what is no scrape."""
+    """Scrapes again and again, and notes values that fall or vanish, and failed scrapes."""
 
     def __init__(self, server: Server) -> None:
         self.scrapes = 0

@@ -1,4 +1,4 @@
-"""Worker processes that share a directory, and what a scrape of it says."""
+"""Worker processes that share a directory, and scrapes of it."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def join(pid: int) -> int:
 
 
 def run(function: Callable[[], object]) -> int:
-    """Have a worker run a function and end well; return the pid it had."""
+    """Run a function in a worker that ends well; return the pid it had."""
     pid = start(function)
     assert join(pid) == 0
     return pid
 
 
 def kill_after(function: Callable[[], object]) -> int:
-    """Have a worker run a function and then be killed with -9; return the pid it had."""
+    """Run a function in a worker and then kill it with -9; return the pid it had."""
 
     def work() -> None:
         function()
@@ -92,14 +92,14 @@ def definitions(text: str) -> dict[str, tuple[str, str]]:
 
 
 def client_text(directory: Any) -> str:
-    """Return what prometheus_client's own collector says of a directory."""
+    """Return the samples of prometheus_client's own collector for a directory."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     return generate_latest(registry).decode()
 
 
 def value(found: Samples, name: str, **labels: str) -> float | None:
-    """Return a sample's value, None where there is no such sample."""
+    """Return a sample's value, or None if it does not exist."""
     return found.get((name, frozenset(labels.items())))
 
 

@@ -1,4 +1,4 @@
-"""What worker processes serve in the tests of servers: `app`, on Flask."""
+"""The application of worker processes in the tests of servers: `app`, on Flask."""
 
 from __future__ import annotations
 

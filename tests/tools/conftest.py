@@ -1,4 +1,4 @@
-"""What all tools do here."""
+"""Fixtures for all tools."""
 
 from __future__ import annotations
 

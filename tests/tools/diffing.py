@@ -1,4 +1,4 @@
-"""What the tests of `promweb diff` share: expositions to compare, and the command."""
+"""Shared by the tests of `promweb diff`: expositions to compare, and the command."""
 
 from __future__ import annotations
 

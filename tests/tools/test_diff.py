@@ -1,4 +1,4 @@
-"""`promweb diff`: what it says of the shops, of the exporter, and of mutations of an exposition."""
+"""`promweb diff`: its findings for the shops, the exporter, and mutations of an exposition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .diffing import OPENMETRICS, Exposing, diff, of_program, printed, run, shop
 
 pytest.importorskip("promql_parser")
 
-README = (ROOT / "README.md").read_text()
+DIFFERENCES = (ROOT / "docs/differences.md").read_text()
 END = "# TYPE the_end gauge\nthe_end 1\n"
 OPTIONS = ("--prefix", "shop", "--group-by", "url_rule")
 
@@ -52,7 +52,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shops]:
         yield Shops(flask, quart, exposed, dashboard, rules)
 
 
-# What does not differ.
+# Sides without differences.
 
 
 def test_the_shop_on_flask_and_on_quart(both: Shops) -> None:
@@ -116,7 +116,7 @@ def test_the_exporter_and_promweb_differ_in_what_is_documented(
 
 
 def test_what_is_called_documented_is_documented() -> None:
-    text = " ".join(README.split())
+    text = " ".join(DIFFERENCES.split())
     assert all(sentence in text for sentence in KNOWN.values())
 
 
@@ -286,7 +286,7 @@ MUTATIONS = {
     "a value gone that a rule selects": Mutation(
         without('shop_item_views.*client="app"'),
         {("maybe", "value-gone", "shop_item_views"), ("breaks", "selector", "rules.yml")},
-        'no value of client=~"a.*" is there; client is browser',
+        'no series matches client=~"a.*"; client is browser',
         rule='shop_item_views_total{client=~"a.*"}',
     ),
     "a value gone that a rule does not select": Mutation(
@@ -303,7 +303,7 @@ MUTATIONS = {
     "a bucket gone that a rule selects": Mutation(
         without(f'{DURATION}_bucket.*le="0.5"'),
         {("breaks", "bucket-gone", DURATION), ("breaks", "selector", "rules.yml")},
-        'no value of le="0.5" is there',
+        'no series matches le="0.5"',
         rule=f'{DURATION}_bucket{{le="0.5"}}',
     ),
     "what neither has and a rule uses": Mutation(
@@ -396,18 +396,18 @@ def test_standard_input(tmp_path: Path) -> None:
     from promweb.tools.cli.group import cli
 
     done = CliRunner().invoke(cli, ["diff", "-", str(tmp_path / "new")], input=OLD)
-    assert (done.exit_code, done.output) == (0, "There is no difference.\n")
+    assert (done.exit_code, done.output) == (0, "There are no differences.\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give OLD, too"),
-        (["old"], "give NEW, too"),
-        (["old", "new", "third"], "give two"),
+        ([], "OLD is missing; give"),
+        (["old"], "NEW is missing; give"),
+        (["old", "new", "third"], "more than two services are given; give"),
         (["old", "old"], None),
         (["--old", "old", "--new", "new", "old"], "is old OLD or NEW?"),
-        (["-", "-"], "can be read once only"),
+        (["-", "-"], "can be read only once"),
         (["old", "new", "--old", "old"], "would count twice"),
         (["./missing", "new"], "there is no such file"),
         (["missing.txt", "new"], "there is no such file"),

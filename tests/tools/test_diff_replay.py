@@ -1,4 +1,4 @@
-"""`promweb diff --replay`: what is read of a file, and what is sent where."""
+"""`promweb diff --replay`: the requests in a file, and where they are sent."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_loopback(url: str, is_own: bool) -> None:
 
 
 class Silent:
-    """A sender that notes what is sent, and answers what it is told."""
+    """A sender that notes the requests, and gives prepared answers."""
 
     def __init__(self, *answers: int | Exception) -> None:
         self.url = "http://silent"
@@ -164,7 +164,7 @@ def test_requests_go_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("forever", [False, True])
 def test_an_answer_without_an_end_is_left(forever: bool) -> None:
-    """After the time that there is, or after the bytes that are read at most."""
+    """After the timeout, or after the most bytes that it reads."""
     from threading import Thread
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -197,7 +197,7 @@ def test_an_answer_without_an_end_is_left(forever: bool) -> None:
 
 
 class Counting(Exposing):
-    """Counts requests, but for scrapes, and those that it is told of."""
+    """Counts requests other than scrapes, plus some given ones."""
 
     earlier = 0
 
@@ -216,7 +216,7 @@ def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
     with Counting("") as old, Counting("") as new:
         old.earlier = 7
         done = run("diff", old.url, new.url, "--replay", str(tmp_path / "requests"))
-        assert (done.exit_code, done.stdout) == (0, "There is no difference.\n")
+        assert (done.exit_code, done.stdout) == (0, "There are no differences.\n")
         assert done.stderr == "Note: 1 requests with POST are left out (--method).\n"
         for service in (old, new):
             paths = [path for _, path, _, _ in service.asked]
@@ -251,7 +251,7 @@ def test_requests_go_to_another_machine_only_where_that_is_said(tmp_path: Path) 
     with Exposing(EXPOSED) as one, Exposing(EXPOSED) as other:
         services = ("--old", one.url, "--old", other.url, "--new", one.url)
         done = run("diff", *services, *replaying)
-        assert "say with --replay-old which service gets the requests" in done.stderr
+        assert "could get the requests; choose one with --replay-old" in done.stderr
         assert one.asked == other.asked == []
         run("diff", *services, *replaying, "--replay-old", other.url)
         assert [path for _, path, _, _ in other.asked].count("/1") == 1

@@ -224,7 +224,7 @@ def test_files_without_promql(text: str, tmp_path: Path) -> None:
         read_file(tmp_path / "file")
 
 
-# What OLD answers and NEW does not.
+# Selectors that OLD answers and NEW does not.
 
 OLD = """# TYPE jobs_total counter
 jobs_total{queue="mail",result="ok"} 3
@@ -343,11 +343,11 @@ def _has(server: Any, selector: Selector, job: str, label: str = "") -> bool:
         ("waiting", "waiting: the metric waiting is missing"),
         (
             'jobs_total{queue="mail",result="failed"}',
-            'jobs_total{queue="mail",result="failed"}: no series has all of these values',
+            'jobs_total{queue="mail",result="failed"}: no series matches all of these labels',
         ),
         (
             'took_seconds_bucket{le="0.5"}',
-            'took_seconds_bucket{le="0.5"}: no value of le="0.5" is there; le is +Inf, 0.25',
+            'took_seconds_bucket{le="0.5"}: no series matches le="0.5"; le is +Inf, 0.25',
         ),
         (
             'took_seconds_count{queue="mail"}',
@@ -383,7 +383,7 @@ def test_labels_of_targets_are_named(tmp_path: Path) -> None:
     code, found = diff(tmp_path / "old", tmp_path / "old", "--used", used)
     assert code == 0
     assert [(one["check"], one["what"]) for one in found] == [
-        ("target-labels", "no series has the labels env: Prometheus is taken to add them")
+        ("target-labels", "no series has the labels env; Prometheus is assumed to add them")
     ]
 
 

@@ -1,4 +1,4 @@
-"""`promweb doctor`: each thing that is wrong is found, and nothing where nothing is."""
+"""`promweb doctor`: each problem is found, and a service without problems has no findings."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from werkzeug.serving import make_server
 
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.problems import logger
+from promweb.core.options import GROUP_BY
 from promweb.multiprocess.setup import storage_of
 from promweb.scrapes.parsing import ScrapeError, parse
 from promweb.tools.cli.group import cli
@@ -67,6 +68,20 @@ def test_a_plain_environment_is_well(tmp_path: Path) -> None:
     assert not list(environment.check_variable({}))
     assert seen(environment.check_mode({}, tmp_path, is_shared=False)) == {"workers": OK}
     assert seen(environment.check_mode({}, tmp_path, is_shared=True)) == {"workers": OK}
+
+
+def test_findings_end_with_where_messages_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    runner = CliRunner()
+    assert "docs/messages.md" not in runner.invoke(cli, ["doctor"]).output
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    assert "docs/messages.md" in runner.invoke(cli, ["doctor"]).output.splitlines()[-1]
+    assert "docs/messages.md" not in runner.invoke(cli, ["doctor", "--format", "json"]).output
+    assert (ROOT / "docs/messages.md").exists()
 
 
 def test_how_the_variable_is_written() -> None:
@@ -110,7 +125,7 @@ def test_files_that_ask_for_workers(
     (tmp_path / name).write_text(content)
     finding = one(environment.check_mode({}, tmp_path, is_shared=False), "workers")
     assert finding.level is (OK if says is None else WARNING)
-    assert says is None or finding.what.startswith(f"{name} says {says}, but")
+    assert says is None or finding.what.startswith(f"{name} has {says}, but")
 
 
 def test_arguments_of_gunicorn_that_ask_for_workers(tmp_path: Path) -> None:
@@ -130,7 +145,7 @@ def test_a_directory_in_use_is_well(shared: Path) -> None:
 
 def test_a_missing_directory(tmp_path: Path) -> None:
     finding = one(check_directory(str(tmp_path / "a" / "b")), "directory")
-    assert (finding.level, "is not there" in finding.what) == (WARNING, True)
+    assert (finding.level, "does not exist" in finding.what) == (WARNING, True)
     file = tmp_path / "file"
     file.touch()
     assert seen(check_directory(str(file / "a"))) == {"directory": ERROR}
@@ -297,6 +312,8 @@ def test_a_prefix_that_the_names_repeat(leg: Leg, prefix: str, instead: str | No
 
 def test_what_is_found_is_not_said_again_as_what_was_logged(leg: Leg) -> None:
     assert levels(look(leg, defaults_prefix="shop_")) == {"prefixes": WARNING, "endpoint": OK}
+    found = look(leg, "/<item>", group_by=GROUP_BY)
+    assert levels(found) == {"unbounded": WARNING, "endpoint": OK}
 
 
 def test_names_of_opentelemetry_are_no_fault(leg: Leg) -> None:
@@ -328,7 +345,7 @@ def test_debug_mode(leg: Leg) -> None:
 def test_an_application_that_nobody_measures(leg: Leg) -> None:
     finding = one(check_application(leg.make_app), "application")
     assert (finding.level, "does not measure" in finding.what) == (ERROR, True)
-    assert "no Flask or Quart" in one(check_application(lambda: 3), "application").what
+    assert "not a Flask or Quart" in one(check_application(lambda: 3), "application").what
 
 
 @pytest.mark.parametrize("use", ["register_default", "register_dashboard", "decorate"])
@@ -379,7 +396,7 @@ def test_what_promweb_refuses(leg: Leg, mistake: str) -> None:
     finding = one(check_application(lambda: make(leg)), "application")
     assert (finding.level, says in finding.what) == (ERROR, True)
     assert "refuses" in finding.why
-    assert f"Correct {ROOT / 'tests'}" in finding.remedy
+    assert f"Fix {ROOT / 'tests'}" in finding.remedy
 
 
 def test_an_application_inside_of_another(leg: Leg) -> None:
@@ -464,7 +481,7 @@ def test_an_application_in_multiprocess_mode_leaves_the_directory_alone(
 
 
 def answering(leg: Leg, answer: Callable[[], Any] | None = None, **kwargs: Any) -> Findings:
-    """Return what is found of an application whose `before_request` function answers."""
+    """Return the findings for an application whose `before_request` function answers."""
 
     def load() -> Any:
         app = leg.make_app()
@@ -494,7 +511,7 @@ def test_an_endpoint_that_asks_for_a_password(leg: Leg) -> None:
         return leg.view(lambda **_: ("no", 401))
 
     finding = one(answering(leg, metrics_decorator=protect), "endpoint")
-    assert (finding.level, "wants credentials" in finding.what) == (OK, True)
+    assert (finding.level, "asks for credentials" in finding.what) == (OK, True)
 
 
 def test_another_route_at_the_path(leg: Leg) -> None:
@@ -656,7 +673,7 @@ def fault(text: str, status: int | None = None) -> Outcome:
         (fault("answered 401", 401), "unauthorised", "--user"),
         (fault("answered 403", 403), "unauthorised", "--user"),
         (fault("answered 404", 404), "unreadable", "path"),
-        (fault("answered 302", 302), "unreadable", "redirects"),
+        (fault("answered 302", 302), "unreadable", "from the redirect"),
         (fault("answered 405", 405), "unreadable", "GET"),
         (fault("answered 500", 500), "unreadable", "log"),
         (fault("the answer is not an exposition of metrics: x"), "unreadable", "Another route"),
@@ -746,7 +763,7 @@ def test_the_environment_is_looked_at(project: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     assert "WEB_CONCURRENCY is 4" in run().output
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(project / "none"))
-    assert "is not there" in run().output
+    assert "does not exist" in run().output
 
 
 def test_json(project: Path) -> None:
@@ -842,7 +859,7 @@ def test_credentials_are_sent(project: Path) -> None:
         return [INFO.encode() if known else b"no"]
 
     with serving(app, threaded=True) as url:
-        assert "wants credentials" in run("--url", url).output
+        assert "asks for credentials" in run("--url", url).output
         assert run("--url", url, "--user", "a:b").exit_code == 0
 
 
@@ -865,7 +882,7 @@ def test_nothing_is_wrong_with_the_examples(
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.syspath_prepend(ROOT / "examples/sample_project")
     for name in [name for name in sys.modules if name.startswith("examples")]:
-        monkeypatch.delitem(sys.modules, name)  # made anew, in an empty registry
+        monkeypatch.delitem(sys.modules, name)  # made again, in an empty registry
     result = run(target)
     assert (result.exit_code, "/metrics answers" in result.output) == (0, True), result.output
 

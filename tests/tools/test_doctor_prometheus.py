@@ -1,4 +1,4 @@
-"""`promweb doctor --prometheus`: what a server makes of native histograms, by its settings."""
+"""`promweb doctor --prometheus`: how a server treats native histograms, by its settings."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_command_asks_the_server() -> None:
     assert checks == ["protobuf-without-native", "native-histograms"]
     with serving(dict.fromkeys(answers, b"<html>")) as address:
         result = CliRunner().invoke(cli, ["doctor", "--prometheus", f"http://{address}/"])
-    assert "the answer is no JSON" in " ".join(result.output.split())
+    assert "the answer is not JSON" in " ".join(result.output.split())
     result = CliRunner().invoke(cli, ["doctor", "--prometheus", "ftp://x"])
     assert result.exit_code == 2
 

@@ -66,7 +66,7 @@ PROJECT = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory that is the current one; what is imported from it is forgotten afterwards."""
+    """A directory that is the current one; modules from it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     for variable in ("FLASK_APP", "QUART_APP"):
@@ -306,7 +306,7 @@ def test_the_names_of_opentelemetry_are_read(project: Path) -> None:
         (("dashed",), "defaults_prefix='my-shop', which queries cannot name"),
         (("make",), None),
         (("tenant",), "tenant(request) in"),
-        (("CollectorRegistry",), "that is no Flask or Quart application: "),
+        (("CollectorRegistry",), "that is not a Flask or Quart application: "),
     ],
 )
 def test_an_application_that_does_not_fit(
@@ -364,7 +364,7 @@ def test_the_application_of_the_frameworks_own_option(
     done = CliRunner().invoke(cli, ["rules"], obj=info)
     assert "shop-requests" in done.output
     done = CliRunner().invoke(cli, ["rules"], obj=script.ScriptInfo())
-    assert "flask-requests" in done.output  # none is loaded that nobody named
+    assert "flask-requests" in done.output  # no application is loaded that the user did not name
 
 
 @pytest.mark.parametrize("command", [["rules"], ["dashboard"], ["diff", "old"]], ids=" ".join)

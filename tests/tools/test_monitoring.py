@@ -84,7 +84,7 @@ def test_every_data_source_is_the_one_that_was_chosen(variant: tuple[str, ...]) 
 
 
 def test_grafana_knows_every_field(variant: tuple[str, ...]) -> None:
-    """What Grafana's own types do not know is lost when they read it and write it again."""
+    """Grafana's own types lose unknown fields when they read a dashboard and write it again."""
     pytest.importorskip("grafana_foundation_sdk", reason="it needs Python 3.11")
     from grafana_foundation_sdk.cog import plugins
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -140,7 +140,7 @@ def test_the_options_choose_names_labels_and_rows() -> None:
     ]
     otel = "--naming", "otel"
     assert titles(*otel)[5] == "Sizes"
-    # What an application may be given besides, because it is so in any case.
+    # These options change nothing, because they are always so.
     assert dashboard(*otel, "--no-prefix", "--group-by", "url_rule") == dashboard(*otel)
     assert dashboard(*otel)["uid"] == "promweb-http_server"
     assert "Websockets" not in titles("--no-websockets")
@@ -204,8 +204,7 @@ def test_an_alert_that_cannot_fire_is_left_out_and_said() -> None:
     ]
     assert pairs == ["6h", "1d", "3d"]
     assert done.stderr == (
-        "Note: --slo 90 leaves out the alert for 1h: no share of bad requests can be 14.4 times "
-        "10%.\n"
+        "Note: --slo 90 omits the alert for 1h: a share of bad requests cannot be 14.4 times 10%.\n"
     )
 
 
@@ -250,8 +249,8 @@ def for_days(per_minute: int, recently: str) -> str:
 
 GOOD = for_days(1000, "4320000+1000x480")
 
-# What is scraped each minute, when Prometheus is asked, and what fires then. Series are written
-# as promtool reads them: start+step x times.
+# The samples of each minute, the time of the query, and the alerts that fire then. Series are in
+# promtool's notation: start+step x times.
 CASES: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "nothing wrong": ({requests("200"): "0+1000x600"}, "10h", []),
     "fewer errors than allowed": (
@@ -502,13 +501,12 @@ def test_an_alert_reads_well(tmp_path: Path) -> None:
                 "short_window": short,
             },
             "exp_annotations": {
-                "summary": "shop burns its error budget at more than "
-                f"{factor} times the pace that it may",
+                "summary": f"shop burns its error budget more than {factor} times too fast",
                 "description": f"50% of the requests of the last {long} were answered with 5xx, "
-                f"and it goes on in the last {short}. The objective is that 99.9 % do not, over "
+                f"and the last {short} is no better. The objective is that 99.9 % do not, over "
                 f"30d. At {factor} times the pace the whole budget lasts {lasts}.",
-                "runbook": f"See which are worst: topk(5, {look}). Then look at the log for their "
-                "exceptions, and at what was changed.",
+                "runbook": f"Find the worst: topk(5, {look}). Then look at the log for their "
+                "exceptions, and at recent changes.",
             },
         }
         for long, short, factor, severity, lasts in (
@@ -534,7 +532,7 @@ def check_rules(
     evaluation_interval: str = "5m",
     **tests: Any,
 ) -> None:
-    """Have promtool evaluate the rules over series that are given for each minute."""
+    """Evaluate the rules with promtool, over series with a value for each minute."""
     (directory / "rules.yml").write_text(printed("rules", *arguments, "--concurrency", "8"))
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     test = {"interval": "1m", "input_series": inputs, **tests}
@@ -555,7 +553,7 @@ WRONG = {
     ("--slo", "100"): "100 leaves no budget",
     ("--slo", "0"): "0 is not between 0 and 100",
     ("--slo", "nan"): "nan is not between 0 and 100",
-    ("--latency-slo", "many"): "'many' is no number; write for example 99.9",
+    ("--latency-slo", "many"): "'many' is not a number; write for example 99.9",
     ("--prefix", "1x"): "'1x' cannot begin the name of a metric",
     ("--prefix", "#no_prefix"): "'#no_prefix' cannot begin the name of a metric",
     ("--prefix", ""): "use --no-prefix",
@@ -563,11 +561,11 @@ WRONG = {
     ("--group-by", "a-b"): "invalid label name 'a-b'",
     ("--group-by", "status"): "have a label 'status' already",
     ("--group-by", "job"): "write that",
-    ("--selector", "job=shop"): "'job=shop' are no label matchers",
-    ("--latency-threshold", "0.3"): "0.3 is the bound of no bucket",
-    ("--latency-threshold", "inf"): "inf is the bound of no bucket",
+    ("--selector", "job=shop"): "'job=shop' is not a list of label matchers",
+    ("--latency-threshold", "0.3"): "0.3 is not a bucket's bound",
+    ("--latency-threshold", "inf"): "inf is not a bucket's bound",
     ("--buckets", "0.1;0.5"): "write numbers with commas between",
-    ("--buckets", "0.1,1"): "0.5 is the bound of no bucket",
+    ("--buckets", "0.1,1"): "0.5 is not a bucket's bound",
     ("--summary", "--latency-slo", "99"): "a summary has no buckets",
     ("--naming", "opentelemetry"): "'opentelemetry' is not one of 'promweb', 'otel'",
     ("--naming", "otel", "--prefix", "shop"): "the names of the conventions have no prefix",
@@ -576,8 +574,8 @@ WRONG = {
     ("--buckets", "1,0.5"): "each number must be greater than the one before",
 }
 WRONG_RULES = {
-    ("--window", "a month"): "'a month' is no duration",
-    ("--window", "0d"): "'0d' is no duration",
+    ("--window", "a month"): "'a month' is not a duration",
+    ("--window", "0d"): "'0d' is not a duration",
     ("--window", "7d"): "over 7d is 1m10s, which is less than 4 scrapes",
     ("--window", "1h"): "over 1h is 0s",
     ("--concurrency", "0"): "0 is not in the range x>=1",
@@ -594,7 +592,9 @@ WRONG_RULES = {
 def test_wrong_use_says_what_to_write(command: str, arguments: tuple[str, ...], says: str) -> None:
     done = run(command, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert re.search("Error: (Invalid value for|No application can be given this)", done.stderr)
+    assert re.search(
+        "Error: (Invalid value for|No application can have these options)", done.stderr
+    )
     assert says in done.stderr.replace("\n", " ")
 
 

@@ -41,7 +41,7 @@ FAILING = next(request for request in demo.REQUESTS if request.status == 500)
 
 
 class Workers:
-    """What worker processes expose of themselves: process metrics, with a pid."""
+    """Metrics that worker processes expose: process metrics, with a pid."""
 
     def collect(self) -> Iterator[Metric]:
         for metric in ProcessCollector(registry=None).collect():
@@ -165,7 +165,7 @@ class Scene:
         self.server: Prometheus = stack.enter_context(prometheus(config, directory, program))
 
     def send(self, name: str, *, errors: bool) -> None:
-        """Send a service the requests of the demo, and what else makes its families appear."""
+        """Send a service the requests of the demo, and others that make its families appear."""
         for request in demo.REQUESTS:
             if errors or request.status < 500:
                 status = demo.ask(self.ports[name], request)
@@ -195,7 +195,7 @@ def has_data(answer: Any) -> bool:
 
 
 def all_have_data(scene: Scene, asks: dict[str, Callable[[], bool]]) -> list[str]:
-    """Send requests until every question has an answer; return those that have none."""
+    """Send requests until every query has an answer; return the queries without one."""
     waiting = dict(asks)
 
     def done() -> bool:
@@ -304,7 +304,7 @@ def test_instances_are_counted_once(scene: Scene, service: str, arguments: tuple
 
 
 def parts(rule: dict[str, Any]) -> Iterator[str]:
-    """Yield what a rule looks at: its expression, an alert's without what it is compared with."""
+    """Yield the expressions of a rule; those of an alert without their bounds."""
     if "record" in rule:
         yield rule["expr"]
         return
@@ -312,7 +312,7 @@ def parts(rule: dict[str, Any]) -> Iterator[str]:
     for part in re.split(operators, rule["expr"]):
         if part.strip():
             bare = re.sub(r" (?:>|==) [\d.]+(?: \* [\d.]+)?$", "", part)
-            # What was an hour ago cannot be there yet, and what is absent must not be absent.
+            # Drop offsets, as there is no hour of history yet, and drop absent_over_time.
             yield re.sub(r" offset \w+|^absent_over_time\((.*)\[1d\]\)$", r"\1", bare)
 
 

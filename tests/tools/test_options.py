@@ -29,7 +29,7 @@ def board(*arguments: str) -> dict[str, Any]:
 
 
 def check_rules(directory: Path, inputs: dict[str, str], *arguments: str, **test: Any) -> None:
-    """Have promtool evaluate the rules over series that are given for each minute."""
+    """Evaluate the rules with promtool, over series with a value for each minute."""
     (directory / "rules.yml").write_text(printed("rules", *arguments))
     series = [{"series": name, "values": values} for name, values in inputs.items()]
     content = {
@@ -67,10 +67,10 @@ def test_a_job_that_vanishes_is_noticed(
         {
             "exp_labels": {"severity": "page", **({"job": job} if job else {})},
             "exp_annotations": {
-                "summary": f"Nobody exposes the metrics of {job or 'flask'}",
-                "description": "There is no series flask_exporter_info of this job, which every "
-                "instance has from its start. The other alerts see nothing of it.",
-                "runbook": "See whether the service runs, and whether Prometheus discovers it.",
+                "summary": f"Prometheus finds no metrics of {job or 'flask'}",
+                "description": "There is no series flask_exporter_info of this job; every "
+                "instance has one from its start. The other alerts cannot fire for it.",
+                "runbook": "Check whether the service runs, and whether Prometheus discovers it.",
             },
         }
         for job in jobs
@@ -300,10 +300,10 @@ def test_selectors_of_promql(command: str, selector: str, tmp_path: Path) -> Non
 def test_what_is_no_selector(command: str, selector: str) -> None:
     done = run(command, "--selector", selector)
     assert done.exit_code == 2
-    assert "are no label matchers" in done.stderr
+    assert "is not a list of label matchers" in done.stderr
 
 
-# What a report does not know.
+# Reports without some numbers.
 
 
 def test_nothing_is_known_of_a_service_that_is_down() -> None:

@@ -1,4 +1,4 @@
-"""What promweb offers to tests of users: the registry of a test, changes, snapshots, the plugin."""
+"""Help for users' tests: the registry of a test, changes, snapshots, the plugin."""
 
 from __future__ import annotations
 
@@ -436,7 +436,7 @@ def test_the_sample_project_passes_in_a_clean_environment(
 def test_a_program_may_import_promweb_before_it_runs_pytest(
     clean_environment: tuple[Path, Path],
 ) -> None:
-    """Else pytest warns, because it cannot rewrite the assertions of what is there already."""
+    """Otherwise pytest warns, because it cannot rewrite the assertions of a loaded module."""
     clean, project = clean_environment
     program = "import sys, promweb, pytest; sys.exit(pytest.main(['-q', '-W', 'error']))"
     done = apart(clean, "-c", program, directory=project)

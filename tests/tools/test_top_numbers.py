@@ -180,10 +180,10 @@ def test_without_the_counter_a_usual_name_is_the_group_or_it_is_asked_for() -> N
     with pytest.raises(ScrapeError, match="has no label 'path': method, service, status, url_r"):
         snapshot(*lines, group="path")
     lines = list(histogram(1, 1, 1, 1, method="GET", status=200, service="s", area="/a"))
-    with pytest.raises(ScrapeError, match="Choose one with --group: area, service"):
+    with pytest.raises(ScrapeError, match="use --group: area, service"):
         snapshot(*lines)
     lines = list(histogram(1, 1, 1, 1, method="GET", status=200))
-    with pytest.raises(ScrapeError, match="Choose one with --group: there is none"):
+    with pytest.raises(ScrapeError, match="use --group: there is none"):
         snapshot(*lines)
 
 
@@ -210,7 +210,7 @@ def test_prefixes_are_chosen_from() -> None:
     ],
 )
 def test_what_is_no_number_of_anything_is_an_error(line: str, value: str) -> None:
-    with pytest.raises(ScrapeError, match="which is no number of anything"):
+    with pytest.raises(ScrapeError, match="which cannot be a count"):
         snapshot(EMPTY, line + value)
 
 
@@ -288,7 +288,7 @@ def test_since_of_websockets_and_workers() -> None:
     counted = at(9, 4.5, 2).since(at(5, 4.0, 3))
     assert counted.sockets == {"/": Sockets(open=2, sent=4)}
     assert counted.workers == {(): Worker(5, 0.5)}
-    # A worker that was not there before tells no share of a processor.
+    # The share of a processor is unknown for a new worker.
     assert at(9, 4.5, 2).since(snapshot(EMPTY)).workers == {(): Worker(5, None)}
 
 
@@ -300,7 +300,7 @@ def test_rates_are_of_the_window_and_totals_since_the_start() -> None:
     for at, count in ((100, 10), (104, 18), (108, 30), (112, 34)):
         traffic.add("one", at, one_route(0, count, count, count))
         traffic.tick()
-    # The step that ended at 104 is within the window, the one before it is not there.
+    # The step that ended at 104 is within the window, the one before it is outside.
     assert traffic.overall == Row(2.0, Tally(24, 0, 240.0, buckets(0, 24, 24, 24)), 34)
     traffic.add("one", 116, one_route(0, 34, 34, 34))
     # That one ended 12 s ago.

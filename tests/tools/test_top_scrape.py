@@ -132,7 +132,7 @@ def test_what_is_sent() -> None:
         (b"HTTP/1.1 401 Go \x1b[31mAway\r\n\r\n", "answered 401 Go \x1b[31mAway"),
         (
             b"HTTP/1.1 302 Found\r\nLocation: http://[elsewhere/\r\n\r\n",
-            "answered 302 Found, go to http://[elsewhere/",
+            "answered 302 Found and redirects to http://[elsewhere/",
         ),
         (ok(BODY, "Content-Length: 99"), "the answer is cut short"),
         (ok(BODY, "Content-Length: ²"), "the answer is cut short"),
@@ -141,8 +141,8 @@ def test_what_is_sent() -> None:
             ok(gzip.compress(BODY, mtime=0)[:-9], "Content-Encoding: gzip"),
             "the answer is cut short",
         ),
-        (ok(BODY, "Content-Encoding: gzip"), "the answer is not gzip, though it says so: .*"),
-        (ok(BODY, "Content-Encoding: br"), "the answer is encoded as 'br'; gzip was asked for"),
+        (ok(BODY, "Content-Encoding: gzip"), "the answer claims to be gzip and is not: .*"),
+        (ok(BODY, "Content-Encoding: br"), "the answer is encoded as 'br'; it must be gzip"),
         (ok(b"jobs \xff"), "the answer is not UTF-8: .*"),
         (ok(b"<html>"), "the answer is not an exposition of metrics: .*"),
     ],
@@ -247,7 +247,7 @@ def test_urls(given: str, meant: str) -> None:
     ("given", "error"),
     [
         ("file:///etc/passwd", "the scheme is 'file'; it must be http or https"),
-        ("http://me:secret@shop", "it has a user name; give that with --user"),
+        ("http://me:secret@shop", "it has a user name; give it with --user"),
         ("http:///metrics", "it has no host"),
         ("", "it has no host"),
         ("http://shop:x", "Port could not be cast"),

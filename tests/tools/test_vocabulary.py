@@ -130,7 +130,7 @@ def test_websockets_have_no_prefix_where_the_names_are_opentelemetrys() -> None:
 
 
 def test_the_names_are_those_that_are_recorded(leg: Leg) -> None:
-    """Were one of them wrong, its number would be missing, which looks like none."""
+    """A wrong name would look like a number that is missing."""
     app = make_app(leg)
     leg.make_metrics(app, naming="otel", in_progress=True)
     visit(leg, app)

@@ -1,4 +1,4 @@
-"""What users write, checked by mypy and pyright: decorators keep types, arguments are accepted."""
+"""Code as users write it, for mypy and pyright: decorators keep types, arguments are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What type checkers refuse; both report a comment here that nothing needs."""
+"""Code that type checkers must refuse; both report a comment here that nothing needs."""
 
 from __future__ import annotations
 

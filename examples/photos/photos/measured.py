@@ -1,4 +1,4 @@
-"""What the service measures, on Flask and on Quart alike."""
+"""The metrics of the service, on Flask and on Quart alike."""
 
 from promweb import RequestInfo
 from promweb.labels import exception_type, from_argument, from_response_header
@@ -19,14 +19,14 @@ KINDS = {"image/jpeg": "jpeg", "image/png": "png"}
 
 
 class NotAPhoto(Exception):
-    """What was uploaded is no photo."""
+    """The upload is not a photo."""
 
 
 class Measured:
     """The instruments. Some decorate, the others are called where something happens."""
 
     def __init__(self, metrics):
-        metrics.info("build", "What runs here", version="1.0")
+        metrics.info("build", "Version of the service", version="1.0")
         self.logins = metrics.counter(
             "logins",
             "Attempts to log in",
@@ -35,7 +35,7 @@ class Measured:
         self.uploads = metrics.counter("uploads", "Photos taken in", labelnames=["kind"])
         # Kept, so that each kind has a series from the start.
         self.of_kind = {kind: self.uploads.labels(kind=kind) for kind in KINDS.values()}
-        self.rejected = metrics.counter("rejected", "Uploads that are no photos")
+        self.rejected = metrics.counter("rejected", "Uploads that are not photos")
         self.upload_sizes = metrics.histogram(
             "upload_size", "Sizes of photos", unit="bytes", buckets=(100, 1000, 10_000)
         )

@@ -1,7 +1,7 @@
 """ASGI: what servers and clients do to an application's requests and websockets.
 
-Knows no framework. An application that is cancelled, that returns without having sent anything,
-or whose client left has ended an exchange all the same.
+Knows no framework. An exchange also ends if the application is cancelled, if it returns without
+sending anything, or if the client leaves.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
 DisconnectErrors = tuple[type[Exception], ...]
-"""What a framework raises where it finds that the client left."""
+"""The exceptions that a framework raises when it finds that the client left."""
 
 LABEL_GRACE = 1.0
-"""Seconds that the labels of a cancelled request may be awaited."""
+"""How many seconds the labels of a cancelled request may take."""
 
 
 def shield() -> AbstractContextManager[Any]:
-    """Protect from cancellation, for a while, what is awaited for something that was cancelled."""
+    """Protect the labels of something cancelled from cancellation, for a while."""
     return anyio.move_on_after(LABEL_GRACE, shield=True)
 
 
@@ -65,7 +65,7 @@ class ASGIExchange(Exchange):
     left = False
     """Whether the client left: the server said so, or did not take a message."""
     scope: Message
-    """What the server said of the request."""
+    """The server's ASGI scope of the request."""
 
     @property
     def is_decided(self) -> bool:
@@ -79,26 +79,26 @@ class ASGIExchange(Exchange):
             self.raised = None
 
     def see_head(self, message: Message) -> None:
-        """Take the head of the response; the server drops it if the client left."""
+        """Note the head of the response; the server drops it if the client left."""
         if not self.left:
             self.sent = message["status"]
 
     def see_body(self, message: Message) -> None:
-        """Take a part of the body."""
+        """Note a part of the body."""
         if self.sizes is not None and sends_body(self.scope["method"], self.sent):
             self.send(len(message.get("body", b"")))
         if not message.get("more_body"):
             self.finish(ANSWERED if self.sent else self.outcome())
 
     def outcome(self, error: BaseException | None = None) -> Outcome:
-        """Return how a request ended that got no last byte."""
+        """Return the outcome of a request without a last byte."""
         if self.left or isinstance(error, self.disconnect_errors):
             return GONE
         cut = error is None or is_cancellation(error, self.disconnect_errors)
         return GONE if cut and self.sent else FAILED
 
     async def interrupt(self, error: BaseException) -> None:
-        """Resolve the labels of a request that no response follows, while its context is there."""
+        """Resolve the labels of a request without a response, while its context exists."""
         if self.finished:
             return
         self.see_exception()
@@ -110,7 +110,7 @@ class ASGIExchange(Exchange):
             self.finish(self.outcome(error))  # the event loop is gone, or may not come back
 
     async def end(self, error: BaseException) -> None:
-        """End for an exception that nobody turned into a response."""
+        """End with an exception that did not become a response."""
         if self.request is not None and not self.status and not isinstance(error, GeneratorExit):
             # Quart leaves its handler task to itself, so its labels are resolved for it.
             labels = self.respond_async(int(self.outcome(error)))
@@ -128,7 +128,7 @@ def instrument(
 ) -> ASGIApp:
     """Return an application whose requests are exchanges of `site`, and its websockets connections.
 
-    `has_middleware` tells whether something in `app` may answer in place of the framework.
+    `has_middleware` tells whether anything in `app` may answer in place of the framework.
 
     An exchange ends with the last byte, or when the application is done: Quart returns normally,
     having sent nothing, when the client disconnects, and swallows a response timeout. Only the
@@ -213,7 +213,7 @@ def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
 async def _serve_websocket(
     site: Site, app: ASGIApp, scope: Any, receive: Receive, send: Send
 ) -> None:
-    """Begin a connection; end it with the close code of whoever closes first."""
+    """Begin a connection; end it with the close code of the side that closes first."""
     connection = Connection(site)
 
     async def receive_and_see() -> Message:
@@ -227,7 +227,7 @@ async def _serve_websocket(
     async def send_and_see(message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.close" and connection.is_accepted:
-            connection.closing(message.get("code") or 1000)  # a client may be told at once
+            connection.closing(message.get("code") or 1000)  # a client may get it at once
         try:
             await send(message)
         except BaseException as error:
@@ -262,7 +262,7 @@ def is_cancellation(error: BaseException, disconnect_errors: DisconnectErrors = 
     if isinstance(error, GeneratorExit):
         return True  # a coroutine is closed, maybe outside of any event loop
     errors = getattr(error, "exceptions", None)
-    if errors and isinstance(errors, tuple):  # others may have such an attribute, too
+    if errors and isinstance(errors, tuple):  # other exceptions may have such an attribute, too
         return all(is_cancellation(one, disconnect_errors) for one in errors)
     trio: Any = sys.modules.get("trio")  # not from the event loop: a thread has none
     cancelled = (
@@ -272,7 +272,7 @@ def is_cancellation(error: BaseException, disconnect_errors: DisconnectErrors = 
 
 
 def _count_request(sizes: Sizes, scope: Any, receive: Receive) -> Receive:
-    """Take the announced size of the request's body, or count what is received of it."""
+    """Take the announced size of the request's body, or count its received bytes."""
     # Requests of HTTP/1 have no body unless a header announces it (RFC 9112, section 6). Test
     # clients send some without, but not with these methods.
     announces = scope["http_version"] in ("1.1", "1.0") and scope["method"] in ("GET", "HEAD")

@@ -6,7 +6,7 @@ __all__ = ["announced_size", "sends_body"]
 
 
 def announced_size(content_length: str | bytes) -> int | None:
-    """Return the number in a Content-Length header; None where it is none, or no sane one."""
+    """Return the number in a Content-Length header; None if it is malformed or absurd."""
     if content_length.isdigit() and len(content_length) < 20:
         return int(content_length)
     return None

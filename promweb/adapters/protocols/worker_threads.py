@@ -21,11 +21,11 @@ __all__ = ["SharedWork", "in_pieces", "pause", "run", "short_turns"]
 T = TypeVar("T")
 
 _MOST_THREADS = 4
-"""Threads per event loop: each of them slows the loop down."""
+"""Threads per event loop: each one slows the loop down."""
 _TURN = 2e-4
 """Seconds that a worker thread has the interpreter while the event loop waits for it."""
 _PIECE = 1 << 18
-"""Bytes that are sent at a time: TLS encrypts them in about a millisecond."""
+"""Bytes to send at a time: TLS encrypts them in about a millisecond."""
 
 _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("promweb_scrapes")
 
@@ -49,7 +49,7 @@ class _Turns:
 
     @contextmanager
     def short(self) -> Iterator[None]:
-        """Have turns be short as long as this is entered, by whatever number of threads."""
+        """Keep turns short while any thread is inside."""
         with self._lock:
             if not self._short:
                 self._usual = sys.getswitchinterval()
@@ -77,7 +77,7 @@ forking.in_child(_turns.start_anew)
 
 
 async def run(work: Callable[[], T]) -> T:
-    """Return the result of `work`, which a thread does without holding the event loop."""
+    """Run `work` in a thread, without holding the event loop, and return its result."""
     return await anyio.to_thread.run_sync(_with_short_turns, work)
 
 

@@ -30,18 +30,17 @@ class WSGIExchange(Exchange):
     """One HTTP request over WSGI."""
 
     announced: int | None = None
-    """The length of a body that is followed, if a header announced it.
+    """The announced length of a streamed body, if there was a header. A reader with that many bytes
 
-    A reader that has that many bytes need neither read on nor close (Flask's test client does
-    neither).
+    may neither read on nor close the body, like Flask's test client.
     """
 
 
 def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
     """Return an application whose requests are exchanges of `site`.
 
-    `has_middleware` tells whether something in `app` may answer in place of the framework, or
-    change what that answers.
+    `has_middleware` tells whether anything in `app` may answer in place of the framework, or change
+    its answer.
     """
     if has_middleware:
         app = _witnessed(app)
@@ -60,7 +59,7 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
         try:
             body = app(environ, start_response)
         except BaseException as error:
-            _leave(exchange, environ, error, 0)  # a head that was only stored becomes a 500
+            _leave(exchange, environ, error, 0)  # a stored head that was not sent becomes a 500
             raise
         finally:
             current.reset(token)
@@ -120,7 +119,7 @@ def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
 
 
 def _witnessed(app: WSGIApp) -> WSGIApp:
-    """Have the exchange see the status that goes out, whoever answers."""
+    """Return an application that notes the status that goes out, even if middleware answers."""
 
     def witnessed_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         exchange: Any = environ.get(BEGUN)
@@ -149,7 +148,7 @@ def _witnessed(app: WSGIApp) -> WSGIApp:
 
 
 def _follow(exchange: WSGIExchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
-    """Have the exchange end when the body does."""
+    """End the exchange when the body ends."""
     exchange.announced = exchange.response.content_length
     file_wrapper = environ.get("wsgi.file_wrapper")
     if not (isinstance(file_wrapper, type) and isinstance(body, file_wrapper)):
@@ -214,7 +213,7 @@ class _Body:
 
 
 class _MiddlewareBody(_Body):
-    """What middleware returned; a generator may call the application when it is read."""
+    """A body from middleware; a generator may call the application when it is read."""
 
     __slots__ = ()
 
@@ -228,7 +227,7 @@ class _MiddlewareBody(_Body):
 
 
 def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
-    """Return the size of a body that is not streamed, in bytes; 0 where the server drops it."""
+    """Return the size of a body that is not streamed, in bytes; 0 if the server drops it."""
     if not sends_body(environ["REQUEST_METHOD"], status):
         return 0
     size = 0
@@ -241,7 +240,7 @@ def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:
 
 
 def _count_request(sizes: Sizes, environ: Environ) -> None:
-    """Take the announced size of the request's body, or count what is read of it."""
+    """Take the announced size of the request's body, or count the bytes that are read."""
     announced = environ.get("CONTENT_LENGTH")
     if announced:
         size = announced_size(announced)

@@ -1,1 +1,1 @@
-"""What decorators measure, and wrappers that keep the kind of callable."""
+"""Measures decorated calls, with wrappers that keep the kind of callable."""

@@ -1,4 +1,4 @@
-"""Labels from what a decorated function is called with."""
+"""Labels that read an argument of the decorated function."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ArgumentReader = Callable[[tuple[Any, ...], Mapping[str, Any]], str]
 def argument_reader(
     function: Callable[..., Any], label: ArgumentLabel, what: str
 ) -> ArgumentReader:
-    """Return what reads the value of a label from the arguments of a function's calls.
+    """Return a function that reads a label's value from the arguments of a call.
 
-    The signature is inspected here and at no call. Raises ValueError, naming `what`, for a function
-    that has no such parameter.
+    It inspects the signature here, not at each call. Raises ValueError, naming `what`, for a
+    function without such a parameter.
     """
     name = label.name
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise ValueError(
-            f"{what}: {label!r} cannot tell the parameters of {function!r}; wrap it in a function"
+            f"{what}: {label!r} cannot read the parameters of {function!r}; wrap it in a function"
         ) from None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

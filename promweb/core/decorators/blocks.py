@@ -1,4 +1,4 @@
-"""Blocks: what `with` and `async with` measure. Each is a decorator of functions as well."""
+"""Blocks, which `with` and `async with` measure. Each decorates functions as well."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Measured(Protocol):
-    """What a block needs of the instrument that made it."""
+    """The part of an instrument that its blocks need."""
 
     what: str
     clock: Callable[[], float]
@@ -35,14 +35,14 @@ class Measured(Protocol):
         """Return the child of a label set."""
 
     async def find_async(self, labels: Mapping[str, object]) -> Any:
-        """Do what `find` does, and await what label callables return."""
+        """Like `find`, but await the results of label callables."""
 
     def refuse(self, amount: object, error: Exception | None) -> None:
-        """Tell of something that was not recorded."""
+        """Report an amount that was not recorded."""
 
 
 class _Nothing:
-    """Takes the place of a child where nothing is to be recorded."""
+    """Replaces a child where nothing is to be recorded."""
 
     def record(self, amount: float) -> None:
         """Do nothing."""
@@ -57,8 +57,8 @@ NOTHING: Any = _Nothing()
 class Block(ABC):
     """Measures a block; a function that it decorates is measured at each call.
 
-    The labels are resolved when the block begins. Nothing here raises while serving, and exceptions
-    of the block pass.
+    It resolves the labels when the block begins. Nothing here raises while serving, and exceptions
+    of the block pass through.
     """
 
     __slots__ = ("_child", "_instrument", "_known", "_labels")
@@ -83,7 +83,7 @@ class Block(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Record, after an exception of a class or after none."""
+        """Record; `kind` is the class of the exception that leaves the block, or None."""
 
     async def __aenter__(self) -> None:
         known = self._known
@@ -104,7 +104,7 @@ class Block(ABC):
         """Decorate a function of any kind."""
         return wrap(function, self, self._instrument.what)
 
-    # What `wrap` needs of a probe, and of the calls that it begins.
+    # The interface of a probe for `wrap`, and of the calls that it begins.
 
     def bind(self, function: Callable[..., Any]) -> Block:
         return self
@@ -133,7 +133,7 @@ class Block(ABC):
         return type(self)(self._instrument, self._labels, self._known)
 
     def _record(self, amount: float) -> bool:
-        """Record an amount; return whether that was possible."""
+        """Record an amount; return whether that succeeded."""
         try:
             self._child.record(amount)
             return True
@@ -184,7 +184,7 @@ class InProgress(Block):
     def __enter__(self) -> None:
         self._child = self._known or self._instrument.find(self._labels)
         if not self._record(1.0):
-            self._child = NOTHING  # what did not go up does not go down
+            self._child = NOTHING  # it did not go up, so it must not go down
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._record(-1.0)

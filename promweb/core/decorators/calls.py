@@ -1,4 +1,4 @@
-"""What decorators measure about one call of the decorated function."""
+"""Measures single calls of decorated functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Call", "Calls", "Exclusion"]
 
 
 class Call(Protocol):
-    """What a wrapped function does around its work; `outcome` is its result, or `RAISED`."""
+    """The measurement of one call; `outcome` is the call's result, or `RAISED`."""
 
     @property
     def awaits_start(self) -> bool:
@@ -32,24 +32,24 @@ class Call(Protocol):
         """Whether a coroutine function calls `end_async` in place of `end`."""
 
     def start(self) -> None:
-        """The work starts."""
+        """Note that the work starts."""
 
     async def start_async(self) -> None:
-        """The work starts where labels can be awaited."""
+        """Note that the work starts, and await labels."""
 
     def end(self, outcome: object) -> None:
-        """The work ended."""
+        """Note that the work ended."""
 
     async def end_async(self, outcome: object) -> None:
-        """The work ended where labels can be awaited."""
+        """Note that the work ended, and await labels."""
 
 
 class Calls:
-    """A family, the labels that one decorator gives it, and when to leave a call out.
+    """A family, the labels that one decorator gives it, and the exclusions.
 
-    `excludes` is called with the current request, and `excluded_statuses` are those of its response
-    that leave a call out. `exemplar` returns the exemplar of a call that ends; `shield` protects
-    labels that are awaited for a call that was cancelled. Nothing here raises while serving.
+    `excludes` is called with the current request, and `excluded_statuses` are statuses of its
+    response; both exclude calls. `exemplar` returns the exemplar of a call that ends; `shield`
+    protects labels that are awaited for a cancelled call. Nothing here raises while serving.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Calls:
         self._readers: tuple[ArgumentReader, ...] = ()
 
     def bind(self, function: Callable[..., Any]) -> Calls:
-        """Return this for one function, which may have arguments that are labels."""
+        """Return a copy for one function, whose arguments may be labels."""
         labels = [label for _, label in self.plan.arguments]
         if not labels:
             return self
@@ -85,7 +85,7 @@ class Calls:
         return bound
 
     def with_plan(self, plan: LabelPlan) -> Calls:
-        """Return this with other label values."""
+        """Return a copy with other label values."""
         changed = copy(self)
         changed.plan = plan
         return changed
@@ -93,12 +93,12 @@ class Calls:
     def begin(
         self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Call | None:
-        """Begin a call of `target`, the innermost function; None if it is not to be measured."""
+        """Begin a call of `target`, the innermost function; return None to leave it unmeasured."""
         scope = current.get()
         try:
             if scope is not None:
                 if scope.finished and not scope.is_answered_by(target):
-                    scope = None  # what a request left behind belongs to no request
+                    scope = None  # code that outlives its request belongs to no request
                 elif scope.excluded or (self.excludes is not None and self._leaves_out(scope)):
                     return None
             plan = self.plan if not self._readers else self._plan_of(args, kwargs)
@@ -123,7 +123,7 @@ class Calls:
         return self.excludes(scope.request)
 
     def failed(self) -> None:
-        """Log an exception that was kept away from the program."""
+        """Log an exception that must not reach the program."""
         self.plan.problems.failed(f"measure a call for {self.family}")
 
 
@@ -173,16 +173,16 @@ class _Timing:
         try:
             with self._calls.shield() if outcome is RAISED else nullcontext():
                 self.values = await self.plan.resolve_async(outcome)
-        finally:  # cancelled while a label was awaited: the call happened all the same
+        finally:  # even if it was cancelled while a label was awaited
             self.flush()
 
     def flush(self) -> None:
-        """Record; a call that still runs (a stream that was dropped) ends now."""
+        """Record; a call that still runs (an abandoned stream) ends now."""
         calls, scope = self._calls, self._scope
         if self.values is None:
             self.values = self.plan.resolve(RAISED)
         if scope is not None and (
-            scope.excluded  # what a call does may exclude the call itself
+            scope.excluded  # the call may have excluded itself
             or scope.status in calls.excluded_statuses
         ):
             return
@@ -207,7 +207,7 @@ class _Timing:
 
 
 class _InProgress:
-    """One call that is in progress: up when it starts, down when it ends."""
+    """One call that is in progress: counts up when it starts, down when it ends."""
 
     __slots__ = ("_calls", "_child", "_plan", "_scope", "_target", "_values", "awaits_start")
 
@@ -218,7 +218,7 @@ class _InProgress:
         self._scope = scope
         self._target = target
         self._child: NumberChild | None = None
-        # Called now: a generator starts when the request context is gone.
+        # Now, because a generator starts when the request context is gone.
         self._plan = plan
         self._values = plan.call(None)
         self.awaits_start = plan.awaits
@@ -246,7 +246,7 @@ class _InProgress:
             if outcome is RAISED or scope is None or not scope.is_answered_by(self._target):
                 child.dec()
             else:
-                scope.hold(child)  # until the body is sent, whoever streams it
+                scope.hold(child)  # until the body is sent
         except Exception:
             self._calls.failed()
 
@@ -255,7 +255,7 @@ class _InProgress:
 
 
 class Exclusion:
-    """`do_not_track` and `exclude_all_metrics`: nothing is measured, the scope is left out."""
+    """`do_not_track` and `exclude_all_metrics`: measure nothing, exclude the scope."""
 
     __slots__ = ("exclude",)
 

@@ -1,4 +1,4 @@
-"""Direct recordings: from the labels that a call gives to the child of that label set."""
+"""Direct recording: finds the child for the labels that a call gives."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Direct", "Wrong"]
 
 
 class Wrong(ValueError):
-    """What an instrument cannot do for the program."""
+    """A wrong call of an instrument."""
 
 
 class Direct:
-    """What an instrument knows besides how to decorate; nothing here raises while serving.
+    """How an instrument records without decorating; nothing here raises while serving.
 
-    `known` has the children of label sets that consist of constants and of text that a call gave,
-    by their `key`.
+    `known` has the children of label sets that consist of constants and of text from calls, by
+    their `key`.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -34,13 +34,13 @@ class Direct:
         self._late = calls.plan.late
         names = calls.plan.given
         self.name = names[0] if len(names) == 1 else ""
-        """The name of the label that calls give, if there is only one."""
+        """The name of the label that calls give, if there is exactly one."""
         self.known: dict[object, Any] = {}
         self.bound: dict[object, Any] = {}
-        """The instruments that `labels` made of label sets that are `known`."""
+        """The instruments that `labels` made for the `known` label sets."""
 
     def key(self, labels: Mapping[str, object]) -> object:
-        """Return what stands for a label set: its only value, or all names and values in order."""
+        """Return the key of a label set: its only value, or all names and values in order."""
         if len(labels) == 1:
             return labels.get(self.name)
         return (*labels, *labels.values())
@@ -60,7 +60,7 @@ class Direct:
             return NOTHING
 
     async def find_async(self, labels: Mapping[str, object]) -> Any:
-        """Do what `find` does, and await what label callables return."""
+        """Like `find`, but await the results of label callables."""
         plan = self._plan(labels)
         if plan is None:
             return NOTHING
@@ -71,7 +71,7 @@ class Direct:
             return NOTHING
 
     def fill(self, labels: Mapping[str, object]) -> LabelPlan | None:
-        """Return the plan with the labels of a call; None, told once, if these are wrong."""
+        """Return the plan with the labels of a call; None, logged once, if they are wrong."""
         plan = self.calls.plan
         names = plan.given
         if len(labels) != len(names) or not all(name in labels for name in names):
@@ -82,7 +82,7 @@ class Direct:
         return plan.filled(given=[self._text(name, labels[name]) for name in names])
 
     def refuse(self, amount: object, error: Exception | None) -> None:
-        """Tell of an amount that was not recorded: a wrong one, or an exception for a right one."""
+        """Report an amount that was not recorded: a wrong one, or an exception for a right one."""
         plan = self.calls.plan
         told: Exception
         if isinstance(error, Wrong):
@@ -104,7 +104,7 @@ class Direct:
         if late:
             raise ValueError(
                 f"{self.what}: only a decorator can give the label {late[0]!r} a value, because it "
-                "comes from what a function returns or is called with. Leave it out, or give it a "
+                "comes from a function's return value or arguments. Leave it out, or give it a "
                 "callable without arguments, to record directly"
             )
         return self.fill(labels)
@@ -119,8 +119,7 @@ class Direct:
             family, (CounterFamily, HistogramFamily)
         ):
             target = _Exemplified(child, self.calls.exemplar)
-        # A label set that is full, and values of which others may be equal, such as 1 and True, are
-        # looked up each time.
+        # Not cached: full label sets, and values that equal others, such as 1 and True.
         if plan.constant and family.children.get(values) is child and _are_texts(labels):
             self.known[self.key(labels)] = target
         return target
@@ -142,7 +141,7 @@ class Direct:
         if missing:
             problem = f"the label {missing[0]!r} is missing"
         else:
-            problem = f"there is no label {unknown[0]!r} that a call gives"
+            problem = f"calls cannot give a label {unknown[0]!r}"
         error = ValueError(f"{self.what}: {problem}; its labelnames are: {wanted}")
         plan.problems.misused(plan.metric, (missing or unknown)[0], error)
 
@@ -164,7 +163,7 @@ class _Exemplified:
 
 
 class _OnlySet:
-    """The child of a gauge whose newest value counts."""
+    """The child of a gauge that can only be set, because its newest value counts."""
 
     __slots__ = ("_what", "set")
 

@@ -1,4 +1,4 @@
-"""What takes the place of instruments where `PROMWEB_DISABLED` switches them off."""
+"""Replacements for instruments where `PROMWEB_DISABLED` switches them off."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NoBlock(Block):
 
 
 class Inert(Counter, Gauge, Histogram, Summary):
-    """Does nothing, in the place of any kind of instrument."""
+    """Replaces any kind of instrument and does nothing."""
 
     __slots__ = ()
 

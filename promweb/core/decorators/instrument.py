@@ -1,4 +1,4 @@
-"""What all instruments have in common: they decorate, and they have label sets."""
+"""The base of all instruments: they decorate functions, and they have label sets."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Self = TypeVar("Self", bound="Instrument")
 
 
 class Instrument:
-    """A decorator, and what records without one; the base of the four kinds.
+    """Decorates functions, and records without decorating; the base of the four kinds.
 
-    Its `labels`, and the names that `labelnames` left open, are its label set. Wrong calls record
-    nothing, are logged once and counted; in tests with the fixture `metrics_registry` they raise.
+    Its label set has `labels`, and the names in `labelnames`. Wrong calls record nothing, are
+    logged once and counted; in tests with the fixture `metrics_registry` they raise.
     """
 
     __slots__ = ("__weakref__", "_direct", "_known", "_only")
@@ -31,12 +31,12 @@ class Instrument:
         self._direct = Direct(calls)
         self._known = self._direct.known
         self._only: Any = None
-        """The child, once it is known, of an instrument that calls give no labels."""
+        """The child of an instrument without labels from calls, once it is known."""
 
     def __call__(self, function: F, /) -> F:
         """Decorate a function, a method or a view class; return one of the same kind.
 
-        Raises ValueError if `labelnames` are left open.
+        Raises ValueError if `labelnames` have no values yet.
 
             @metrics.counter("orders", "Orders taken")
             def take_order(): ...
@@ -48,10 +48,10 @@ class Instrument:
         return decorated
 
     def labels(self: Self, /, *values: object, **labels: object) -> Self:
-        """Return the instrument of one label set, which may be kept.
+        """Return the instrument of one label set; a program may keep it.
 
-        Values are given by name, or in the order of `labelnames`. Label callables are called each
-        time that the instrument records.
+        Give values by name, or in the order of `labelnames`. Label callables run each time that the
+        instrument records.
 
             gifts = orders.labels(kind="gift")
             gifts.inc()
@@ -63,7 +63,7 @@ class Instrument:
             labels = {**labels, f"{len(values)} values by position": values}
         try:
             bound = direct.bound.get(direct.key(labels))
-        except TypeError:  # a value that has no hash
+        except TypeError:  # a value that cannot be hashed
             bound = None
         if bound is None:
             plan = direct.fill(labels)
@@ -82,12 +82,12 @@ class Instrument:
         return f"<{self._direct.what}>"
 
     def _record(self, amount: Any, labels: dict[str, object], least: float = -inf) -> None:
-        """Record an amount of at least `least` in a label set; tell of one that is wrong."""
+        """Record an amount of at least `least` in a label set; report a wrong one."""
         child = self._only
         if labels or child is None:
             child = self._find(labels)
         try:
-            if amount >= least:  # which NaN is not
+            if amount >= least:  # False for NaN
                 child.record(amount)
                 return
             problem = None
@@ -96,17 +96,17 @@ class Instrument:
         self._direct.refuse(amount, problem)
 
     def _lookup(self, labels: dict[str, object]) -> Any:
-        """Return the child of a label set that is known; else None."""
+        """Return the child of a known label set, or None."""
         try:
             child = self._known.get(self._direct.key(labels))
-        except TypeError:  # a value that has no hash
+        except TypeError:  # a value that cannot be hashed
             return None
         if not labels:
             self._only = child
         return child
 
     def _find(self, labels: dict[str, object]) -> Any:
-        """Return the child of a label set, which is looked up, and made if it is new."""
+        """Return the child of a label set; make it if it is new."""
         known = self._lookup(labels)
         return self._direct.find(labels) if known is None else known
 

@@ -1,4 +1,4 @@
-"""The kinds of instruments: what each records.
+"""The kinds of instruments.
 
 `counter`, `gauge`, `histogram` and `summary` of a metrics object make them.
 """
@@ -27,9 +27,9 @@ class Counter(Instrument):
     __slots__ = ()
 
     def inc(self, /, amount: float = 1.0, **labels: object) -> None:
-        """Count up by an amount of at least 0.
+        """Count up by an amount of at least 0, 1 unless given.
 
-        For example:
+        A wrong amount or label records nothing, and is logged once (`Instrument`).
 
             orders.inc(3, kind="gift")
         """
@@ -41,7 +41,7 @@ class Counter(Instrument):
         /,
         **labels: object,
     ) -> Block:
-        """Return what counts exceptions that leave a block, or a function that it decorates.
+        """Count the exceptions that leave a block, or a function that it decorates.
 
         For example:
 
@@ -63,7 +63,7 @@ class Gauge(Instrument):
     __slots__ = ()
 
     def inc(self, /, amount: float = 1.0, **labels: object) -> None:
-        """Count up by an amount.
+        """Count up by an amount, 1 unless given.
 
         For example:
 
@@ -72,7 +72,7 @@ class Gauge(Instrument):
         self._record(amount, labels)
 
     def dec(self, /, amount: float = 1.0, **labels: object) -> None:
-        """Count down by an amount.
+        """Count down by an amount, 1 unless given.
 
         For example:
 
@@ -114,7 +114,7 @@ class Gauge(Instrument):
         self.set(time.time(), **labels)
 
     def track_inprogress(self, /, **labels: object) -> Block:
-        """Return what counts up while a block, or a function that it decorates, runs.
+        """Count up while a block, or a function that it decorates, runs.
 
         For example:
 
@@ -124,7 +124,7 @@ class Gauge(Instrument):
         return InProgress(self._direct, labels, self._lookup(labels))
 
     def time(self, /, **labels: object) -> Block:
-        """Return what sets the gauge to the seconds that a block took.
+        """Set the gauge to the seconds that a block, or a function that it decorates, took.
 
         For example:
 
@@ -147,7 +147,7 @@ class _Observer(Instrument):
         self._record(amount, labels)
 
     def time(self, /, **labels: object) -> Timer:
-        """Return what observes the seconds of a block, or of a function that it decorates.
+        """Observe the seconds of a block, or of a function that it decorates.
 
         For example:
 

@@ -1,4 +1,4 @@
-"""Wrappers that measure a callable and stay the kind of callable that it is."""
+"""Wrappers that measure a callable and keep its kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F")
 
 
 class Probe(Protocol):
-    """Begins a measurement for each call; None leaves the call alone."""
+    """Begins a measurement for each call; None leaves the call unmeasured."""
 
     def bind(self, function: Callable[..., Any]) -> Probe:
         """Return the probe for one function; raise ValueError if it cannot measure that."""
@@ -26,14 +26,14 @@ class Probe(Protocol):
     def begin(
         self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Call | None:
-        """Begin a call of `target`, the innermost function; the call is started apart from it."""
+        """Begin a call of `target`, the innermost function; `Call.start` starts it later."""
 
 
 def wrap(function: F, probe: Probe, what: str) -> F:
     """Return `function` measured by `probe`: same kind, signature and metadata.
 
     A view class is changed in place (its `dispatch_request`) and returned. Raises TypeError,
-    naming `what`, for something that is not called.
+    naming `what`, for an object that cannot be decorated.
     """
     if isinstance(function, (staticmethod, classmethod)):
         return cast(F, type(function)(wrap(function.__func__, probe, what)))
@@ -68,7 +68,7 @@ def _wrap(function: Callable[..., Any], probe: Probe) -> Any:
 
 
 def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
-    """Ask about a function, or about what an object does when it is called."""
+    """Test a function, or the `__call__` of an object."""
     return is_kind(function) or is_kind(getattr(function, "__call__", None))  # noqa: B004
 
 
@@ -122,9 +122,9 @@ def _wrap_coroutine_function(function: Callable[..., Any], probe: Probe, target:
 class _GeneratorFunction(partial):  # type: ignore[type-arg]
     """A measured generator function, of either kind.
 
-    Its code runs when it is called, while the request context is there, not at the first item,
-    when a streamed view's context is gone. A function that does so is no generator function to
-    `inspect`; a partial of one is.
+    Its code runs when it is called, while the request context exists, not at the first item, when
+    the context of a streamed view is gone. `inspect` does not take such a function for a generator
+    function, but it does so for a partial of one.
     """
 
     _parts: tuple[Callable[..., Any], Probe, object, Callable[[Call, Any], Any]]
@@ -137,7 +137,7 @@ class _GeneratorFunction(partial):  # type: ignore[type-arg]
         relay: Callable[[Call, Any], Any],
     ) -> _GeneratorFunction:
         self = super().__new__(cls, function)
-        update_wrapper(self, function)  # copies the attributes of `function`: ours come after
+        update_wrapper(self, function)  # copies the attributes of `function`; ours come after
         self._parts = function, probe, target, relay
         return self
 
@@ -157,7 +157,7 @@ def _relay(call: Call, generator: Generator[Any, Any, Any]) -> Generator[Any, An
     try:
         outcome = yield from generator
         return outcome
-    except GeneratorExit:  # whoever read it had enough
+    except GeneratorExit:  # the reader stopped early
         outcome = None
         raise
     finally:
@@ -165,7 +165,7 @@ def _relay(call: Call, generator: Generator[Any, Any, Any]) -> Generator[Any, An
 
 
 async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    """Do what `yield from` does, which async generators do not have."""
+    """Do what `yield from` does; async generators lack it."""
     outcome: object = RAISED
     if call.awaits_start:
         await call.start_async()
@@ -176,7 +176,7 @@ async def _relay_async(call: Call, generator: AsyncGenerator[Any, Any]) -> Async
         while True:
             try:
                 sent = yield item
-            except GeneratorExit:  # whoever read it had enough
+            except GeneratorExit:  # the reader stopped early
                 outcome = None
                 await generator.aclose()
                 raise

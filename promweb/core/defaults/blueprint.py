@@ -20,7 +20,7 @@ class BlueprintRecorder(RequestRecorder):
     def __init__(self, blueprint: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._blueprints: frozenset[str] | None = frozenset((blueprint,))
-        """None for all requests, because the application is measured as well."""
+        """None for all requests, once the application itself is measured."""
         record = self.record
 
         def record_own(exchange: Exchange, seconds: float) -> None:

@@ -23,7 +23,7 @@ __all__ = ["Callback", "RequestCallbacks", "RequestInfo", "check_callback"]
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """What promweb knows of a request that ended; None for what was not measured.
+    """A request that ended, as promweb measured it; None stands for facts that were not measured.
 
     For example:
 
@@ -36,13 +36,13 @@ class RequestInfo:
     method: str
     """The method; `<other>` for one that HTTP does not define."""
     group: str
-    """What `group_by` says, as in the label of the default metrics."""
+    """The group, as in the label of the default metrics."""
     status: int
     """The status that was sent."""
     seconds: float
-    """From when the request reached the application until its last byte was sent."""
+    """Seconds from the arrival of the request until its last byte was sent."""
     exception: type[BaseException] | None
-    """The class of the last exception of the request, also of one that an error handler answered;
+    """The class of the last exception of the request, even if an error handler answered it;
     None if there was none."""
     request_bytes: int | None
     """The bytes of the request's body; measured with one of `request_size`, `response_size` and
@@ -50,7 +50,7 @@ class RequestInfo:
     response_bytes: int | None
     """The bytes of the response's body that were sent."""
     first_byte_seconds: float | None
-    """Until the first byte of the body was sent, or until the end where there was none."""
+    """Seconds until the first byte of the body was sent, or until the end without a body."""
 
 
 Callback = Callable[[RequestInfo], object]
@@ -106,7 +106,7 @@ class RequestCallbacks:
         """Return None: nothing is counted."""
 
     def merge(self, other: RequestCallbacks) -> None:
-        """Show the other one's requests as well; it has the same functions."""
+        """Show the requests of another object, too; it has the same functions."""
         mine, theirs = self._blueprints, other._blueprints
         self._blueprints = None if mine is None or theirs is None else mine | theirs
 
@@ -137,7 +137,7 @@ class RequestCallbacks:
 
 
 def check_callback(callback: object) -> None:
-    """Raise TypeError for what cannot be called with a request that ended."""
+    """Raise TypeError for anything but a plain function of one argument."""
     if not callable(callback):
         raise TypeError(
             f"on_request takes a function of one argument, a RequestInfo, not {callback!r}"
@@ -146,5 +146,5 @@ def check_callback(callback: object) -> None:
         raise TypeError(
             f"on_request takes a plain function, not the coroutine function {callback!r}: a "
             "request is recorded where nothing can be awaited, such as in the middle of a "
-            "cancellation. Have a plain function put what it gets into a queue"
+            "cancellation. Pass a plain function that puts the RequestInfo into a queue"
         )

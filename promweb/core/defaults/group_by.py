@@ -1,4 +1,4 @@
-"""The group of a request: which route, or what else the default metrics are grouped by."""
+"""The group of a request: its route, or another attribute that `group_by` names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNMATCHED = "<unmatched>"
 """The group of every request that no route matched (404, 405, slash redirects)."""
 
 
-# Those that are text already; a Rule is shown as its pattern.
+# Attributes of known type: some are text already, and a Rule becomes its pattern.
 _ATTRIBUTES: dict[str, Callable[[Any], str]] = {
     "path": attrgetter("path"),
     "endpoint": attrgetter("endpoint"),
@@ -34,16 +34,15 @@ _KEYS = {
     "endpoint": ("request.url_rule.endpoint",),
     "url_rule": ("request.url_rule.rule",),
 }
-"""The attributes of an exchange that raise AttributeError where there is no route, or tell the
-group."""
+"""The attributes of an exchange that have its group, or raise AttributeError without a route."""
 
 
 class Grouping:
     """How `group_by` names and computes the group.
 
     An attribute is read from the request by `attribute`; a function runs in the request context
-    and is therefore a label callable, `call`, like any other. `label` is the name where that is
-    not for `group_by` to choose, and `unmatched` the group of what no route matched.
+    and is therefore a label callable, `call`, like any other. `label` is the name if `group_by`
+    does not choose it, and `unmatched` the group of requests that no route matched.
     """
 
     __slots__ = ("attribute", "call", "middleware", "name", "unmatched")
@@ -80,9 +79,9 @@ class Grouping:
             self.call = _of_current_request(group_by)
 
     def key(self, *attributes: str) -> Callable[[Any], Hashable]:
-        """Return what reads attributes of an exchange, and whatever tells its group.
+        """Return a function that reads attributes of an exchange, and its group.
 
-        It raises an exception where the exchange has no route.
+        It raises if the exchange has no route.
         """
         known, group = _KEYS.get(self.name), self.attribute
         if known:
@@ -91,9 +90,9 @@ class Grouping:
         return lambda exchange: (group and group(exchange.request), others(exchange))
 
     def reader(self, metric: str, problems: Problems) -> Callable[[Any], str] | None:
-        """Return what reads the group of a request or a websocket, and never raises.
+        """Return a function that reads the group of a request or a websocket, and never raises.
 
-        None where a function does, which is a label callable.
+        None if the group is a label callable.
         """
         read, unmatched, name = self.attribute, self.unmatched, self.name
         if read is None:
@@ -112,7 +111,7 @@ class Grouping:
 
 
 def check_attribute(group_by: GroupBy, request_class: type) -> None:
-    """Raise ValueError for the name of an attribute that no request has.
+    """Raise ValueError if requests have no such attribute.
 
     A program may have a request class of its own, with more attributes.
     """
@@ -130,7 +129,7 @@ def check_attribute(group_by: GroupBy, request_class: type) -> None:
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(
         f"group_by={group_by!r}: {hint}{request_class.__name__} has no attribute {group_by!r}. For "
-        "what a hook sets, pass a function of the request, as in "
+        "an attribute that a hook sets, pass a function of the request, as in "
         f"`def tenant(request): return request.{group_by}`"
     )
 

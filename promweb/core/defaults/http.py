@@ -86,5 +86,5 @@ def _values_reader(
 
 
 def _status_class(status: int) -> str:
-    """Return `4xx` for 404; `<other>` for what is no status of HTTP."""
+    """Return `4xx` for 404; `<other>` for a status that HTTP does not define."""
     return f"{status // 100}xx" if status in STATUSES else OTHER

@@ -17,13 +17,13 @@ _WEBSOCKETS = {
     "close_code": "the code with which a websocket was closed",
     "direction": "the direction of a websocket's message",
 }
-"""What labels of the families of websockets stand for."""
+"""The meaning of the labels of websocket families."""
 
 
 def naming_of(options: Options) -> Naming:
-    """Return the naming that some options ask for.
+    """Return the naming of some options. Raises ValueError or TypeError if the default metrics
 
-    Raises ValueError or TypeError for options that no default metrics can be made of.
+    cannot have these options.
     """
     if options.naming == "otel":
         _check_otel(options)
@@ -37,7 +37,7 @@ def naming_of(options: Options) -> Naming:
 def check_defaults(
     options: Options, problems: Problems, request_class: type, *, coroutines: bool
 ) -> None:
-    """Raise for options that no default metrics can be made of; warn of what is odd."""
+    """Raise if the default metrics cannot have these options; warn about odd ones."""
     odd_prefix, default_labels = prefix_problem(options.defaults_prefix), options.default_labels
     naming = naming_of(options)
     if options.naming == "promweb":

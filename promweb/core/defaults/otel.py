@@ -1,8 +1,8 @@
 """The default metrics with OpenTelemetry's names.
 
 Names, labels and buckets are those of the semantic conventions for HTTP metrics, as OpenTelemetry's
-rules for Prometheus spell them. What the conventions leave unset is an empty label, which
-Prometheus takes for no label.
+rules for Prometheus spell them. A label that the conventions leave unset is empty, and Prometheus
+drops it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LABELS = (
 
 _SCHEMES = frozenset(("http", "https"))
 
-# The versions that there are, as the frameworks spell them and as the conventions do.
+# The versions of HTTP, as the frameworks and the conventions spell them.
 _VERSIONS = {
     **{version: version for version in ("1.0", "1.1", "2", "3")},
     **{"HTTP/1.0": "1.0", "HTTP/1.1": "1.1", "HTTP/2": "2", "HTTP/2.0": "2"},
@@ -124,7 +124,7 @@ def _version(exchange: Exchange) -> str:
 
 
 def _error_type(exchange: Exchange) -> str:
-    """Return the class of an exception that nobody handled, or else a status that is an error.
+    """Return the class of an unhandled exception, or else a status that is an error.
 
     The class is named as OpenTelemetry's SDK for Python does: with its module, unless built in.
     """

@@ -1,4 +1,4 @@
-"""The recorder of the default metrics, whatever they are called.
+"""The recorder of the default metrics, for every naming.
 
 A naming is data: the labels of a request and how to read them, and a table of families.
 """
@@ -45,19 +45,19 @@ STATUSES = range(100, 600)
 
 
 Children = Sequence[tuple[Child, Amount | None]]
-"""The children of a request's label set, and what to record in each; None for the seconds."""
+"""The children of a request's label set, each with the amount to record; None means the seconds."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What the default metrics are called, and how the labels of a request are read."""
+    """The names of the default metrics, and how to read the labels of a request."""
 
     grouping: Grouping
     labels: tuple[str, ...]
     """The labels of a request; the second one is the group."""
     key: Callable[[Exchange], Hashable]
-    """Returns what distinguishes label sets, as the framework has it; raises for a request that
-    has no route."""
+    """Returns the values that distinguish label sets, as the framework has them; raises for a
+    request without a route."""
     values: Callable[[Exchange, str], LabelValues]
     """Returns the values of `labels` for an exchange and its group."""
     rows: tuple[Row, ...]
@@ -65,18 +65,18 @@ class Naming:
     in_progress: tuple[str, str, tuple[str, ...]]
     """Name, help and labels of the gauge of requests in progress."""
     in_progress_values: Callable[[Any], tuple[LabelValues, LabelValues]]
-    """Returns the values of these labels for a request, and those for a family that is full."""
+    """Returns the values of these labels for a request, and those to use if the family is full."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
     prefix: str
-    """What the names start with for which the naming has no words of its own."""
+    """The beginning of the names of families that the naming has no words of its own for."""
 
 
 class RequestRecorder:
     """The default families of one naming in one registry, and how an exchange is recorded in them.
 
-    Families that the registry has already are shared. Raises ValueError if a name is taken by
-    something else.
+    It shares families that the registry has already. Raises ValueError if another metric has a
+    name.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class RequestRecorder:
         return None if plan is None else self._early_child(request, plan, plan.resolve(None))
 
     async def in_progress_async(self, request: Any) -> NumberChild | None:
-        """Do what `in_progress` does, and await the labels."""
+        """Like `in_progress`, but await the labels."""
         plan = self._early_plan(request)
         if plan is None:
             return None
@@ -197,7 +197,7 @@ class RequestRecorder:
         return self._in_progress.child((*values, *defaults), (*overflow, *plan.overflow))
 
     def _group_early(self, naming: Naming, name: str) -> tuple[str, ...]:
-        """Have requests in progress be counted by group; return the labels but for callables."""
+        """Count requests in progress by group; return the names of the labels without callables."""
         _, _, (_, *others) = naming.in_progress
         read = naming.grouping.reader(name, self.problems)
         before = naming.in_progress_values
@@ -216,7 +216,7 @@ class RequestRecorder:
         return () if self._queue_time is None else (self._queue_time.preparation(site),)
 
     def merge(self, other: RequestRecorder) -> None:
-        """Also record what another recorder of the same duration family does."""
+        """Also record for another recorder of the same duration family."""
         self._families = {**other._families, **self._families}
         if self._in_progress is None:
             self._in_progress_values = other._in_progress_values
@@ -263,7 +263,7 @@ class RequestRecorder:
             self.problems.failed("record a request")
 
     def _find(self, exchange: Exchange) -> Children:
-        """Return the children of a request's label set; remember them if that is bounded."""
+        """Return the children of a request's label set; cache them if their number is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
         group = self._group(exchange)
         values = self._naming.values(exchange, group)
@@ -292,9 +292,9 @@ class RequestRecorder:
 
 
 def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callable[[Exchange], str]:
-    """Return what reads the group of an exchange that has ended, and never raises.
+    """Return a function that reads the group of an exchange that has ended, and never raises. If a
 
-    Where a function gives the group, that is the first label of the recorder's plan.
+    function gives the group, it is the first label of the recorder's plan.
     """
     read = grouping.reader(metric, recorder.problems)
     if read is not None:
@@ -319,7 +319,7 @@ def _without_group(labels: tuple[str, ...]) -> tuple[str, ...]:
 def unless_excluded(
     options: Options, record: Callable[[Exchange, float], None]
 ) -> Callable[[Exchange, float], None]:
-    """Return what records the exchanges that the options do not leave out."""
+    """Return a function that records the exchanges that the options do not exclude."""
     is_excluded, statuses = excludes(options) or (lambda request: False), options.excluded_statuses
 
     def record_included(exchange: Exchange, seconds: float) -> None:

@@ -22,16 +22,16 @@ SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
 """Upper bounds for sizes, in bytes: 64 B to 64 MiB."""
 
 Amount = Callable[[Exchange, float], float]
-"""Returns what to record of a request that took some seconds, which are never negative."""
+"""Returns the amount to record for a request that took some seconds, which are never negative."""
 
 
 class Row(NamedTuple):
-    """One family that requests are recorded in when they have ended."""
+    """One family that records requests when they have ended."""
 
     name: str
     documentation: str
     amount: Amount | None = None
-    """None for the seconds."""
+    """Returns the amount of an exchange to record; None means its seconds."""
     buckets: Iterable[float | str] | None = None
     """Upper bounds of a histogram; None for prometheus_client's."""
     kind: type[Family[Any]] = HistogramFamily
@@ -55,7 +55,7 @@ def response_size(exchange: Exchange, seconds: float) -> float:
 
 
 def response_start(exchange: Exchange, seconds: float) -> float:
-    """Return the seconds to the first byte of the body, or to the end where there was none."""
+    """Return the seconds to the first byte of the body, or to the end without a body."""
     sizes = exchange.sizes
     if sizes is None or sizes.started is None:
         return seconds

@@ -1,4 +1,4 @@
-"""What each naming calls the default metrics and their labels, for whoever reads a scrape."""
+"""The names of the default metrics and their labels in each naming, for readers of scrapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Vocabulary(NamedTuple):
     """
 
     start: str
-    """What the names of all families begin with."""
+    """The beginning of the names of all families."""
     duration: str
     in_progress: str
     requests: str | None
@@ -28,15 +28,15 @@ class Vocabulary(NamedTuple):
     response_size: str
     response_start: str | None
     info: str | None
-    """What every instance has from its start."""
+    """A family that every instance has from its start."""
     method: str
     status: str
     group: str | None
-    """The label of the route; `None` where `group_by` says which it is."""
+    """The label of the route; `None` if `group_by` chooses it."""
     error: str | None
-    """The label with the class of an exception that nobody handled, or with a status."""
+    """The label with the class of an unhandled exception, or with a status."""
     unmatched: str
-    """What an empty group stands for."""
+    """The meaning of an empty group."""
     loop_block: str
     """The longest step of requests in the event loop."""
     loop_seconds: str
@@ -86,4 +86,4 @@ OTEL = Vocabulary(
 )
 
 VOCABULARIES = (PROMWEB, OTEL)
-"""All there are; where a scrape has several, the first is shown."""
+"""All namings; tools show the first one that a scrape has."""

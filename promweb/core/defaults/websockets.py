@@ -55,7 +55,7 @@ class WebsocketMetrics:
         return values if self._group is None else (self._group(websocket), *values)
 
     def open(self, values: LabelValues) -> NumberChild:
-        """Count a connection as in progress; return what to count down when it ends."""
+        """Count a connection as in progress; return the child to count down when it ends."""
         child = self._in_progress.child(values, self._overflow)
         child.inc()
         return child

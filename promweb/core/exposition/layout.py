@@ -121,7 +121,7 @@ class Layout:
             head = ""
 
     def _render_labels(self, child: Any, values: LabelValues) -> tuple[str, str, str]:
-        """Keep the text that is the same at every scrape, in every format that has a layout."""
+        """Cache the text that is the same at every scrape, in every format with a layout."""
         before, after = _labels(self._before, values), _labels(self._after, values)
         rendered = (before, after and after + "} ", text_of(child.created))
         child.rendered_labels = rendered
@@ -137,7 +137,7 @@ class Layout:
         return texts
 
     def _template(self, name: str, shape: Shape) -> list[str]:
-        """Return the lines of a label set in pieces, as many for each line.
+        """Return the lines of a label set in pieces, the same number for each line.
 
         A line's first piece ends the line before it. Empty pieces are for the labels before `le`,
         the labels after it, and the value.
@@ -161,7 +161,7 @@ class Layout:
 
 
 def batches(rows: Iterable[tuple[LabelValues, Any]]) -> Iterator[list[tuple[LabelValues, Any]]]:
-    """Yield label sets, as many at a time as a scrape writes without a pause."""
+    """Yield label sets in batches that a scrape writes without a pause."""
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH)):
         yield batch

@@ -1,4 +1,4 @@
-"""Which format a scrape gets: protobuf for whoever wants it more than text, otherwise text.
+"""Chooses the format of a scrape: protobuf if the client prefers it to text, otherwise text.
 
 prometheus_client chooses among the text formats.
 """
@@ -31,7 +31,7 @@ _TEXTS = ("application/openmetrics-text", "text/plain", "text/*", "application/*
 
 
 class Format(Protocol):
-    """How a metric becomes bytes. An exposition is what it writes of each metric, and its end."""
+    """Turns metrics into bytes: `write` for each metric, then the end."""
 
     content_type: str
     end: bytes
@@ -49,10 +49,10 @@ class _Range(NamedTuple):
 
 
 def any_format(accept: str | None) -> Format:
-    """Return the format for an Accept header; raise for none.
+    """Return the format for an Accept header; never raises.
 
-    Protobuf needs a weight above that of every text format that is accepted. Many accept it that
-    cannot do more with it, and text is what people can read.
+    Protobuf needs a higher weight than every accepted text format: many clients list it without
+    needing it, and people can read text.
     """
     ranges = [_read(part) for part in _header(accept).split(",")]
     wanted = [media for media in ranges if media.name == _PROTOBUF and _is_ours(media)]
@@ -66,7 +66,7 @@ def any_format(accept: str | None) -> Format:
 def text_format(accept: str | None) -> Format:
     """Return the text format for an Accept header, which prometheus_client chooses.
 
-    It raises for some versions that are no numbers, so those do not reach it.
+    prometheus_client raises for versions that are not numbers, so those do not reach it.
     """
     ranges = [_known(part) for part in _header(accept).split(",") if _has_plain_version(part)]
     return TextFormat(*choose_encoder(",".join(ranges)))
@@ -86,7 +86,7 @@ def _read(media_range: str) -> _Range:
 
 
 def _is_ours(media: _Range) -> bool:
-    """Tell whether it is the message and the encoding that promweb writes."""
+    """Tell whether this is the message and the encoding that promweb writes."""
     parameters = media.parameters
     if parameters.get("escaping", SCHEMES[0]) not in SCHEMES:
         return False
@@ -101,7 +101,7 @@ def _has_plain_version(media_range: str) -> bool:
 def _known(media_range: str) -> str:
     """Return a media range with OpenMetrics 1.0.0 in place of a newer version.
 
-    prometheus_client takes any version for one that it writes.
+    prometheus_client claims any version that is asked for.
     """
     name, *parameters = media_range.split(";")
     if name.strip() != "application/openmetrics-text":

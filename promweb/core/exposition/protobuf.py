@@ -1,6 +1,6 @@
-"""The protobuf format: each metric becomes a message by a layout, or by the encoder for any metric.
+"""The protobuf format: a layout writes promweb's families, the encoder any other metric.
 
-A layout is made for each family the first time that a scrape needs it.
+The first scrape that needs the layout of a family makes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTENT_TYPE = (
 _Key = tuple[type[ProtobufLayout], tuple[str, ...]]
 
 # A layout must not refer to its family, or neither would ever be freed. Several threads may scrape
-# at a time, so no dictionary of layouts changes once it is in here: a new one takes its place.
+# at once, so a dictionary of layouts never changes: a new one replaces it.
 _layouts: weakref.WeakKeyDictionary[Family[Any], dict[_Key, ProtobufLayout]] = (
     weakref.WeakKeyDictionary()
 )
@@ -36,8 +36,8 @@ _layouts: weakref.WeakKeyDictionary[Family[Any], dict[_Key, ProtobufLayout]] = (
 class ProtobufFormat:
     """Messages of the type `io.prometheus.client.MetricFamily`, each after its length.
 
-    `escaping` is a scheme for names that older Prometheus do not know; "" for underscores, and not
-    to say so.
+    `escaping` is a scheme for names that older Prometheus do not know. "" replaces characters by
+    underscores, and the content type does not mention it.
     """
 
     end = b""
@@ -49,7 +49,7 @@ class ProtobufFormat:
         self._escape_label = partial(escape, scheme, "label")
 
     def write(self, metric: Metric) -> Iterator[bytes]:
-        """Yield a metric as bytes; the first pieces are empty, because its length precedes it."""
+        """Yield a metric as bytes; the first pieces are empty, because its length comes first."""
         try:
             if isinstance(metric, FamilyMetric) and has_layout(metric):
                 yield from self._layout(metric).write(metric)
@@ -65,7 +65,7 @@ class ProtobufFormat:
             self._escape_metric(family.name + ("_total" if family.type == "counter" else "")),
             *map(self._escape_label, family.labelnames),
         )
-        # A family of several workers may have native buckets from some scrape on.
+        # A family of several workers may get native buckets at some scrape.
         make = ProtobufLayout if metric.native is None else NativeLayout
         key = make, names
         known = _layouts.get(family, {})

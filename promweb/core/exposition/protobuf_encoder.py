@@ -1,7 +1,7 @@
-"""Any metric of any collector as protobuf, such that Prometheus has the series that text gives it.
+"""Encodes any metric of any collector as protobuf; Prometheus gets the same series as from text.
 
-A message for a histogram, say, always makes the series of count and sum. Where a metric's samples
-are not what its type makes of them, they are written one by one, without a type.
+A message for a histogram, say, always makes the series of count and sum. If the samples of a metric
+do not fit its type, this writes them one by one, without a type.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _GAUGES = ("gauge", "info", "stateset")
 
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[Labels, int | None]
-"""What the samples of one message have alike: labels, and the time in milliseconds."""
+"""Identifies a message: its labels, and its time in milliseconds."""
 
 
 class _Unfit(Exception):
-    """The samples are not what the type makes of them."""
+    """The samples do not fit the type of the metric."""
 
 
 def encode(metric: Metric, escape_metric: Escape, escape_label: Escape) -> bytes:
@@ -73,7 +73,7 @@ def encode(metric: Metric, escape_metric: Escape, escape_label: Escape) -> bytes
     kind = GAUGE if metric.type in (*_GAUGES, "gaugehistogram") else UNTYPED
     for name, samples in _by_name(left).items():
         if typed is not None and name == f"{metric.name}_created":
-            continue  # it has its place in a message, and is no series of its own
+            continue  # it is a field of a message, not a series
         rows = [(_key(sample), _single(kind, sample.value)) for sample in samples]
         families.append(write(name, kind, rows))
     return b"".join(families)
@@ -85,7 +85,7 @@ def head(name: str, documentation: str, kind: int) -> bytes:
 
 
 def tail(name: str, unit: str) -> bytes:
-    """Return the end of a family: its unit. Servers refuse one that the name does not end with."""
+    """Return the end of a family: its unit. Servers refuse one that does not end the name."""
     return text(5, unit) if unit and name.endswith(f"_{unit}") else b""
 
 
@@ -137,14 +137,14 @@ def _exemplar(field: int, sample: Sample) -> bytes:
 
 
 def _whole(number: float) -> int:
-    """Return a count. Raises `_Unfit` for what is none."""
+    """Return a count. Raises `_Unfit` if it is not a whole number."""
     if not 0 <= number < 2**64 or number != int(number):
         raise _Unfit
     return int(number)
 
 
 def _float(text: str) -> float:
-    """Return a bound or a quantile that Prometheus writes as the metric does."""
+    """Return a bound or a quantile, if Prometheus writes it as the metric does."""
     try:
         number = float(text)
     except ValueError:
@@ -155,7 +155,7 @@ def _float(text: str) -> float:
 
 
 class _Read:
-    """What one message is made of."""
+    """The parts of one message."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, float] = {}
@@ -177,7 +177,7 @@ class _Read:
 def _read(
     metric: Metric, part_suffix: str, part_label: str, suffixes: Iterable[str]
 ) -> tuple[dict[Key, _Read], list[Sample]]:
-    """Return what each message has, and the samples that belong to none."""
+    """Return the parts of each message, and the samples that belong to none."""
     found: dict[Key, _Read] = {}
     left = []
     roles: Mapping[str, str] = {metric.name + suffix: suffix for suffix in suffixes}

@@ -1,4 +1,4 @@
-"""The layout of a family in protobuf: what is the same at every scrape, made once."""
+"""The layout of a family in protobuf: bytes that are the same at every scrape are made once."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ _pack_double = struct.Struct("<d").pack
 
 
 _STARTS = [message(3, count(1, 0) + double(2, 0.0) + bytes(more))[:3] for more in range(10)]
-"""How a bucket begins, by the bytes that its count has more than one."""
+"""The beginning of a bucket, by the number of bytes of its count, less one."""
 
 
 def _bucket_head(number: int) -> bytes:
-    """Return what a bucket has before the eight bytes of its bound."""
+    """Return the part of a bucket before the eight bytes of its bound."""
     written = varint(number)
     return _STARTS[len(written) - 1] + written + b"\x11"
 
 
 _BUCKET_HEADS: dict[float, bytes] = {number: _bucket_head(number) for number in range(1000)}
-"""Those of small counts, which most buckets of most label sets have."""
+"""The heads of small counts, which most buckets of most label sets have."""
 
 
 def has_layout(metric: FamilyMetric) -> bool:
-    """Tell whether a message makes the series that text has: a sum, in any case."""
+    """Tell whether a message makes the same series as text: it always makes a sum."""
     family: Any = metric.family
     is_histogram = isinstance(family, HistogramFamily)
     return not is_histogram or family.has_sum or metric.native is not None
 
 
 class ProtobufLayout:
-    """How the label sets of one family are written. Names are those that are written."""
+    """Writes the label sets of one family. Names are already escaped."""
 
     def __init__(self, family: Family[Any], name: str, labelnames: Sequence[str]) -> None:
         self._head = head(name, family.documentation, _KINDS[family.type])
@@ -93,7 +93,7 @@ class ProtobufLayout:
             yield family_message([*parts, self._tail])
 
     def _render(self, child: Any, values: LabelValues) -> tuple[ProtobufLayout, bytes, bytes]:
-        """Keep what is the same at every scrape of a label set."""
+        """Cache the bytes of a label set that are the same at every scrape."""
         pairs = label_pairs([(name, values[index]) for name, index in self._ordered], str)
         created = created_at(self._created, child.created) if self._created else b""
         child.rendered_pairs = rendered = (self, pairs, created)

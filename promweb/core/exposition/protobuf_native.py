@@ -1,4 +1,4 @@
-"""Native buckets in protobuf: spans of adjacent buckets, and how each count differs from the last.
+"""Native buckets in protobuf: spans of adjacent buckets, and the difference of each count.
 
 Prometheus refuses a scrape whose spans do not match the counts, or whose count is not that of all
 buckets. So everything comes from one `Buckets`, which never changes.
@@ -21,11 +21,11 @@ from .protobuf_wire import count, double, message, packed_signed, signed, varint
 __all__ = ["NativeLayout", "native_fields", "spans"]
 
 _WIDEST_GAP = 2
-"""So many empty buckets are written as such; more begin another span."""
+"""Write up to this many empty buckets as such; more begin another span."""
 
 
 class NativeLayout(ProtobufLayout):
-    """How the label sets of a family with native buckets are written."""
+    """Writes the label sets of a family with native buckets."""
 
     def __init__(self, family: Family[Any], name: str, labelnames: Sequence[str]) -> None:
         super().__init__(family, name, labelnames)

@@ -1,4 +1,4 @@
-"""Protobuf as bytes: the few kinds of fields that Prometheus' messages have."""
+"""Protobuf's wire format: the few kinds of fields that Prometheus' messages have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["count", "double", "message", "packed_signed", "signed", "text", "var
 _ONE_BYTE = [bytes([number]) for number in range(128)]
 
 _VARINT, _DOUBLE, _LENGTH = 0, 1, 2
-"""Wire types: what follows the tag of a field."""
+"""Wire types, which tell how a field is encoded."""
 
 _pack_double = struct.Struct("<d").pack
 
@@ -48,12 +48,12 @@ def count(field: int, number: int) -> bytes:
 
 
 def signed(field: int, number: int) -> bytes:
-    """Return a field of the types whose small numbers below 0 are short, too (`sint32`)."""
+    """Return a field of the type `sint32`, whose small negative numbers are short, too."""
     return varint(field << 3 | _VARINT) + varint(_zigzag(number))
 
 
 def packed_signed(field: int, numbers: Iterable[int]) -> bytes:
-    """Return a repeated field of such numbers."""
+    """Return a repeated field of `sint32`."""
     return message(field, b"".join([varint(_zigzag(number)) for number in numbers]))
 
 

@@ -1,4 +1,4 @@
-"""The answer to a scrape, the same for Flask, Quart and the separate server."""
+"""Answers a scrape, the same way for Flask, Quart and the separate server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .negotiation import LONGEST_HEADER, Format, any_format, text_format
 
 __all__ = ["Scrape", "answer", "render", "render_text"]
 
-_MOST_NAMES = 1000  # looking for more would take longer than writing everything
+_MOST_NAMES = 1000  # searching for more would take longer than writing everything
 
 
 class Scrape(NamedTuple):
@@ -29,7 +29,7 @@ class Scrape(NamedTuple):
 
 
 def _do_not_pause() -> None:
-    """Let no other thread run."""
+    """Do nothing: no other thread needs to run."""
 
 
 def answer(
@@ -41,11 +41,11 @@ def answer(
 ) -> Scrape:
     """Answer a scrape of `registry`, restricted to the sample names in `names` if there are any.
 
-    More than a thousand names restrict nothing: the answer has all that was asked for, and more.
+    More than a thousand names restrict nothing: the answer has all requested samples, and more.
     Nothing that a client sends makes this raise. A client that accepts no known format gets the
     text format 0.0.4, as from prometheus_client. So does one that wants protobuf restricted to
-    names: a family there is whole. If a collector raises, the answer is a 500 that
-    names it. `pause` is called every few dozen label sets, to let other threads run.
+    names: protobuf has only whole families. If a collector raises, the answer is a 500 that names
+    it. `pause` is called every few dozen label sets, to let other threads run.
     """
     if names and len(names) > _MOST_NAMES:
         names = None
@@ -78,7 +78,7 @@ def render(
 def render_text(
     registry: CollectorRegistry, accept: str | None = None, names: Sequence[str] | None = None
 ) -> tuple[str, str]:
-    """Return the exposition as text, and its content type; protobuf is not text."""
+    """Return the exposition as text and its content type; protobuf does not count as text."""
     body, content_type = _write(registry, text_format(accept), names, _do_not_pause)
     return body.decode(), content_type
 
@@ -115,7 +115,7 @@ def _culprit(error: BaseException) -> str:
     name = "promweb"
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "collect":
-            # A registry that asks a collector has it as `collector`; it may have returned None.
+            # A registry calls its collector `collector`; that may have returned None.
             found = frame.f_locals.get("collector", frame.f_locals.get("self"))
             if found is not None:
                 name = f"The collector {type(found).__module__}.{type(found).__qualname__}"

@@ -1,8 +1,8 @@
-"""The text formats: each metric becomes text by a layout, or by prometheus_client's encoder.
+"""The text formats: a layout writes promweb's families, prometheus_client's encoder the others.
 
-A layout is made for each family and format the first time that a scrape needs it, and compared
-with what the encoder writes of the same samples. Where the two differ (a name that needs escaping,
-a version with other rules) the encoder writes the family.
+The first scrape that needs the layout of a family in a format makes it, and compares it with the
+encoder's output for the same samples. If the two differ (a name that needs escaping, a version with
+other rules), the encoder writes the family.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from .layout import Layout
 __all__ = ["TextFormat"]
 
 _MOST_LAYOUTS = 32
-"""How many layouts are kept of a family. Usual scrapes need two or three of them."""
+"""How many layouts of a family are cached. Usual scrapes need two or three of them."""
 
 _AWKWARD = 'quote " backslash \\ line\nbreak \r\n percent %s \N{SNOWMAN}'
 
 _Layouts = dict[tuple[object, ...], Layout | None]
 
 # A layout must not refer to its family, or neither would ever be freed. Several threads may scrape
-# at a time, so no dictionary of layouts changes once it is in here: a new one takes its place.
+# at once, so a dictionary of layouts never changes: a new one replaces it.
 _layouts: weakref.WeakKeyDictionary[Family[Any], _Layouts] = weakref.WeakKeyDictionary()
 
 
 class TextFormat:
-    """One of the formats that prometheus_client encodes as text."""
+    """One of prometheus_client's text formats."""
 
     def __init__(self, encode: Callable[[Any], bytes], content_type: str) -> None:
         self.content_type = content_type
@@ -50,7 +50,7 @@ class TextFormat:
             layout = self._layout(metric)
             if layout is not None:
                 for text in layout.write(metric.label_sets(), metric.texts):
-                    yield text.encode("latin-1")  # and so in UTF-8: see `layout`
+                    yield text.encode("latin-1")  # so it is UTF-8: see `layout`
                 return
         yield self._encoded(metric)
 
@@ -58,7 +58,7 @@ class TextFormat:
         return self._encode(_Only(metric)).removesuffix(self.end)
 
     def _layout(self, metric: FamilyMetric) -> Layout | None:
-        """Return how to write a family fast; None where that would not be byte-identical."""
+        """Return a layout that writes a family fast; None if it would not be byte-identical."""
         with_created = metric.has_created and self._created_is_enabled
         key = (self.content_type, with_created, metric.names)
         known = _layouts.get(metric.family, {})

@@ -1,4 +1,4 @@
-"""The families that promweb has in a registry: each is made once and reused."""
+"""promweb's families in a registry: each is made once and reused."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["Catalog"]
 
 FamilyT = TypeVar("FamilyT", bound=Family[Any])
 
-# One series shows the information of all living workers. prometheus_client before 0.15 lacks the
-# first mode, and no public name lists the modes.
+# One series shows the information of all living workers. prometheus_client before 0.15 lacks
+# `livemax`, and no public name lists the modes.
 _INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
 
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
 
 
 class Catalog:
-    """What promweb has put into one registry; `Catalog.of(registry)` returns it."""
+    """promweb's families in one registry; `Catalog.of(registry)` returns it."""
 
     def __init__(self) -> None:
         self.problems = Problems()
         self.storage: Storage | None = None
-        """Keeps and reads the numbers; None if they are in this process."""
+        """Keeps and reads the numbers; None if they stay in this process."""
         self._families: dict[str, Family[Any]] = {}
         self._infos: dict[str, tuple[Gauge, tuple[str, ...]]] = {}
         self._functions: dict[str, dict[frozenset[tuple[str, str]], Callable[[], float]]] = {}
-        """What information gauges were given by `set_function`, by name and labels."""
+        """The functions that information gauges got with `set_function`, by name and labels."""
 
     @staticmethod
     def of(registry: CollectorRegistry, storage: Storage | None = None) -> Catalog:
@@ -63,7 +63,7 @@ class Catalog:
     def collect(
         registry: CollectorRegistry, names: Sequence[str] | None, pause: Callable[[], None]
     ) -> Iterable[Metric]:
-        """Return what a scrape of a registry shows, restricted to the sample names in `names`."""
+        """Return the families of a scrape, restricted to the sample names in `names`."""
         catalog = _catalogs.get(registry)
         if catalog is not None and catalog.storage is not None:
             return catalog._with_functions(catalog.storage.collect(names, pause))
@@ -75,9 +75,9 @@ class Catalog:
         late = [name for name in self._families if not name.startswith("promweb_")]
         if late:
             self.problems.warn(
-                f"Metrics were defined before multiprocess mode was enabled and will not be seen: "
-                f"{', '.join(late)}. Enable it first: set PROMETHEUS_MULTIPROC_DIR before the "
-                "program starts, or call promweb.multiprocess.enable() before metrics are made."
+                f"Metrics were defined before multiprocess mode was enabled: {', '.join(late)}. "
+                "Scrapes will not show them. Enable it first: set PROMETHEUS_MULTIPROC_DIR before "
+                "the program starts, or call promweb.multiprocess.enable() before metrics are made."
             )
         self.storage = storage
         for family in self.problems.families:
@@ -133,10 +133,10 @@ class Catalog:
         return child
 
     def _keep_function(self, child: Any, name: str, labels: frozenset[tuple[str, str]]) -> None:
-        """Have `set_function` work where scrapes read files, which have no functions.
+        """Make `set_function` work where scrapes read files, which cannot hold functions.
 
-        The process that answers a scrape asks its own function. Others may have none, as a process
-        that only serves scrapes does: they see what the function returned when it was set.
+        The process that answers a scrape calls its own function. Other processes may have none,
+        such as one that only serves scrapes: they show the function's value when it was set.
         """
         set_function: Callable[[Any], None] = child.set_function
 
@@ -151,7 +151,7 @@ class Catalog:
         child.set_function = keep
 
     def _with_functions(self, metrics: Iterable[Metric]) -> Iterable[Metric]:
-        """Yield metrics with what functions return in place of what they returned before."""
+        """Yield metrics with the present values of functions in place of stored ones."""
         for metric in metrics:
             functions = self._functions.get(metric.name)
             if functions is None:

@@ -33,13 +33,13 @@ Shape = Sequence[tuple[str, str | None]]
 PENDING_LIMIT = 18
 """How many numbers make a full batch, 32 bytes each.
 
-A hundred would save a tenth of a microsecond for each number, and take almost three times the
-memory for a label set.
+A hundred would save a tenth of a microsecond for each number, and almost triple the memory of a
+label set.
 """
 
 
 class Owner(Protocol):
-    """What a child needs of its family."""
+    """The part of a family that its children need."""
 
     lock: Lock
     bounds: Sequence[float]
@@ -71,12 +71,12 @@ class Child:
     exemplars: dict[int, Exemplar] | None
     """The newest exemplar of each sample, by its place in the family's `shape`."""
     pending: list[float]
-    """The batch: what no flush has taken yet."""
+    """The batch: numbers that no flush has taken yet."""
     rendered_labels: tuple[str, str, str] | None
-    """Labels before and after `le`, with what ends them, and `created`, as text; None until a
-    scrape needs them."""
+    """Labels before and after `le`, with the text that ends them, and `created`, as text; None
+    until a scrape needs them."""
     rendered_pairs: Any
-    """The same in protobuf, and the layout that it is of; None until a scrape needs them."""
+    """The same in protobuf, and its layout; None until a scrape needs them."""
     _flushing: bool
 
     def __init__(self, owner: Owner) -> None:
@@ -91,7 +91,7 @@ class Child:
     def record(self, amount: float) -> None:
         """Append a number to the pending batch, and flush the batch if it is full.
 
-        Raises what `float` raises for something else, such as an integer of a thousand digits.
+        Raises an exception of `float` for other objects, such as an integer of a thousand digits.
         """
         pending = self.pending
         pending.append(float(amount))
@@ -102,10 +102,10 @@ class Child:
                 return  # the batch stays pending
 
     def flush(self) -> None:
-        """Add the pending batch to the numbers; where that raises, all of it stays pending."""
+        """Add the pending batch to the numbers; if that raises, all of it stays pending."""
         pending = self.pending
         with self.owner.lock:
-            # A signal handler may come here in the middle of a flush of this thread.
+            # A signal handler may call this in the middle of a flush of this thread.
             if pending and not self._flushing:
                 self._flushing = True
                 try:
@@ -116,7 +116,7 @@ class Child:
     def _take(self, count: int) -> None:
         """Add that many pending numbers, at least one, to the others, and remove them.
 
-        Calls nothing after the first change: a signal handler that raises runs at a call, and so
+        It calls nothing after the first change: a signal handler that raises runs at a call, and so
         before every change or after all of them.
         """
         raise NotImplementedError
@@ -125,7 +125,7 @@ class Child:
         """Keep an exemplar of an amount; `record` takes the amount itself."""
         exemplars = self.exemplars
         if exemplars is None:
-            with self.owner.lock:  # another thread may have its first one, too
+            with self.owner.lock:  # another thread may be adding its first one, too
                 exemplars = self.exemplars
                 if exemplars is None:
                     exemplars = self.exemplars = {}
@@ -169,13 +169,13 @@ class NumberChild(Child):
 
 
 class _Setting(float):
-    """In a batch: a value that replaces what was added up before it."""
+    """In a batch: a value that replaces the sum before it."""
 
     __slots__ = ()
 
 
 class GaugeChild(NumberChild):
-    """A gauge's value, which may be set as well."""
+    """A gauge's value, which can also be set."""
 
     __slots__ = ()
 
@@ -232,7 +232,7 @@ class ObservedChild(Child):
         """Return the buckets with more observations, at least one, which are sorted."""
         bounds, buckets, below = self.owner.bounds, self._buckets.copy(), 0
         for index in range(bisect_left(bounds, taken[0]), len(bounds)):
-            if taken[-1] <= bounds[index]:  # and so are all that are left
+            if taken[-1] <= bounds[index]:  # then all the remaining ones fit, too
                 buckets[index] += len(taken) - below
                 break
             position = bisect_right(taken, bounds[index], below)

@@ -33,8 +33,8 @@ ChildT = TypeVar("ChildT", bound=Child)
 class LabelSets(Generic[ChildT]):
     """Label sets and their numbers, at one moment.
 
-    Pairs are made as they are read. Thousands of tuples at once would set off the garbage
-    collector, which goes through the whole program and lets no other thread run meanwhile.
+    Iterating makes the pairs one by one. Thousands of tuples at once would trigger the garbage
+    collector, which traverses the whole program and lets no other thread run meanwhile.
     """
 
     __slots__ = ("_children", "_values")
@@ -72,7 +72,7 @@ class Family(Generic[ChildT]):
     """The counters that are derived from this family and kept in a storage."""
 
     native: Native | None = None
-    """Returns the classic and the native buckets of a label set; None if it has only the former."""
+    """Returns the classic and native buckets of a label set; None if it has only classic ones."""
 
     shape: Shape
     """The samples of a label set, in order: name suffix, and the `le` label of a bucket."""
@@ -100,7 +100,7 @@ class Family(Generic[ChildT]):
         self.unit: str = definition.unit
         self.max_series = max_series
         self._unreserved = max_series - reserved(max_series)
-        """With fewer label sets than this, there is room for one more of any kind."""
+        """Below this number of label sets there is room for any kind."""
         self.on_overflow: Callable[[str, bool], None] | None = None
         """Called with the family's name and the reason: True if a label value was too long, False
         if the family is full."""
@@ -115,7 +115,7 @@ class Family(Generic[ChildT]):
 
     @property
     def schema(self) -> tuple[object, ...]:
-        """What must be equal for two definitions of a name to be the same family."""
+        """The parts of a definition; families with equal ones are the same."""
         return (self.type, self.labelnames)
 
     def __str__(self) -> str:
@@ -124,9 +124,9 @@ class Family(Generic[ChildT]):
     def child(self, values: LabelValues, overflow: LabelValues = ()) -> ChildT:
         """Return the child of a label set, and make it if it is new and there is room for it.
 
-        `overflow` is the label set for a family that is full: `values` with `<overflow>` in place
-        of the request-derived ones. A tenth of the room is kept for such sets; when that is used
-        up as well, every value becomes `<overflow>`. A request-derived value that is too long
+        `overflow` is the label set to use if the family is full: `values` with `<overflow>` in
+        place of the request-derived ones. A tenth of the room is kept for such sets; when that is
+        used up as well, every value becomes `<overflow>`. A request-derived value that is too long
         becomes `<overflow>` in any case.
         """
         child = self.children.get(values)
@@ -150,7 +150,7 @@ class Family(Generic[ChildT]):
 
     def _find_room(self, values: LabelValues, overflow: LabelValues) -> tuple[ChildT, bool]:
         """Return the child of a new label set, and whether it is one with `<overflow>` instead."""
-        # Constant values are worth keeping: label sets that overflow in part have places reserved.
+        # Constant values are worth keeping: places are reserved for label sets that keep them.
         reserve = 1
         if self.max_series > 2 and overflow.count(OVERFLOW) < len(overflow):
             reserve = reserved(self.max_series)
@@ -171,8 +171,8 @@ class Family(Generic[ChildT]):
     def _make_child(self, values: LabelValues, room: float) -> ChildT | None:
         """Make a label set if there is room for it; the caller holds the lock.
 
-        Meanwhile a signal handler may make label sets in this thread: this one, which is then
-        made once, or others, which leave one place less.
+        Meanwhile a signal handler may make label sets in this thread: the same one, which is then
+        made once, or others, which take one more place.
         """
         self._being_made += 1
         try:
@@ -207,7 +207,7 @@ class Family(Generic[ChildT]):
             yield FamilyMetric(self)
 
     def label_sets(self) -> LabelSets[ChildT]:
-        """Return the label sets there are now, and their numbers."""
+        """Return the present label sets, and their numbers."""
         with self.lock:
             return LabelSets(self.children)
 
@@ -226,7 +226,7 @@ class Family(Generic[ChildT]):
 
 
 class FamilyMetric(Metric):
-    """What a family's `collect` yields: a `Metric` that makes its samples when they are read.
+    """The result of a family's `collect`: a `Metric` that makes its samples when they are read.
 
     `names` restricts it to samples of these names.
     """
@@ -251,7 +251,7 @@ class FamilyMetric(Metric):
         return self.type != "gauge" and self.family.storage is None
 
     def label_sets(self) -> Rows:
-        """Return the label sets there are now, and their numbers."""
+        """Return the present label sets, and their numbers."""
         return self.family.label_sets()
 
     @property
@@ -279,9 +279,9 @@ class FamilyMetric(Metric):
                     yield Sample(name, le_labels, number, None, exemplar)
 
     def _restricted_metric(self, names: Iterable[str]) -> FamilyMetric | None:
-        """Do what prometheus_client's private method of this name does, without the samples.
+        """Do the same as prometheus_client's private method of this name, without the samples.
 
-        Its restricted registry calls it; if it no longer did, the public `samples` would serve.
+        Its restricted registry calls it; without it the public `samples` would be used.
         """
         wanted = self.family.sample_names.intersection(names)
         return FamilyMetric(self.family, wanted) if wanted and self.label_sets() else None
@@ -294,8 +294,8 @@ def _snapshot(child: Any) -> tuple[Sequence[float], float]:
 def created_series_enabled() -> bool:
     """Tell whether prometheus_client exposes `_created` series; it has a switch but no getter.
 
-    Call it only for a metric that has times of creation: in multiprocess mode, where none has,
-    making a metric writes to a file.
+    Call it only for a metric that has times of creation: with several workers no metric has, and
+    making one writes to a file.
     """
     probe = Counter("promweb_probe", "Never registered.", registry=None)
     return len(next(iter(probe.collect())).samples) > 1

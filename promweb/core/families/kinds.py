@@ -1,4 +1,4 @@
-"""The kinds of families: counter, gauge, summary, histogram, and a counter that is derived."""
+"""The kinds of families: counter, gauge, summary, histogram, and derived counter."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class CounterFamily(Family[NumberChild]):
 
 
 class GaugeFamily(Family[GaugeChild]):
-    """A gauge; `mode` says how the numbers of several processes become one.
+    """A gauge; `mode` tells how to combine the numbers of several processes.
 
-    The modes are prometheus_client's. The default sums up the living processes: what a killed
-    process had in progress is over, and restarted workers add no series.
+    The modes are prometheus_client's. The default adds up the living processes: the requests in
+    progress of a killed process are over, and restarted workers add no series.
     """
 
     client_class = Gauge
@@ -70,7 +70,7 @@ class GaugeFamily(Family[GaugeChild]):
 
     @property
     def is_only_set(self) -> bool:
-        """Whether the newest of several processes' values counts, so that none is added to."""
+        """Whether the newest value of several processes counts, so that adding makes no sense."""
         return self.mode.endswith("mostrecent")
 
     def numbers(self, child: NumberChild) -> list[float]:
@@ -92,7 +92,7 @@ class SummaryFamily(Family[ObservedChild]):
 
 
 class HistogramFamily(Family[ObservedChild]):
-    """Buckets are inclusive upper bounds in the unit observed; +Inf is added if it is missing."""
+    """Buckets have inclusive upper bounds in the unit observed; +Inf is added if it is missing."""
 
     client_class = Histogram
     child_class = ObservedChild
@@ -113,7 +113,7 @@ class HistogramFamily(Family[ObservedChild]):
         self.bounds = tuple(bounds)
         self.zeros = [0] * len(bounds)
         self.shape = (*(("_bucket", text_of(bound)) for bound in bounds), ("_count", None))
-        self.has_sum = bool(bounds) and bounds[0] >= 0  # a sum that may go down is no counter
+        self.has_sum = bool(bounds) and bounds[0] >= 0  # a counter must not go down
         if self.has_sum:
             self.shape += (("_sum", None),)
         super().__init__(
@@ -143,8 +143,8 @@ class HistogramFamily(Family[ObservedChild]):
 class DerivedCounterFamily(CounterFamily):
     """The observation count of another family, summed over one of its labels.
 
-    It records nothing, and adds up when it is read. Counting each request apart from timing it
-    would cost time at every request.
+    It records nothing, and adds up when it is read. Counting each request separately would cost
+    time at every request.
     """
 
     def __init__(
@@ -168,13 +168,13 @@ class DerivedCounterFamily(CounterFamily):
         return (*super().schema, id(self.source))
 
     def keep_in(self, storage: Storage) -> None:
-        """Record after all: other processes read the numbers and cannot derive them."""
+        """Start recording: other processes read the numbers and cannot derive them."""
         super().keep_in(storage)
         others = (total for total in self.source.totals if total.name != self.name)
         self.source.totals = (*others, self)
 
     def total(self, values: LabelValues) -> NumberChild:
-        """Return the child that counts what a label set of the source observes."""
+        """Return the child that counts the observations of a label set of the source."""
         return self.child(self._without(values))
 
     def label_sets(self) -> LabelSets[NumberChild]:

@@ -1,4 +1,4 @@
-"""Histograms with native buckets, and without classic ones if nobody wants them."""
+"""Histograms with native buckets, with or without classic ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class NativeChild(ObservedChild):
 class NativeHistogramFamily(HistogramFamily):
     """A histogram with native buckets that grow by at most `factor`, which is above 1.
 
-    Without classic `buckets`, text has the number of all observations and their sum.
+    Without classic `buckets`, text shows only the number of observations and their sum.
     """
 
     child_class = NativeChild

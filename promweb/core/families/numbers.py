@@ -12,7 +12,7 @@ __all__ = ["text_of", "texts_of_counts"]
 
 def text_of(value: float) -> str:
     """Return a number as prometheus_client's encoders write it."""
-    if -1e6 < value < 1e6:  # from there on they write exponents where Python does not
+    if -1e6 < value < 1e6:  # beyond, they write exponents and Python does not
         return repr(float(value))
     return floatToGoString(value)  # type: ignore[no-any-return,no-untyped-call]
 

@@ -1,4 +1,4 @@
-"""What went wrong while serving: logged once, counted always, never raised."""
+"""Problems while serving: logged once, counted always, never raised."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Problems", "logger", "strictly", "tell_disabled"]
 logger = logging.getLogger("promweb")
 
 _strict: list[object] = []
-"""The tests that run now in which a wrong call of an instrument raises."""
+"""Running tests in which a wrong call of an instrument raises."""
 
 
 @contextmanager
 def strictly() -> Iterator[None]:
-    """Have wrong calls of instruments raise meanwhile, whatever registry they are for."""
+    """Make wrong calls of instruments raise meanwhile, for all registries."""
     _strict.append(None)
     try:
         yield
@@ -38,9 +38,9 @@ _told: list[object] = []
 
 
 class Problems:
-    """The self-metrics of one registry; each is exposed once it has counted something.
+    """The self-metrics of one registry; each appears once it has counted something.
 
-    The metrics and labels that the program defines bound their label sets.
+    Their label sets are bounded by the metrics and labels that the program defines.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Problems:
     def misused(self, metric: str, label: str, error: Exception) -> None:
         """Count a wrong call of an instrument, and log the first one of a metric and a label.
 
-        `label` is empty for a wrong amount. Raises the error in tests that ask for that.
+        `label` is empty for a wrong amount. Raises the error in tests that want that.
         """
         if _strict:
             raise error
@@ -101,7 +101,7 @@ class Problems:
                 _log(
                     logging.WARNING,
                     "A label value of the metric %r has more than %d bytes and is recorded "
-                    "as <overflow>. Have the label's function return something shorter.",
+                    "as <overflow>. Make the label's function return something shorter.",
                     metric,
                     MAX_LABEL_BYTES,
                 )
@@ -123,7 +123,7 @@ class Problems:
             _log(logging.WARNING, message)
 
     def tell(self, message: str) -> None:
-        """Log once what the program may want to know; nothing is wrong."""
+        """Log a hint once; nothing is wrong."""
         if self._first("information", message, ""):
             _log(logging.INFO, message)
 
@@ -134,7 +134,7 @@ class Problems:
 
     def _first(self, *key: str) -> bool:
         mine = object()
-        return self._logged.setdefault(key, mine) is mine  # true for one of several threads
+        return self._logged.setdefault(key, mine) is mine  # true in only one of several threads
 
 
 def _count(family: CounterFamily, *values: str) -> None:

@@ -1,4 +1,4 @@
-"""The seam between families and where their numbers are kept: in this process or in shared files.
+"""The seam between families and the place of their numbers: this process or shared files.
 
 Without a storage, a family's children keep their numbers in this process.
 """
@@ -22,8 +22,8 @@ DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def shared_directory() -> str | None:
-    """Return the directory that the environment names for all processes; None for none."""
-    deprecated = os.environ.get(DIRECTORY_VARIABLE.lower())  # by prometheus_client
+    """Return the directory that the environment names; None if multiprocess mode is off."""
+    deprecated = os.environ.get(DIRECTORY_VARIABLE.lower())  # prometheus_client accepts it
     return os.environ.get(DIRECTORY_VARIABLE) or deprecated or None
 
 
@@ -33,11 +33,11 @@ class Total(Protocol):
     name: str
 
     def total(self, values: LabelValues) -> NumberChild:
-        """Return the child that counts what a label set of the other family observes."""
+        """Return the child that counts the observations of a label set of the other family."""
 
 
 class StoredFamily(Owner, Protocol):
-    """What a storage needs to know of a family."""
+    """The part of a family that a storage needs."""
 
     name: str
     type: str
@@ -52,7 +52,7 @@ class StoredFamily(Owner, Protocol):
 
 
 class Storage(Protocol):
-    """Keeps the numbers of families, and knows what a scrape shows."""
+    """Keeps the numbers of families, and collects them for a scrape."""
 
     def accept(self, family: StoredFamily) -> None:
         """Keep a family's numbers from now on."""
@@ -75,7 +75,7 @@ class Storage(Protocol):
         """
 
     def show_processes(self) -> None:
-        """Have scrapes show metrics of each process by its pid."""
+        """Make scrapes show metrics of each process by its pid."""
 
     def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
         """Yield everything that a scrape shows, restricted to the sample names in `names`.

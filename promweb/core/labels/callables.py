@@ -1,4 +1,4 @@
-"""Label callables: what kinds there are, and how many arguments each takes."""
+"""Label callables: their kinds, and how many arguments each takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = [
 ]
 
 EXCEPTION = "<exception>"
-"""What a callable of one argument yields when the function, which is no view, raised."""
+"""The value of a callable of one argument if the function, which is not a view, raised."""
 
 RAISED = object()
-"""The outcome of a call that raised: there is no return value to show to a label callable."""
+"""The outcome of a call that raised: there is no return value for a label callable."""
 
 
 class OutcomeLabel(ABC):
-    """A label callable of one argument that has a value for a function that raised as well."""
+    """A label callable of one argument that has a value even if the function raised."""
 
     @abstractmethod
     def __call__(self, outcome: object) -> str:
@@ -35,7 +35,7 @@ class OutcomeLabel(ABC):
 
     @abstractmethod
     def raised(self, error: type[BaseException]) -> str:
-        """Return the value for a function, no view, that raised an exception of a class."""
+        """Return the value for a function, not a view, that raised an exception of this class."""
 
 
 class ArgumentLabel(ABC):
@@ -58,7 +58,7 @@ class ArgumentLabel(ABC):
 
 
 class LabelCall:
-    """One callable label value, inspected."""
+    """One inspected label callable."""
 
     __slots__ = ("function", "is_coroutine", "label", "one_argument", "position")
 
@@ -70,7 +70,7 @@ class LabelCall:
         self.is_coroutine = is_coroutine_function(function)
 
     def __call__(self, outcome: object) -> Any:
-        """Return what the callable does for an outcome; maybe something to await."""
+        """Call the callable for an outcome; the result may have to be awaited."""
         if not self.one_argument:
             return self.function()
         if outcome is not RAISED:

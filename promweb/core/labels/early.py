@@ -1,4 +1,4 @@
-"""The default labels of what is recorded before there is a response."""
+"""The default labels of families that are recorded before there is a response."""
 
 from __future__ import annotations
 

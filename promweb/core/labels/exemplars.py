@@ -1,4 +1,4 @@
-"""Exemplars: the trace that a recording belongs to, or whatever a callable says.
+"""Exemplars: the trace of a recording, or labels from a callable.
 
 A callable returns labels, a mapping of text to text, or None for no exemplar. It runs where the
 request or the decorated function ran.
@@ -22,18 +22,18 @@ ExemplarLabels = Mapping[str, str]
 ExemplarReader = Callable[[], ExemplarLabels | None]
 
 _MOST_CHARACTERS = 128
-"""What the names and values of an exemplar's labels may have together (OpenMetrics 1.0)."""
+"""The most characters of an exemplar's label names and values together (OpenMetrics 1.0)."""
 
 
 def exemplar_reader(
     exemplar: bool | Callable[[], object] | None, problems: Problems
 ) -> ExemplarReader | None:
-    """Return what reads the exemplar of a recording and never raises; None for no exemplars.
+    """Return a function that reads the exemplar of a recording and never raises; None for none.
 
-    None as argument means OpenTelemetry's current span, if the program has set up a tracer
-    provider by now; True means that span in any case, and False no exemplars. Raises `ValueError`
-    or `TypeError` for a callable that takes an argument or is a coroutine function, and
-    `ImportError` for True without OpenTelemetry.
+    `exemplar=None` means OpenTelemetry's current span if the program has set up a tracer provider
+    by now, True means that span in any case, and False no exemplars. Raises `ValueError` or
+    `TypeError` for a callable that takes an argument or is a coroutine function, and `ImportError`
+    for True without OpenTelemetry.
     """
     if exemplar is None:
         exemplar = _is_tracing()

@@ -1,4 +1,4 @@
-"""Label plans: which values a metric's labels get, inspected once and resolved per recording.
+"""Label plans: how a metric gets its label values, inspected once and resolved per recording.
 
 A value is a constant, a callable without arguments, or a callable of one argument (the final
 response for a view, the return value for any other function).
@@ -24,11 +24,11 @@ ERROR = "<error>"
 class LabelPlan:
     """The labels of one instrument.
 
-    `defaults` are added where `labels` has no label of the name, and `given` are the names of the
+    `defaults` are added unless `labels` has a label of that name, and `given` are the names of the
     labels whose values each call of an instrument gives. Raises ValueError for a value that cannot
-    work, naming metric, label and remedy: a callable of two arguments, one of one argument where
-    `response` is False (a gauge is set before there is a response), a coroutine function where
-    `coroutines` is False (Flask), or an argument's value where no function is decorated.
+    work, naming metric, label and remedy: a callable of two arguments, a callable of one argument
+    if `response` is False (a gauge is set before there is a response), a coroutine function if
+    `coroutines` is False (Flask), or an argument's value if no function is decorated.
     """
 
     __slots__ = (
@@ -65,8 +65,8 @@ class LabelPlan:
         twice = [name for name in given if name in (labels or {})]
         if twice:
             raise ValueError(
-                f"metric {metric!r}: the label {twice[0]!r} is in labels and in labelnames; labels "
-                "are for values that are known here, labelnames for those that calls give"
+                f"metric {metric!r}: the label {twice[0]!r} is in labels and in labelnames; use "
+                "labels for values that are known here, labelnames for those that calls give"
             )
         merged = {
             **(labels or {}),
@@ -79,20 +79,20 @@ class LabelPlan:
         self.problems = problems
         self.names = (*merged, *given)
         self.given = tuple(given)
-        """The names of the labels whose values calls give; these are the last ones."""
+        """The names of the labels whose values calls give; they come last."""
         values = merged.values()
         self.overflow: LabelValues = (
             *(OVERFLOW if callable(value) else plain(value) for value in values),
             *(OVERFLOW for _ in given),
         )
-        """The values with everything that comes from a request replaced by `<overflow>`."""
+        """The values, with every request-derived one replaced by `<overflow>`."""
         self.blank: LabelValues = (
             *("" if callable(value) else plain(value) for value in values),
             *("" for _ in given),
         )
-        """The values with everything that comes from a request left empty."""
+        """The values, with every request-derived one left empty."""
         self._start = self.overflow
-        """The values that are known when a call begins, with anything in place of the others."""
+        """The values that are known when a call begins, with placeholders for the others."""
         self._calls: list[LabelCall] = []
         arguments: list[tuple[int, ArgumentLabel]] = []
         for index, (label, value) in enumerate(merged.items()):
@@ -110,7 +110,7 @@ class LabelPlan:
                     )
                 )
         self.arguments = tuple(arguments)
-        """The labels that come from arguments of the decorated function, and where they are."""
+        """The labels that come from arguments of the decorated function, and their positions."""
         self.constant = not (self._calls or arguments or given)
         """Whether every label value is known now."""
         self.awaits = coroutines and bool(self._calls)
@@ -137,9 +137,9 @@ class LabelPlan:
         return plan
 
     def resolve(self, outcome: object) -> LabelValues:
-        """Return the label set for an outcome; a callable that raises yields `<error>`.
+        """Return the label set for an outcome; a callable that raises gives `<error>`.
 
-        So does one that returns something to await: there is nothing here to await it.
+        So does a callable that returns an awaitable: nothing here can await it.
         """
         if self.constant:
             return self._start
@@ -153,11 +153,11 @@ class LabelPlan:
         return tuple(values)
 
     async def resolve_async(self, outcome: object) -> LabelValues:
-        """Do what `resolve` does, and await what a callable returns if it can be awaited."""
+        """Like `resolve`, but await the results that can be awaited."""
         return await self.texts_async(self.call(outcome), outcome)
 
     def call(self, outcome: object) -> list[Any]:
-        """Call the plain functions for an outcome; return what they return, label by label."""
+        """Call the plain functions for an outcome; return their results, label by label."""
         values: list[Any] = list(self._start)
         for call in self._calls:
             if not call.is_coroutine:
@@ -168,7 +168,7 @@ class LabelPlan:
         return values
 
     def texts(self, values: list[Any]) -> LabelValues:
-        """Return label values from what `call` returned, where nothing can be awaited."""
+        """Return label values from the results of `call`, where nothing can be awaited."""
         for call in self._calls:
             value = values[call.position]
             if call.is_coroutine or type(value) is not str:
@@ -179,7 +179,7 @@ class LabelPlan:
         return tuple(values)
 
     async def texts_async(self, values: list[Any], outcome: object) -> LabelValues:
-        """Return label values from what `call` returned; call and await the coroutine functions."""
+        """Return label values from the results of `call`; call and await coroutine functions."""
         for call in self._calls:
             try:
                 value = call(outcome) if call.is_coroutine else values[call.position]
@@ -195,16 +195,16 @@ class LabelPlan:
 
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))
-"""Types of values that nobody has to await."""
+"""Types of values that need no awaiting."""
 
 
 def plain(value: object) -> str:
-    """Return a value as text; of an enum its value."""
+    """Return a value as text; for an enum its value."""
     return str(value.value if isinstance(value, Enum) else value)
 
 
 def _text(value: Any) -> str:
-    """Return a value as text; raise for what only an event loop could turn into text."""
+    """Return a value as text; raise TypeError for an awaitable."""
     if type(value) in _PLAIN:
         return str(value)
     if not (isawaitable(value) or is_coroutine_function(value)):

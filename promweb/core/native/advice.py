@@ -1,4 +1,4 @@
-"""What Prometheus has to be told to take native histograms, by its version."""
+"""The settings that make a Prometheus take native histograms, by its version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Version = tuple[int, int]
 
 FIRST: Version = (2, 40)
 STABLE: Version = (3, 8)
-"""From here on a scrape configuration asks for them; from 3.9 on the flag does nothing."""
+"""From here on a scrape configuration turns them on; from 3.9 on the flag does nothing."""
 
 _CLASSIC: Version = (2, 45)
 _FLAG = "--enable-feature=native-histograms"
@@ -16,7 +16,7 @@ _STABLE_KEY = "scrape_native_histograms: true"
 
 
 def how_to_take(version: Version) -> str:
-    """Say what makes a Prometheus take native histograms."""
+    """Return advice on how to make a Prometheus take native histograms."""
     if version >= STABLE:
         return f"Set {_STABLE_KEY} in the scrape configuration."
     if version >= FIRST:
@@ -25,14 +25,14 @@ def how_to_take(version: Version) -> str:
 
 
 def classic_key(version: Version) -> str | None:
-    """Return the setting that keeps the classic series; None where there is none."""
+    """Return the setting that keeps the classic series; None if there is none."""
     if version < _CLASSIC:
         return None
     return "scrape_classic_histograms" if version < (3, 0) else "always_scrape_classic_histograms"
 
 
 def how_to_keep_classic(version: Version) -> str:
-    """Say what makes a Prometheus that takes native histograms keep the classic series."""
+    """Return advice on how to keep the classic series when native histograms are on."""
     key = classic_key(version)
     if key is None:
         return (
@@ -43,7 +43,7 @@ def how_to_keep_classic(version: Version) -> str:
 
 
 def in_short() -> str:
-    """Return all of it for whoever does not know the version."""
+    """Return the advice for all versions."""
     return (
         f"Prometheus 2.40 to 3.7 takes native histograms with {_FLAG}, 3.8 and newer with "
         f"{_STABLE_KEY} in the scrape configuration. It then drops the series _bucket, _count and "

@@ -32,7 +32,7 @@ class Buckets:
     positive: Counts
     negative: Counts
     encoded: bytes | None
-    """What a scrape writes of the buckets; None until one does."""
+    """Cached bytes of the buckets; None until a scrape writes them."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Buckets:
         self.encoded = None
 
     def added(self, ordered: Sequence[float], count: int, sum: float) -> Buckets:
-        """Return these and more: observations, sorted and without NaN, how many with it, and their
-        sum."""
+        """Return these and more observations: `ordered` is sorted and without NaN, `count` includes
+        NaN, `sum` is the sum of all."""
         negative = self.negative
         at_zero = bisect_left(ordered, -ZERO_THRESHOLD)
         if at_zero:
@@ -74,7 +74,7 @@ class Buckets:
 
     @staticmethod
     def merged(parts: Iterable[Buckets]) -> Buckets:
-        """Return all observations of several, at least one, in the coarsest of their schemas."""
+        """Return the observations of several parts, at least one, in their coarsest schema."""
         parts = list(parts)
         schema = min(part.schema for part in parts)
         positive: dict[int, int] = {}
@@ -95,7 +95,7 @@ class Buckets:
         )
 
     def quantile(self, q: float) -> float:
-        """Return an estimate of a quantile, as Prometheus' `histogram_quantile` does.
+        """Estimate a quantile, like Prometheus' `histogram_quantile`.
 
         NaN if there are no observations.
         """
@@ -142,7 +142,7 @@ def _added(counts: Counts, schema: int, ordered: Sequence[float], start: int) ->
         index = bisect_left(bounds, number, index)
         if 0 < index < last:
             key, bound = first + index, bounds[index]
-        else:  # the table has the usual numbers only
+        else:  # the table has only the usual numbers
             key = key_of(number, schema)
             bound = upper_bound(key, schema)
         following = bisect_right(ordered, bound, start)
@@ -152,7 +152,7 @@ def _added(counts: Counts, schema: int, ordered: Sequence[float], start: int) ->
 
 
 def _between(low: float, high: float, part: float) -> float:
-    """Return a number between two bounds; buckets grow, so the steps between them do, too."""
+    """Interpolate between two bounds; buckets grow, so the steps between them do, too."""
     if math.isinf(low) or math.isinf(high):
         return low if math.isinf(high) else high
     if low * high <= 0:

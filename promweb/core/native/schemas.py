@@ -1,7 +1,7 @@
-"""Schemas: which bucket a number belongs to, and how wide buckets are.
+"""Schemas: how wide buckets are, and which bucket a number belongs to.
 
-Bucket `key` of schema `s` holds what is above `2 ** ((key - 1) / 2**s)` and not above
-`2 ** (key / 2**s)`. The same is true of numbers below zero, without their sign.
+Bucket `key` of schema `s` holds numbers above `2 ** ((key - 1) / 2**s)` and not above
+`2 ** (key / 2**s)`. Negative numbers have buckets by their absolute values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MIN_SCHEMA, MAX_SCHEMA = -4, 8
 """A Prometheus that ingests a finer schema panics when it is queried."""
 
 ZERO_THRESHOLD = 2.0**-128
-"""What is not farther from zero than this is in the zero bucket."""
+"""The zero bucket has the numbers that are no farther from zero than this."""
 
 _FACTORS = (
     2.0,
@@ -41,7 +41,7 @@ _FACTORS = (
 """`2 ** 2**-s` for each schema `s` from 0 on, as the bounds of Prometheus have it."""
 
 _EXPONENTS = range(-40, 41)
-"""What a table has: from a trillionth to a trillion."""
+"""The range of a table: from a trillionth to a trillion."""
 
 
 def schema_of(factor: float) -> int:
@@ -63,14 +63,14 @@ def key_of(number: float, schema: int) -> int:
 
 
 def upper_bound(key: int, schema: int) -> float:
-    """Return the number that a bucket ends with; it belongs to the bucket."""
+    """Return the largest number in a bucket."""
     try:
         if schema <= 0:
             return math.ldexp(1.0, key << -schema)
         exponent, index = divmod(key, 1 << schema)
         return math.ldexp(_fractions(schema)[index], exponent + 1)
     except OverflowError:
-        # The last bucket of numbers, and then that of infinity.
+        # The last finite bucket ends with the largest float; the next one has infinity.
         return math.inf if key > key_of(sys.float_info.max, schema) else sys.float_info.max
 
 
@@ -84,9 +84,9 @@ def table(schema: int) -> tuple[list[float], int]:
 
 @lru_cache(MAX_SCHEMA)
 def _fractions(schema: int) -> list[float]:
-    """Return the bounds from 0.5 to below 1, as the fraction of a number is.
+    """Return the bounds from 0.5 to below 1, as the fractions that `frexp` returns.
 
-    They are those of Prometheus to the last bit, which a power of 2 for each would not be.
+    They equal those of Prometheus to the last bit; a power of 2 for each would not.
     """
     fractions = [0.5]
     for factor in _FACTORS[1 : schema + 1]:

@@ -2,7 +2,7 @@
 
     begin  ->  dispatch  ->  (accepted, message ...)  ->  finish
 
-A connection is in progress from when it is accepted. A rejected one is recorded as well, with the
+A connection is in progress once it is accepted. A rejected one is recorded as well, with the
 HTTP status of the rejection in place of a close code.
 """
 
@@ -39,7 +39,7 @@ class Connection(Scope):
         """How many messages came in before the route was known."""
 
     async def dispatch(self, websocket: object) -> None:
-        """Take the websocket and compute its labels; the websocket context is there."""
+        """Take the websocket and compute its labels; the websocket context exists."""
         self.request = websocket
         try:
             await self._find_labels(websocket)
@@ -64,7 +64,7 @@ class Connection(Scope):
                 recorder.problems.failed(_MEASURE)
 
     def accepted(self) -> None:
-        """Be in progress from now on."""
+        """Count as in progress from now on."""
         self.is_accepted = True
         if self._counts and not self.in_progress and not self.finished:
             for metrics, values in self._labels:
@@ -99,9 +99,9 @@ class Connection(Scope):
             self.finish(close_code if close_code in _DEFINED_CODES else OTHER)
 
     def break_off(self) -> None:
-        """End for an exception or a cancellation that nobody answers: with what servers then send.
+        """End with an unhandled exception or a cancellation, and the code that servers then send:
 
-        That is 1011, or 500 before the handshake.
+        1011, or 500 before the handshake.
         """
         self.finish(1011 if self.is_accepted else 500)
 

@@ -2,9 +2,9 @@
 
     begin  ->  dispatch  ->  respond  ->  finish
 
-`respond` is called when the final response exists and the framework's request context is still
-there: it resolves every label. `finish` is called when the last byte went out, or when none will;
-it records. Both count once. An adapter calls these and knows nothing of metrics.
+`respond` resolves every label: the final response exists, and so does the framework's request
+context. `finish` records: the last byte went out, or none will. Only the first call of each counts.
+An adapter calls these and knows nothing about metrics.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class Outcome(IntEnum):
-    """How a request ended. The number is its status where no head was sent."""
+    """How a request ended. The number is its status if no head was sent."""
 
     ANSWERED = 0
     """The application answered: the status is that of its response."""
     FAILED = 500
-    """An exception that nobody handled ended it."""
+    """An unhandled exception ended it."""
     GONE = CLIENT_CLOSED_REQUEST
     """The client left, or the rest of the body was cut."""
 
@@ -52,7 +52,7 @@ ANSWERED, FAILED, GONE = Outcome  # Python 3.11 is slow to find them in their cl
 
 
 class Sizes:
-    """The bytes of a request's and a response's body, where a recorder wants them."""
+    """The bytes of a request's and a response's body, if a recorder wants them."""
 
     request = 0
     """The bytes of the request's body, as announced or as far as it was read."""
@@ -75,16 +75,16 @@ class Exchange(Scope):
     """One HTTP request."""
 
     response: Any = None
-    """The final response, once there is one (an empty one where labels need one to look at)."""
+    """The final response, once it exists; an empty one if only labels need it."""
     sent = 0
-    """The status that went out to the client; 0 while none did, or where nobody sees it."""
+    """The status that went out to the client; 0 before that, or if promweb cannot see it."""
     failed = False
     """Whether an exception stayed unhandled."""
     signalled = False
-    """Whether an extension is answering an exception that is no answer by itself."""
+    """Whether an extension is answering an exception that is not an answer by itself."""
     sizes: Sizes | None = None
     _answerer: object = None
-    """The function that was found to answer this request."""
+    """The function that answers this request, once known."""
     _labels: Mapping[Recorder, _Labels] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 
@@ -133,33 +133,42 @@ class Exchange(Scope):
         return False
 
     def fail(self) -> None:
-        """Note an exception that nobody handled; it is being handled by promweb now."""
+        """Note an unhandled exception; it is being handled by promweb now."""
         self.failed = True
         self.see_exception()
 
-    def respond(self, status: int, response: object = None) -> None:
-        """Take the final response and resolve every label; the request context is still there.
+    def take(self, status: int, response: object = None) -> bool:
+        """Take the final response; return whether there are labels to resolve for it.
 
         Only the first call counts. Without a response, label callables see an empty one.
         """
         if self.status:
-            return
+            return False
         self.status, self.response = status, response
-        if self._deferred or self.site.labelled:
-            for labels in self._unresolved():
-                labels.values = labels.plan.resolve(self.response)
+        return bool(self._deferred or self.site.labelled)
+
+    def respond(self, status: int, response: object = None) -> None:
+        """Take the final response and resolve every label; the request context is still there."""
+        if self.take(status, response):
+            self.resolve()
 
     async def respond_async(self, status: int, response: object = None) -> None:
-        """Do what `respond` does, and await what label callables return."""
-        if self.status:
-            return
-        self.status, self.response = status, response
-        if self._deferred or self.site.labelled:
-            for labels in self._unresolved():
-                labels.values = await labels.plan.resolve_async(self.response)
+        """Like `respond`, but await the results of label callables."""
+        if self.take(status, response):
+            await self.resolve_async()
+
+    def resolve(self) -> None:
+        """Resolve every label for the response that was taken."""
+        for labels in self._unresolved():
+            labels.values = labels.plan.resolve(self.response)
+
+    async def resolve_async(self) -> None:
+        """Like `resolve`, but await the results of label callables."""
+        for labels in self._unresolved():
+            labels.values = await labels.plan.resolve_async(self.response)
 
     def _unresolved(self) -> list[Measurement | _Labels]:
-        """Return what needs label values: measurements of decorators, and recorders."""
+        """Return the objects that need label values: measurements of decorators, and recorders."""
         if self.excluded:
             return []
         self._visible_response()
@@ -176,7 +185,7 @@ class Exchange(Scope):
         return found
 
     def _visible_response(self) -> Any:
-        """Return the response for label callables, an empty one where there is none."""
+        """Return the response for label callables, an empty one if there is none."""
         if self.response is None:
             self.response = self.site.make_response(self.status)
         return self.response
@@ -184,7 +193,7 @@ class Exchange(Scope):
     def finish(self, outcome: Outcome = ANSWERED) -> None:
         """End the exchange and record it; only the first call counts, and none raises.
 
-        The status is the one that went out. Where none did, or nobody sees it, the outcome has it.
+        The status is the one that went out. If promweb cannot see any, the outcome decides.
         """
         try:
             self._unfinished.pop()
@@ -222,14 +231,14 @@ class Exchange(Scope):
             self.steps.begin_anew()
 
     def in_context(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function where the request context is, if the exchange has kept that."""
+        """Call a function in the request context, if the exchange has kept it."""
         context = self.context  # another thread may end this exchange
         return function(*args) if context is None else context.run(function, *args)
 
     def labels(self, recorder: Recorder) -> LabelValues:
         """Return the label values that `respond` resolved for a recorder.
 
-        Label callables have no request where middleware answered, and give an empty value.
+        If middleware answered, label callables have no request, and the values are empty.
         """
         if self.request is self.unseen:
             return recorder.plan.blank

@@ -1,4 +1,4 @@
-"""Which requests the default metrics leave out, by what the constructor was given."""
+"""Selects the requests that the default metrics exclude, from the constructor's arguments."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .unseen import UnseenRequest
 __all__ = ["Excludes", "excludes"]
 
 Excludes = Callable[[Any], bool]
-"""Tells whether a request or a websocket is left out."""
+"""Tells whether a request or a websocket is excluded."""
 
 
 def excludes(options: Options) -> Excludes | None:
-    """Return what tells whether a request is left out before it has a status; None for none."""
+    """Return a function that tells whether to exclude a request before it has a status, or None."""
     tests: list[Excludes] = []
     patterns, methods = options.excluded_paths, options.excluded_methods
     if patterns:
@@ -30,5 +30,5 @@ def excludes(options: Options) -> Excludes | None:
 
 
 def _is_unmatched(request: Any) -> bool:
-    # What middleware answers has no route either, and is another group.
+    # Requests that middleware answers have no route either, but their own group.
     return request.url_rule is None and not isinstance(request, UnseenRequest)

@@ -1,4 +1,4 @@
-"""What an application needs of whoever records its requests and websockets."""
+"""The interface of recorders: an application calls them for its requests and websockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConnectionRecorder(Protocol):
         """Return group and default labels of a connection, within its websocket context."""
 
     def open(self, values: LabelValues) -> NumberChild:
-        """Count a connection as in progress; return what to count down when it ends."""
+        """Count a connection as in progress; return the child to count down when it ends."""
 
     def message(self, values: LabelValues, direction: str) -> None:
         """Count a message, `received` or `sent`."""
@@ -51,7 +51,7 @@ class Recorder(Protocol):
 
     @property
     def websockets(self) -> ConnectionRecorder | None:
-        """What records websocket connections, if anything does."""
+        """The recorder of websocket connections, or None."""
 
     @property
     def identity(self) -> object:
@@ -82,7 +82,7 @@ class Recorder(Protocol):
         """Return the child that counts a request as in progress, if there is one."""
 
     async def in_progress_async(self, request: Any) -> NumberChild | None:
-        """Do what `in_progress` does, and await the labels."""
+        """Like `in_progress`, but await the labels."""
 
     def merge(self, other: Any) -> None:
-        """Also record what another recorder with the same identity does."""
+        """Also record for another recorder with the same identity."""

@@ -1,4 +1,4 @@
-"""What an HTTP request and a websocket connection have in common; decorators ask it."""
+"""The common part of an HTTP request and a websocket connection; decorators use it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
 
 
 BEGUN = "promweb.begun"
-"""Where an outer layer leaves its scope for the applications inside, in what the server gives."""
+"""The key in the server's environment or scope that has the scope of an outer layer."""
 
 
 def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
     """Return whether an outer layer has begun the request that reaches `site` now.
 
-    What another application has begun and not dispatched is this application's request from now on.
+    A request that another application has begun and not dispatched belongs to this one from now on.
     """
     outer: Scope | None = given.get(BEGUN)
     if outer is None or outer.request is not None or outer.finished:
@@ -59,13 +59,13 @@ class Measurement(Protocol):
     """The label values, once the final response exists."""
 
     def flush(self) -> None:
-        """Record; a measurement that still runs (a stream that was dropped) ends now."""
+        """Record; a measurement that still runs (an abandoned stream) ends now."""
 
 
 class Scope:
-    """One request or connection: its start, its request, and what it is left out of."""
+    """One request or connection: its start, its request, and its exclusions."""
 
-    # Class attributes are defaults: a scope sets only what is its own.
+    # Class attributes are defaults: a scope sets only the ones that differ.
     request: Any = None
     """The framework's request or websocket, once the application's dispatch was reached."""
     status = 0
@@ -76,16 +76,16 @@ class Scope:
     excluded = False
     """True once `exclude_all_metrics` was called: every metric omits this scope."""
     raised: type[BaseException] | None = None
-    """The class of the last exception of this scope, also of one that was answered.
+    """The class of the last exception of this scope, even if it was answered.
 
     The exception itself would keep the frames that it went through.
     """
     unseen: UnseenRequest | None = None
-    """What to record where middleware answers; None if there is no middleware."""
+    """The request to record if middleware answers; None if there is no middleware."""
     steps: Steps | None = None
-    """What this scope's code did in the event loop; None where nobody asks."""
+    """The steps of this scope's code in the event loop; None unless someone asks for them."""
     context: Context | None = None
-    """The request context, for labels that are resolved when the code that was in it is gone."""
+    """The request context, for labels that are resolved after the code in it has ended."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -99,7 +99,7 @@ class Scope:
         thread while another one still reads it."""
 
     def __deepcopy__(self, memo: object) -> Scope:
-        """Stay the same in a copy of what the server gave, which some middleware makes."""
+        """Stay the same object when middleware copies the server's environment or scope."""
         return self
 
     def is_answered_by(self, target: object) -> bool:
@@ -114,18 +114,18 @@ class Scope:
         return False
 
     def hold(self, child: NumberChild) -> None:
-        """Have a gauge go down when this scope ends."""
+        """Make a gauge go down when this scope ends."""
         self.in_progress.append(child)
         if self.finished:  # in another thread, meanwhile
             self.leave()
 
     def do_not_track(self) -> None:
-        """Leave this scope out of the default metrics, and of what is in progress."""
+        """Exclude this scope from the default metrics, those of requests in progress included."""
         self.tracked = False
         self.leave()
 
     def exclude_all(self) -> None:
-        """Leave this scope out of every metric."""
+        """Exclude this scope from every metric."""
         self.excluded = True
         self.leave()
 
@@ -142,7 +142,7 @@ class Scope:
         """Record what the code did in the event loop since the last time, and begin anew."""
 
     def leave(self) -> None:
-        """Be in progress no more."""
+        """Count as in progress no longer."""
         for child in taken(self.in_progress):
             try:
                 child.dec()

@@ -1,4 +1,4 @@
-"""One application: who records its requests, which views it has, and what promweb serves on it."""
+"""One application: its recorders, its views, and the routes that promweb adds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Site"]
 
 
 class Site:
-    """What promweb knows of one Flask or Quart application.
+    """One Flask or Quart application, as promweb sees it.
 
-    What a request of this application needs is composed when a recorder or a decorator is added:
+    Adding a recorder or a decorator composes the work for a request:
     `prepare` is called when a request reaches the dispatch, and `labelled` are the recorders that
     have labels to resolve. `protocol` reads the protocol of a request as the framework spells
     it: `HTTP/1.1` or `1.1`. `header_reader` returns a function of a request, which returns the
@@ -39,16 +39,16 @@ class Site:
         self.protocol = protocol
         self.header_reader = header_reader
         self.problems = problems
-        """Counts and logs what went wrong with a request, whoever records it."""
+        """Counts and logs problems with requests, for all recorders."""
         self.recorders: tuple[Recorder, ...] = ()
         self.labelled: tuple[Recorder, ...] = ()
         """The recorders that have a label to resolve or an exemplar to read."""
         self.prepare: Callable[[Any], None] = self._exclude
-        """What is done with a scope that reaches the application's dispatch."""
+        """The function to call with a scope that reaches the application's dispatch."""
         self.awaiting: tuple[Recorder, ...] = ()
-        """The recorders that have to await the labels of requests in progress."""
+        """The recorders that await the labels of requests in progress."""
         self.record: Callable[[Any, float], None] = self._record_all
-        """Has every recorder record a request that has ended."""
+        """Records a request that has ended, in every recorder."""
         self.needs_sizes = False
         """Whether a recorder wants the sizes of bodies."""
         self.owners: list[object] = []
@@ -58,15 +58,15 @@ class Site:
         self.receivers: list[object] = []
         """Signal receivers that live as long as the application; signals hold them weakly."""
         self.served: dict[str, tuple[str, CollectorRegistry]] = {}
-        """What promweb serves at a path, and whose metrics."""
+        """The kind of page that promweb serves at a path, and its registry."""
         self._decorators: list[Callable[[Any], Any]] = []
-        """What `register_default` puts around every view."""
+        """The decorators that `register_default` puts around every view."""
         self._decorated: dict[str, tuple[object, int]] = {}
         self._views: dict[str, tuple[object, frozenset[int]]] = {}
         self._exclusions: dict[tuple[str, str], tuple[object, Exclude | None]] = {}
 
     def add(self, recorder: Recorder) -> None:
-        """Have a recorder see every request that begins from now on.
+        """Make a recorder see every request that begins from now on.
 
         Two with the same duration family would count every request twice: they become one.
         """
@@ -87,7 +87,7 @@ class Site:
             self._compose()
 
     def add_decorators(self, decorators: Iterable[Callable[[Any], Any]]) -> None:
-        """Put decorators around every view, those added later included."""
+        """Put decorators around every view, including views added later."""
         with forking.definitions:
             self._decorators.extend(decorators)
             self._compose()
@@ -133,7 +133,7 @@ class Site:
             self.problems.failed("prepare a request")
 
     def _exclude(self, scope: Any) -> None:
-        """Leave a request out of metrics if its view asks for that, whether or not it runs."""
+        """Exclude a request from metrics if its view asks for that; the view need not run."""
         request = scope.request
         rule = request.url_rule
         if rule is None:
@@ -146,7 +146,7 @@ class Site:
                 exclude(scope)
 
     def _exclusion(self, endpoint: str, method: str) -> Exclude | None:
-        """Return what a view does to leave requests of a method out of metrics, if anything."""
+        """Return the function that excludes a view's requests with a method, or None."""
         view = self.app.view_functions.get(endpoint)
         known = self._exclusions.get((endpoint, method))
         if known is None or known[0] is not view:
@@ -211,7 +211,7 @@ class Site:
         try:
             for host in _hosts(app):
                 app.add_url_rule(path, endpoint, made, **host)
-        except AssertionError as error:  # what Flask raises once it has served a request
+        except AssertionError as error:  # Flask raises it once it has served a request
             raise RuntimeError(
                 f"path={path!r}: the application has served a request and takes no more routes. "
                 "Make the metrics object, or call init_app, before; or pass path=None and serve "
@@ -223,7 +223,7 @@ class Site:
     def make_response(self, status: int) -> object:
         """Return a response to show to label callables when the application made none.
 
-        None where the application's class cannot be made like that.
+        None if the application's class cannot be called like that.
         """
         try:
             return self.app.response_class(status=status)
@@ -239,13 +239,13 @@ class Site:
         function = self.app.view_functions.get(endpoint)
         known = self._views.get(endpoint)
         if known is None or known[0] is not function:
-            # The function keeps alive what the ids stand for.
+            # Keeping the function keeps its ids valid.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return known[1]
 
 
 def _each(functions: list[Callable[[Any], None]]) -> Callable[[Any], None]:
-    """Return what calls functions, one after the other, with a scope."""
+    """Return a function that calls functions with a scope, one after the other."""
     if len(functions) == 1:
         return functions[0]
 
@@ -267,9 +267,9 @@ def _keep_context(scope: Any) -> None:
 
 
 def _hosts(app: Any) -> list[dict[str, str]]:
-    """Return what rules need to match at every host: scrapers use addresses."""
+    """Return options that make a rule match at every host: scrapers use addresses."""
     if app.url_map.host_matching:
         return [{"host": "<promweb_host>"}]
-    if app.subdomain_matching:  # a host that is no subdomain counts as one with an odd name
+    if app.subdomain_matching:  # another host is matched like an odd subdomain
         return [{"subdomain": ""}, {"subdomain": "<promweb_host>"}]
     return [{}]

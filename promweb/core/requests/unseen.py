@@ -12,7 +12,7 @@ MIDDLEWARE = "<middleware>"
 
 
 class UnseenRequest(NamedTuple):
-    """What the server said of a request, in place of the framework's object."""
+    """The server's facts about a request, in place of the framework's object."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""What a decorated callable finally calls, and what therefore counts as "the view"."""
+"""Finds the function inside of a decorated callable, which counts as "the view"."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Exclude", "asks_for_exclusion", "exclusion", "innermost", "mark", "t
 Exclude = Callable[[Any], None]
 
 _EXCLUSION = "promweb_exclusion"
-"""The attribute of a decorated function that has what leaves a scope out of metrics."""
+"""The attribute of a decorated function with the function that excludes a scope from metrics."""
 
 asks_for_exclusion: list[bool] = []
-"""Not empty once some function of this process was marked."""
+"""Not empty once a function of this process was marked."""
 
 
 def innermost(function: object) -> object:
-    """Return what a decorated function finally calls: the thing that identifies a view."""
+    """Return the innermost callable of a decorated function: it identifies a view."""
     return list(_chain(function))[-1]
 
 
@@ -34,13 +34,13 @@ def targets(view: object) -> Iterator[object]:
 
 
 def mark(function: object, exclude: Exclude) -> None:
-    """Have requests whose view is a function be left out of metrics, whether or not it runs."""
+    """Exclude requests whose view is this function from metrics, even if it does not run."""
     setattr(function, _EXCLUSION, exclude)
     asks_for_exclusion[:] = [True]
 
 
 def exclusion(view: object, method: str) -> Exclude | None:
-    """Return what leaves requests of a method to a view out of metrics, if anything does."""
+    """Return the function that excludes requests of a method to a view from metrics, or None."""
     for function in _chain(view):
         found: Exclude | None = getattr(function, _EXCLUSION, None)
         view_class = getattr(function, "view_class", None)
@@ -52,7 +52,7 @@ def exclusion(view: object, method: str) -> Exclude | None:
 
 
 def _chain(function: object) -> Iterator[object]:
-    """Yield a callable and what it wraps, through methods, partials and `__wrapped__`."""
+    """Yield a callable and the ones that it wraps, through methods, partials and `__wrapped__`."""
     seen = set()
     while id(function) not in seen:
         seen.add(id(function))

@@ -14,11 +14,11 @@ const BLOCKS = 0.1; // seconds of a step that is too long for others
 const CLASSES = ["4xx", "5xx"]; // statuses whose share is shown
 
 const find = (id) => document.getElementById(id);
-let view = null; // what shows readings, once the first one said which there are
+let view = null; // shows readings; made from the first one
 let before = null; // the last reading
-let changes = []; // what each of the last readings added
+let changes = []; // the increases of the last readings
 
-/** Have each figure and each table, and return what shows a reading in them. */
+/** Make each figure and each table, and return a function that shows a reading in them. */
 function makeView({ histogram, inProgress }) {
   const names = histogram ? QUANTILES.map((q) => `p${100 * q}`) : ["mean"];
   const { makeFigure, ticks } = parts;
@@ -137,7 +137,7 @@ function makeView({ histogram, inProgress }) {
   };
 }
 
-/** Return what the last seconds added, and how many seconds that really were. */
+/** Return the increases of the last seconds, and how many seconds they really cover. */
 function within(seconds, now) {
   const recent = changes.filter(({ time }) => time > now - seconds);
   const all = (what) => sum(recent.map((change) => change[what]));
@@ -150,7 +150,7 @@ function within(seconds, now) {
   };
 }
 
-/** Take a scrape: note what changed, and show it. */
+/** Take a scrape: note its increases, and show them. */
 function take(text) {
   const found = parse(text);
   const choices = prefixes(found);
@@ -161,7 +161,7 @@ function take(text) {
   }
   const reading = { ...read(found, prefix), time: Date.now() / 1000 };
   view ??= makeView(reading);
-  // Without a request there are no buckets yet; with others, it is another program.
+  // Without a request there are no buckets yet; other buckets mean another program.
   if (before && ["", String(reading.bounds)].includes(String(before.bounds))) {
     const change = { time: reading.time, seconds: reading.time - before.time };
     for (const what of ["routes", "websockets", "workers"]) {
@@ -177,7 +177,7 @@ function take(text) {
   say("Live");
 }
 
-/** Return the prefix that is asked for after the # of the address, else the first. */
+/** Return the prefix after the # of the address, or else the first one. */
 function choose(choices) {
   const select = find("choice").querySelector("select");
   const asked = decodeURIComponent(location.hash.slice(1));
@@ -194,7 +194,7 @@ function choose(choices) {
   return chosen;
 }
 
-/** Say how things are; both places are read to those who do not see them, when they change. */
+/** Show the state and a problem; screen readers read both aloud when they change. */
 function say(state, problem = "") {
   const texts = { status: state, problem };
   for (const [id, text] of Object.entries(texts)) {
@@ -212,9 +212,9 @@ async function fetchScrape() {
   const text = await response.text();
   const isText = response.headers.get("Content-Type")?.startsWith("text/plain");
   if (!response.ok) {
-    throw new Error(`It said ${response.status}. ${isText ? text.split("\n")[0] : ""}`);
+    throw new Error(`It answered ${response.status}. ${isText ? text.split("\n")[0] : ""}`);
   }
-  if (!isText) throw new Error("It sent no metrics. Is there a login in between?");
+  if (!isText) throw new Error("The answer is not metrics. Does a login page answer?");
   return text;
 }
 

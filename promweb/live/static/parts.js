@@ -1,7 +1,7 @@
-// What the page is made of: figures, which are a plot with its numbers, and tables to sort.
+// The parts of the page: figures, which are a plot with its numbers, and sortable tables.
 
 const HISTORY = 300; // seconds
-const SHORTEST = 60; // seconds, so that the first points are not all of the plot
+const SHORTEST = 60; // seconds, so that the first points do not fill the plot
 
 const known = (write) => (value) => (Number.isFinite(value) ? write(value) : "–");
 const fixed = [0, 1, 2].map(
@@ -25,7 +25,7 @@ export const formatSeconds = known((value) => {
 
 const exact = new Intl.NumberFormat("en", { maximumSignificantDigits: 12 });
 
-/** Writes what an axis says at its lines, which must be true to the last digit. */
+/** Writes the numbers of an axis, which must be right to the last digit. */
 export const ticks = {
   count: (value) => exact.format(value),
   share: (value) => `${exact.format(100 * value)} %`,
@@ -45,18 +45,19 @@ export function element(tag, className, ...content) {
   return made;
 }
 
-/** The vertical axis of numbers that are compared with zero. */
+/** A vertical axis that begins at zero. */
 const LINEAR = { range: (_, lowest, highest) => uPlot.rangeNum(0, highest || 1, 0.1, true) };
 
-/** That of numbers which are a hundred times each other, and of interest all the same. */
+/** A vertical axis for numbers of different magnitudes. */
 export const LOGARITHMIC = {
   distr: 3,
   range: (_, lowest, highest) => uPlot.rangeLog(lowest ?? 0.001, highest ?? 1, 10, true),
 };
 
 /**
- * Make a figure of some lines; return what adds a point to each line. Without a number there is a
- * gap. `format` writes a number, `tick` one of the axis, of which uPlot is told more by `axis`.
+ * Make a figure with some lines; return a function that adds a point to each line. NaN leaves a
+ * gap. `format` writes a number, `tick` a number of the axis; `axis` has more of uPlot's options
+ * for it.
  */
 export function makeFigure(id, names, format, tick, { scale = LINEAR, axis = {} } = {}) {
   const figure = document.getElementById(id);
@@ -64,7 +65,7 @@ export function makeFigure(id, names, format, tick, { scale = LINEAR, axis = {} 
   const [title, now, more] = ["h2", ".now", ".more"].map((part) => figure.querySelector(part));
   const plot = figure.querySelector(".plot");
   const data = [[], ...names.map(() => [])];
-  // What uPlot has found out itself is no time without a point, and far off with a single one.
+  // uPlot's own range has no time without a point, and is far off with a single one.
   const times = () => {
     const [first, last] = [data[0].at(0), data[0].at(-1) ?? Date.now() / 1000];
     return [Math.min(first ?? last, last - SHORTEST), last];
@@ -93,7 +94,7 @@ export function makeFigure(id, names, format, tick, { scale = LINEAR, axis = {} 
           size: 22,
           space: 64,
           grid: { show: false },
-          filter: ({ scales: { x } }, times) => {  // what would not fit, or touch the other axis
+          filter: ({ scales: { x } }, times) => {  // omits times that do not fit
             const room = 0.12 * (x.max - x.min);
             return times.map((time) => (time > x.max - room || time < x.min + room ? null : time));
           },
@@ -129,7 +130,7 @@ export function makeFigure(id, names, format, tick, { scale = LINEAR, axis = {} 
   ).observe(plot);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.redraw());
 
-  /** Write the numbers where the pointer is, else the last ones. */
+  /** Write the numbers at the pointer, or else the last ones. */
   function show() {
     const pointed = chart?.cursor.idx ?? null;
     const place = pointed ?? data[0].length - 1;
@@ -153,8 +154,8 @@ export function makeFigure(id, names, format, tick, { scale = LINEAR, axis = {} 
 }
 
 /**
- * Make a table of columns, the first of which is the rows' keys; return what shows rows in it.
- * It is sorted by one column, then by those in `ties`; what is unknown comes last.
+ * Make a table of columns, the first of which has the rows' keys; return a function that shows
+ * rows. It sorts by one column, then by those in `ties`; unknown values come last.
  */
 export function makeTable(table, columns, by, ties = []) {
   const rows = new Map();
@@ -173,7 +174,7 @@ export function makeTable(table, columns, by, ties = []) {
     return cell;
   });
   table.createTHead().insertRow().append(...heads);
-  // Said, because narrow windows lay the rows out as grids, which hides what they are.
+  // Explicit roles, because narrow windows lay the rows out as grids, which hides them.
   table.role = "table";
   table.tHead.role = body.role = "rowgroup";
   table.tHead.rows[0].role = "row";

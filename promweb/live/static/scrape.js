@@ -1,4 +1,4 @@
-// From the text of a scrape to numbers that mean something. Nothing here touches the page.
+// Turns the text of a scrape into numbers. Nothing here touches the page.
 
 const url = new URL("?file=vocabulary.js", import.meta.url).href;
 const [PROMWEB, OTEL] = (await import(url)).VOCABULARIES;
@@ -10,7 +10,7 @@ const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/gs;
 export const QUANTILES = [0.5, 0.95, 0.99];
 
 // A route's numbers are an array: requests, those with status 4xx, those with 5xx, their seconds,
-// and what the histogram has of them up to each bound.
+// and the histogram's cumulative count at each bound.
 const REQUESTS = 0;
 const REFUSED = 1;
 const FAILED = 2;
@@ -52,9 +52,9 @@ function parseNumber(text) {
 }
 
 /**
- * Return what the names of default metrics in a scrape begin with: their prefixes, `flask_` for
- * example, then the start of OpenTelemetry's names. Other programs have histograms of such names,
- * too, but only promweb has the version beside them.
+ * Return the prefixes of default metrics in a scrape, such as `flask_`, then the beginning of
+ * OpenTelemetry's names. Other programs have histograms of such names, too, but only promweb
+ * exposes its version beside them.
  */
 export function prefixes({ types }) {
   const durations = [...types]
@@ -111,7 +111,7 @@ function readRoutes(samples, prefix, words) {
   return { bounds, routes };
 }
 
-/** Return the label that says the route: the one that the count of all requests is summed over. */
+/** Return the label with the route: the counter of requests does not have it. */
 function findGroup([duration], [requests]) {
   const others = { method: "", status: "", ...requests?.labels };
   return Object.keys(duration?.labels ?? {}).find((name) => !Object.hasOwn(others, name));
@@ -158,7 +158,7 @@ function readLoops({ samples: all }, prefix, words) {
   return { bounds, routes };
 }
 
-/** By process, of which there is one unless a label says more: CPU seconds, bytes, files, start. */
+/** By process (a label tells several apart): CPU seconds, bytes, files, start. */
 function readWorkers(samples) {
   const names = ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"];
   const found = new Map();
@@ -175,8 +175,8 @@ function readWorkers(samples) {
 const total = (samples) => samples.reduce((sum, { value }) => sum + value, 0);
 
 /**
- * Return what was added to each of some totals, without those that stayed. A first number that
- * fell says that the process began anew, from zero.
+ * Return the increases of some totals, without zeros. A first number that fell means that the
+ * process restarted from zero.
  */
 export function increases(now, before) {
   const found = new Map();
@@ -202,8 +202,8 @@ export function sum(parts) {
 }
 
 /**
- * Return what increases of routes, all together, say: requests per second, the shares with status
- * 4xx and 5xx, and durations: the quantiles of a histogram, the mean of a summary. NaN is for "unknown".
+ * Sum up the increases of routes: requests per second, the shares with status 4xx and 5xx, and
+ * durations: the quantiles of a histogram, the mean of a summary. NaN means unknown.
  */
 export function summarise(routes, seconds, { histogram, bounds }) {
   const empty = Array(BUCKETS + bounds.length).fill(0);
@@ -219,8 +219,8 @@ export function summarise(routes, seconds, { histogram, bounds }) {
 }
 
 /**
- * Estimate a quantile from cumulative buckets as Prometheus does: evenly spread within a bucket,
- * and the highest finite bound for what is above that.
+ * Estimate a quantile from cumulative buckets as Prometheus does: linear within a bucket, and the
+ * highest finite bound for a quantile above it.
  */
 export function quantile(q, bounds, cumulative) {
   const count = cumulative.at(-1);
@@ -229,6 +229,6 @@ export function quantile(q, bounds, cumulative) {
   if (bounds[place] === Infinity) return place ? bounds[place - 1] : NaN;
   const [lower, below] = place ? [bounds[place - 1], cumulative[place - 1]] : [0, 0];
   const share = (q * count - below) / (cumulative[place] - below);
-  // Rounded, for routes alike not to change places for the last bit of a floating point number.
+  // Rounded, so that equal routes do not change places because of a last bit.
   return Number((lower + (bounds[place] - lower) * share).toPrecision(9));
 }

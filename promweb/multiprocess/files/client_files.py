@@ -1,8 +1,8 @@
-"""prometheus_client's own files, made as promweb makes its own: named once, locked, with room.
+"""prometheus_client's own files, made like promweb's: unique names, locked, space reserved.
 
-prometheus_client makes files without room, and a write to such a page kills the process where the
-disk is full. It names them by the pid alone, so that a process continues the file of a former one
-with the same pid. So its metrics get files of this class, once promweb knows the directory.
+prometheus_client does not reserve space, and a write to such a page kills the process if the disk
+is full. It names files by the pid alone, so a process continues the file of an earlier one with the
+same pid. So its metrics get files of this class once promweb knows the directory.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _ZERO: Any = (0.0, 0.0) if HAS_TIMESTAMPS else 0.0
 _run = file_names.NO_RUN
 
 _failed: set[str] = set()
-"""Directories in which something could not be written, which is logged once."""
+"""Directories for which a failed write was logged."""
 
 _files: weakref.WeakSet[ClientFile] = weakref.WeakSet()
 
 
 class ClientFile(MmapedDict):
-    """A file of prometheus_client; what has no room on the disk is kept in memory."""
+    """A file of prometheus_client; numbers that find no space on the disk stay in memory."""
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         self._f: Any = None
@@ -78,7 +78,7 @@ class ClientFile(MmapedDict):
         super().close()  # type: ignore[no-untyped-call]
 
     def remake_if_missing(self) -> None:
-        """Make the file again with the numbers of this process, if somebody removed it."""
+        """Make the file again with the numbers of this process, if something removed it."""
         if self._pid != os.getpid() or (self._f is not None and os.path.lexists(self._f.name)):
             return
         known = {key: self.read_value(key) for key in (*self._positions, *self._in_memory)}
@@ -116,7 +116,7 @@ class ClientFile(MmapedDict):
 
 
 def remake_missing(directory: str) -> None:
-    """Make prometheus_client's files of this process again that somebody removed."""
+    """Make this process's files of prometheus_client again, if something removed them."""
     for file in list(_files):
         if file.directory == directory:
             file.remake_if_missing()
@@ -125,8 +125,8 @@ def remake_missing(directory: str) -> None:
 def take_over(directory: str, run: str, is_mine: Callable[[str], bool]) -> None:
     """Lock and rename the files that prometheus_client made before promweb knew the directory.
 
-    `is_mine` tells by its name whether a file with the pid of this process is of this process. A
-    later process with the same pid would go on with the numbers in there.
+    `is_mine` tells by its name whether this process writes a file with its pid. Otherwise a later
+    process with the same pid would continue its numbers.
     """
     for file in listing(directory)[0]:
         name = file.name.name
@@ -141,7 +141,7 @@ def take_over(directory: str, run: str, is_mine: Callable[[str], bool]) -> None:
 class SharedValue:
     """A value of prometheus_client's new metrics: in a file while the variable is set.
 
-    prometheus_client decides this once, when it is imported, but tests set and unset the variable.
+    prometheus_client decides this once, at import, but tests set and unset the variable.
     """
 
     _multiprocess = True
@@ -153,14 +153,14 @@ class SharedValue:
         directory = os.path.abspath(directory)
         value_class = _value_classes.get(directory)
         if value_class is None:
-            # Each has its own files, and keeps to the directory that it had first.
+            # Each value stays in the directory that it had first.
             made = values.MultiProcessValue()  # type: ignore[no-untyped-call]
             value_class = _value_classes.setdefault(directory, made)
         return value_class(*args, **kwargs)
 
 
 _value_classes: dict[str, Any] = {}
-"""prometheus_client's class of values in files, by the directory."""
+"""prometheus_client's class of values in files, by directory."""
 
 
 def is_shared() -> bool:
@@ -169,9 +169,9 @@ def is_shared() -> bool:
 
 
 def use_own_files(directory: str, run: str) -> None:
-    """Make the files of prometheus_client's metrics as promweb's own from now on.
+    """Give prometheus_client's metrics promweb's kind of files from now on.
 
-    This is for a prometheus_client that has files already; else it changes nothing.
+    This is for a prometheus_client that uses files already; otherwise it changes nothing.
     """
     global _run
     _run = run
@@ -182,10 +182,10 @@ def use_own_files(directory: str, run: str) -> None:
 
 
 def share_new_metrics(directory: str, run: str) -> list[str]:
-    """Make metrics of prometheus_client that are created from now on keep their numbers in files.
+    """Make new metrics of prometheus_client keep their numbers in files.
 
-    Returns the names of metrics in its global registry that were created before without; scrapes
-    will not show their numbers.
+    Returns the names of metrics in its global registry that were created earlier, without files;
+    scrapes will not show their numbers.
     """
     was_shared = is_shared()
     use_own_files(directory, run)

@@ -1,8 +1,8 @@
-"""The keys of the installed prometheus_client. With `client_files`, the only user of its insides.
+"""The keys of the installed prometheus_client. Only this and `client_files` use its internals.
 
 The format of its files has changed: before 0.16 a key had no help text, before 0.18 a number had
-no timestamp. A reader of the one format gets nonsense from the other, so promweb writes what the
-installed version writes.
+no timestamp. A reader of one format gets nonsense from the other, so promweb writes the format of
+the installed version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 __all__ = ["HAS_TIMESTAMPS", "UNKNOWN_HELP", "key_of", "read_key"]
 
 HAS_TIMESTAMPS = "timestamp" in inspect.signature(MmapedDict.write_value).parameters
-"""Whether a number is followed by the time that it was set at."""
+"""Whether a number is followed by the time when it was set."""
 
 _HAS_HELP = "help_text" in inspect.signature(mmap_key).parameters
 
@@ -34,7 +34,7 @@ def key_of(metric: str, sample: str, labels: Mapping[str, str], help: str) -> by
 
 
 def read_key(key: bytes) -> tuple[str, str, dict[str, str], str]:
-    """Return metric name, sample name, labels and help text. Raises ValueError for nonsense."""
+    """Return metric name, sample name, labels and help text. Raises ValueError if malformed."""
     text = key.decode()
     parts, end = _decode(text)
     try:

@@ -1,4 +1,4 @@
-"""How numbers lie in a file: a header, then an entry for each number.
+"""The format of a file: a header, then an entry for each number.
 
 header   4 bytes: how many bytes of the file are used, the header included; 4 of padding
 entry    4 bytes: length of the key; the key; padding to 8 bytes; the number; its timestamp
@@ -20,7 +20,7 @@ STRIDE = 16 if HAS_TIMESTAMPS else 8
 
 
 def header(used: int) -> bytes:
-    """Return the header of a file of which so many bytes are used."""
+    """Return the header of a file with this many used bytes."""
     return struct.pack("=ii", used, 0)
 
 

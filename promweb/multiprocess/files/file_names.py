@@ -6,8 +6,8 @@
     counter_compacted.db_promweb-<run>-<registry>.db     the numbers of dead processes
     native_123.db_promweb-<run>-<registry>-<random>.native  native buckets, beside a histogram's
 
-prometheus_client's reader takes the type from before the first underscore, the mode of a gauge
-from before the second, and the pid from what follows, without its last three characters.
+prometheus_client's reader takes the type from the part before the first underscore, the mode of a
+gauge from before the second, and the pid from the rest, without its last three characters.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ NATIVE = "native"
 """The kind of the files that have the native buckets of histograms."""
 
 NATIVE_SUFFIX = ".native"
-"""What their names end with. prometheus_client would read every `.db`, and cannot read these."""
+"""The suffix of their names. prometheus_client would read any `.db`, and cannot read these."""
 
 COMPACTED = "compacted"
-"""What the name of a compacted file has in place of a pid."""
+"""Replaces the pid in the name of a compacted file."""
 
 UNFINISHED = ".new"
 """Follows the name of a file that is not complete yet."""
@@ -62,19 +62,19 @@ LIMITS = "promweb.limits"
 """The file that says how many label sets each metric may have."""
 
 TOKEN = 12
-"""The length of what stands for a run, or for a registry, in hexadecimal digits."""
+"""How many hexadecimal digits identify a run or a registry."""
 
 NO_RUN = "0" * TOKEN
 """The run of files that prometheus_client made."""
 
 CLIENT = "client"
-"""In place of a registry: metrics of prometheus_client, whose files tell of none."""
+"""The registry of prometheus_client's metrics: their files do not tell which it is."""
 
 DEFAULT = "default"
 """prometheus_client's default registry."""
 
 EVERY = "every"
-"""In place of a registry: metrics that each registry shows."""
+"""The registry of metrics that each registry shows."""
 
 _NAME = re.compile(
     r"(?P<kind>counter|histogram|native|summary|gauge_(live)?(all|sum|min|max|mostrecent))"
@@ -85,7 +85,7 @@ _NAME = re.compile(
 
 
 class Group(NamedTuple):
-    """Files whose numbers can be in one file."""
+    """Files whose numbers can share one compacted file."""
 
     kind: str
     """`counter`, `histogram`, `native`, `summary`, or `gauge_` and the mode."""
@@ -94,7 +94,7 @@ class Group(NamedTuple):
 
 
 class FileName(NamedTuple):
-    """The name of a file of numbers, taken apart."""
+    """The parts of the name of a file of numbers."""
 
     name: str
     group: Group
@@ -121,7 +121,7 @@ class FileName(NamedTuple):
 
 
 def parse(name: str) -> FileName | None:
-    """Take a name apart; return None if it is not that of a file of numbers."""
+    """Split a name into its parts; return None if it is not the name of a file of numbers."""
     match = _NAME.fullmatch(name)
     if match is None or (match["kind"] == NATIVE) is not (match["suffix"] == NATIVE_SUFFIX):
         return None
@@ -135,7 +135,7 @@ def new_name(group: Group, pid: int) -> str:
 
 
 def client_name(name: str, run: str) -> str:
-    """Return a name for what prometheus_client calls `name`, and a later process may, too."""
+    """Return a unique name for a file that prometheus_client calls `name`."""
     return f"{name}_promweb-{run}-{CLIENT}-{secrets.token_hex(8)}{SUFFIX}"
 
 

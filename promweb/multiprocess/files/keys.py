@@ -1,4 +1,4 @@
-"""Keys say what numbers are. Each is parsed once; those of one label set form a block."""
+"""Keys identify numbers. Each is parsed once; the keys of one label set form a block."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Block", "Key", "Keys", "Labels", "Part", "Shape"]
 Labels = tuple[tuple[str, str], ...]
 
 Part = tuple[str, float | None]
-"""Which number of a label set: the sample's name, and the bound of a bucket."""
+"""Identifies a number within its label set: the sample's name, and the bound of a bucket."""
 
 
 class Key:
-    """What a number is: metric, sample, labels. There is one object for each, so `is` is `==`."""
+    """Identifies a number: metric, sample, labels. Each exists once, so `is` is `==`."""
 
     __slots__ = ("help", "labels", "le", "metric", "part", "raw", "sample")
 
@@ -44,7 +44,7 @@ class Key:
 class Block:
     """Adjacent entries of one label set. Most files of a service have the same blocks.
 
-    One comparison of all keys tells whether a file has a known block at some position.
+    Comparing all its keys at once tells whether a file has a known block at some position.
     """
 
     __slots__ = ("keys", "raws", "shape")
@@ -56,7 +56,7 @@ class Block:
 
 
 class Shape:
-    """Where the keys and numbers of a block are. It follows from the lengths of the keys."""
+    """The positions of keys and numbers in a block, computed from the lengths of the keys."""
 
     __slots__ = ("read_keys", "size", "words")
 
@@ -83,15 +83,15 @@ class Keys:
         self._known: dict[tuple[object, ...], Key] = {}
         self._shapes: dict[tuple[int, ...], Shape] = {}
         self.blocks: dict[bytes, Block] = {}
-        """By the first key."""
+        """Blocks by their first key."""
         self.last: dict[str, Block] = {}
-        """By the name of the metric."""
+        """Keys by the name of the metric."""
 
     def __len__(self) -> int:
         return len(self._read)
 
     def find(self, raw: bytes) -> Key:
-        """Return the key with these bytes. Raises ValueError if they are none."""
+        """Return the key with these bytes. Raises ValueError if they are not a key."""
         key = self._read.get(raw)
         if key is None:
             metric, sample, labels, help = read_key(raw)
@@ -117,10 +117,10 @@ class Keys:
         return shape
 
     def guess(self, other: Block, first: Key) -> tuple[Shape, tuple[bytes, ...]] | None:
-        """Guess the bytes of the block that `first` begins: those of `other` with other labels.
+        """Guess the bytes of the block that `first` begins: those of `other` with its labels.
 
-        Returns None if not even the first key is so. In a key the labels come before any other
-        text in quotes.
+        Returns None if the first key does not fit. In a key the labels come before any other text
+        in quotes.
         """
         theirs, ours = _json_labels(other.keys[0].labels), _json_labels(first.labels)
         raws = tuple([raw.replace(theirs, ours, 1) for raw in other.raws])
@@ -138,12 +138,12 @@ class Keys:
         return self.block(keys, raws)
 
     def of_process(self, key: Key, pid: str) -> Key:
-        """Return the key of a number that each process shows for itself, with the label `pid`."""
+        """Return the key with the label `pid`, for a number that each process shows itself."""
         labels = tuple(sorted({**dict(key.labels), "pid": pid}.items()))
         return self._one(key.metric, key.sample, labels, key.le, key.help, key.raw)
 
     def overflow(self, key: Key) -> Key:
-        """Return the key of the same number in the label set of overflows."""
+        """Return the key of the same number in the overflow label set."""
         labels = tuple([(name, OVERFLOW) for name, _ in key.labels])
         bound = {} if key.le is None else {"le": text_of(key.le)}
         raw = key_of(key.metric, key.sample, {**dict(labels), **bound}, key.help)
@@ -160,11 +160,11 @@ class Keys:
     ) -> Key:
         identity = (metric, sample, labels, le)
         key = self._known.get(identity)
-        if key is None:  # another help text is still the same number
+        if key is None:  # a number with another help text is the same number
             key = self._known[identity] = Key(metric, sample, labels, le, help, raw)
         return key
 
 
 def _json_labels(labels: Labels) -> bytes:
-    """Return labels as a key has them, without the braces."""
+    """Return labels in the notation of keys, without the braces."""
     return json.dumps(dict(labels)).encode()[1:-1]

@@ -1,4 +1,4 @@
-"""The files of numbers that a directory has."""
+"""Lists the files of numbers in a directory."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class File(NamedTuple):
 def listing(directory: str) -> tuple[list[File], list[tuple[str, int]]]:
     """Return the files of numbers, sorted by name, and the foreign files.
 
-    A foreign file ends like a file of numbers, but its name says nothing; it is a name and an
-    inode here. Raises OSError if the directory cannot be read.
+    A foreign file ends like a file of numbers, but its name does not parse; it is returned as its
+    name and inode. Raises OSError if the directory cannot be read.
     """
     files: list[File] = []
     foreign: list[tuple[str, int]] = []

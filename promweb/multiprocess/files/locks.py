@@ -1,8 +1,8 @@
 """Locks on files: a process that holds one is alive.
 
 The system releases a lock when the last copy of its descriptor is closed, also when the process
-was killed. A forked child has copies of its parent's descriptors and closes them at once. A process
-that tests a lock takes it shared, so that several testers do not mistake each other for the owner.
+was killed. A forked child has copies of its parent's descriptors and closes them at once. Testing a
+lock takes it shared, so that several testers do not mistake each other for the owner.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
     "share",
 ]
 
-# A link that another user put into the directory is not followed.
+# Do not follow a link that another user put into the directory.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PAUSE = 0.005
 
 _held: set[int] = set()
 _lock = threading.RLock()
-"""Held while a descriptor is opened or closed, and during a fork: neither meets the other."""
+"""Held while a descriptor is opened or closed, and during a fork, so that they cannot overlap."""
 
 
 def open_locked(path: str) -> int:
@@ -54,9 +54,9 @@ def lock_existing(path: str) -> int:
 
 
 def share(path: str) -> int | None:
-    """Hold a directory together with others until this process ends; return a descriptor.
+    """Lock a directory, shared, until this process ends; return a descriptor.
 
-    Returns None where that is not possible.
+    Returns None if that is not possible.
     """
     with _lock:
         try:
@@ -70,7 +70,7 @@ def share(path: str) -> int | None:
 
 
 def is_shared(path: str) -> bool:
-    """Tell whether a living process holds a directory. Raises OSError."""
+    """Tell whether a living process has a shared lock on a directory. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         return not _take(descriptor, fcntl.LOCK_EX)
@@ -87,9 +87,9 @@ def close(descriptor: int) -> None:
 
 @contextmanager
 def exclusive(path: str, wait: float = 0.0) -> Iterator[bool]:
-    """Hold a lock; yield False if another process or thread keeps it for `wait` seconds.
+    """Take a lock; yield False if another process or thread keeps it for `wait` seconds.
 
-    Yields False at once where the file system has no locks. Raises OSError.
+    Yields False at once if the file system has no locks. Raises OSError.
     """
     with _lock:
         descriptor = os.open(path, _FLAGS, 0o644)
@@ -115,7 +115,7 @@ def is_unsupported(error: OSError) -> bool:
 
 
 def _keep(descriptor: int, operation: int) -> int:
-    """Wait for a lock and keep it; where the file system has no locks, do without."""
+    """Wait for a lock and keep it; go on without it if the file system has no locks."""
     try:
         fcntl.flock(descriptor, operation)
     except OSError as error:
@@ -126,7 +126,7 @@ def _keep(descriptor: int, operation: int) -> int:
 
 
 def _wait_for(descriptor: int, seconds: float) -> bool:
-    """Take a lock exclusively; return False if that takes longer, or where there are no locks."""
+    """Take a lock exclusively; return False if that takes longer, or if there are no locks."""
     end = time.monotonic() + seconds
     try:
         while not _take(descriptor, fcntl.LOCK_EX):

@@ -1,8 +1,8 @@
 """Reads one file of numbers: its keys once, its numbers at every scrape.
 
-The file is read with `pread`, never through a mapping: other processes may cut it or leave holes,
-and touching such a page of a mapping kills the process. The reader takes no lock: the writer makes
-an entry visible when it is complete, and writes each number with one aligned store.
+The file is read with `pread`, never through a mapping: other processes may truncate it or leave
+holes, and touching such a page of a mapping kills the process. The reader takes no lock: the writer
+makes an entry visible when it is complete, and writes each number with one aligned store.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Numbers = tuple[float, ...]
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _FIRST_PART = 1 << 20
-"""How many bytes of an unknown file are read first. It may say that it has 2 GB, and have none."""
+"""How many bytes of an unknown file are read first: it may claim 2 GB, and have none."""
 
 _LONGEST_LABEL_SET = 1 << 24
-"""How many bytes the entries of one label set have at most."""
+"""The most bytes that the entries of one label set may have."""
 
 _LONGEST_TAIL = 1 << 24
 
@@ -50,7 +50,7 @@ class FileReader:
     def __init__(self, path: str, keys: Keys) -> None:
         self.path = path
         self.inode: int | None = None
-        """That of the first time; a file that replaces this one is another."""
+        """The inode at the first read; a file that replaces this one is another."""
         self._known = keys
         self.blocks: list[Block] = []
         self.bases: list[int] = []
@@ -70,7 +70,7 @@ class FileReader:
             (used,) = _unpack_length(header)
             if used > size:
                 raise Corrupt("truncated")
-            if used == 0 and not self.blocks:  # its writer is just starting
+            if used == 0 and not self.blocks:  # its writer has just started
                 return
             if used < self.used or used % 8:
                 raise Corrupt("garbage")
@@ -88,7 +88,7 @@ class FileReader:
         return memoryview(self._data).cast("d")
 
     def release(self) -> None:
-        """Drop the numbers, which the next `update` reads again."""
+        """Drop the numbers; the next `update` reads them again."""
         self._data = b""
 
     def entries(self) -> Iterator[tuple[Key, int]]:
@@ -102,7 +102,7 @@ class FileReader:
             return os.pread(descriptor, _LONGEST_TAIL, self.used)
 
     def _read_keys(self, descriptor: int, used: int) -> None:
-        """Read up to `used`, in parts that grow: what is read so far makes sense."""
+        """Read up to `used`, in growing parts, so that nonsense is noticed early."""
         end = self.used
         while self.used < used:
             end = min(used, max(4 * end, _FIRST_PART))
@@ -136,7 +136,7 @@ class FileReader:
             self.used = position + block.shape.size
 
     def _guess(self, raw: bytes, position: int, end: int) -> Block | None:
-        """Return the block of a new label set if it is written like the last one of its metric."""
+        """Return the block of a new label set, if it is written like the last of its metric."""
         first = self._known.find(raw)
         other = self._known.last.get(first.metric)
         guess = None if other is None else self._known.guess(other, first)
@@ -148,7 +148,7 @@ class FileReader:
         return self._known.confirm(other, first, raws)
 
     def _read_block(self, position: int, end: int, is_last: bool) -> Block:
-        """Return the block of all entries from a position on that have the same label set."""
+        """Return the block of all entries after a position that have the same label set."""
         keys: list[Key] = []
         raws: list[bytes] = []
         while position < end:

@@ -24,7 +24,7 @@ _FIRST_SIZE = 1 << 16
 
 
 class OwnFile:
-    """A file that this process writes. Its methods raise OSError if it cannot be written.
+    """A file that this process writes. Its methods raise OSError if that fails.
 
     The lock belongs to a descriptor of its own. A mapping duplicates its descriptor, so a lock on
     that would live on in every forked child that still has a mapping.
@@ -62,14 +62,14 @@ class OwnFile:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file still has its name; somebody may have removed it."""
+        """Whether the file still has its name, or something removed it."""
         try:
             return os.stat(self.path, follow_symlinks=False).st_ino == self._inode
         except OSError:
             return False
 
     def close(self) -> None:
-        """Release the lock. The mapping stays as long as something has a view of it."""
+        """Release the lock. The mapping stays as long as anything has a view of it."""
         locks.close(self._lock)
 
     def _map(self, size: int) -> None:
@@ -101,9 +101,9 @@ def create(directory: str, name: str) -> tuple[str, int]:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Put a complete file in the place of another, at once. Raises OSError."""
+    """Replace a file by a complete one, atomically. Raises OSError."""
     unfinished = f"{path}.{secrets.token_hex(8)}{file_names.UNFINISHED}"
-    # A link that another user put there is not followed.
+    # Do not follow a link that another user put there.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(unfinished, flags, 0o644)
     try:
@@ -117,7 +117,7 @@ def replace_file(path: str, content: bytes) -> None:
 
 
 def reserve(descriptor: int, start: int, end: int) -> None:
-    """Reserve room on the disk: writing to a mapped page without room kills the process."""
+    """Reserve space on the disk: writing to a mapped page without it kills the process."""
     try:
         os.posix_fallocate(descriptor, start, end - start)
         return

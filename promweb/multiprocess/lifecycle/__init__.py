@@ -1,1 +1,1 @@
-"""Processes and their files: who lives, which run is over, and what becomes of dead files."""
+"""Processes and their files: which processes live, which runs are over, how files compact."""

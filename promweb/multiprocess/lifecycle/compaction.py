@@ -1,9 +1,9 @@
 """Compaction: the files of dead workers become one file of each kind; their live gauges vanish.
 
 A compacted file ends with the names of the files whose numbers it has. Replacing it is the commit:
-from then on those files no longer count, wherever the process is killed. Readers leave out the
-files that it names, and the next compaction removes them. Only the process that holds the lock of
-the directory changes anything. Only a scrape waits for the lock, and not for long.
+from then on those files no longer count, wherever the process is killed. Readers omit the files
+that it names, and the next compaction removes them. Only the process that holds the lock of the
+directory changes anything. Only a scrape waits for the lock, and not for long.
 
     write the new compacted file  ->  rename it  ->  remove the files it names  ->  clear the names
 """
@@ -34,7 +34,7 @@ from .processes import Living
 __all__ = ["UNKNOWN_MAX_SERIES", "Compactor", "compacted_files"]
 
 UNKNOWN_MAX_SERIES = 10_000
-"""How many label sets of dead workers are kept of a metric that promweb did not make."""
+"""How many label sets of dead workers to keep of a metric that promweb did not make."""
 
 _COMPACTED_KINDS = frozenset(
     [
@@ -50,10 +50,10 @@ _COMPACTED_KINDS = frozenset(
 )
 
 _LENGTH = struct.Struct("=q")
-"""The length of the list of names, which follows the entries."""
+"""The number of bytes of the list of names, which follows the entries."""
 
 _ABANDONED = 60.0
-"""Seconds after which no process will finish an unfinished file."""
+"""An unfinished file is abandoned after this many seconds."""
 
 
 def compacted_files(reader: FileReader) -> frozenset[tuple[str, int]]:
@@ -73,12 +73,12 @@ class Compactor:
         self._directory = directory
         self._living = Living(directory)
         self._unreadable: set[tuple[str, int]] = set()
-        """Dead files that cannot be read. They stay where they are and are tried once."""
+        """Dead files that cannot be read. They stay, and are tried only once."""
 
     def compact(self, *, unfinished: bool = False, wait: float = 0.0) -> None:
         """Compact the files of dead processes, unless another process does so for `wait` seconds.
 
-        `unfinished` says that a compacted file still names files.
+        `unfinished` means that a compacted file still names files.
         """
         if not unfinished and not self._dead(listing(self._directory)[0]):
             return
@@ -95,7 +95,7 @@ class Compactor:
             self._remove(file for files in dead.values() for file in files if file.identity in lost)
             self._remove(f for f in files if f.name.is_compacted and f.identity in lost)
             compacted = {file.name.group: file for file in self._compacted()}
-            # Native buckets go first: without the file of histograms beside them they are lost.
+            # Native buckets go first: they are lost once their file of histograms is gone.
             for group, files in sorted(dead.items(), key=lambda item: item[0].kind != NATIVE):
                 files = [file for file in files if file.identity not in lost]
                 if group.kind in _COMPACTED_KINDS:
@@ -104,13 +104,13 @@ class Compactor:
                     self._remove(files)
 
     def living_runs(self) -> set[str]:
-        """Return the runs of which a process lives."""
+        """Return the runs that have a living process."""
         files, _ = listing(self._directory)
         self._living.look_again(file.identity for file in files)
         return {f.name.run for f in files if not f.name.is_compacted and self._lives(f)}
 
     def remove_dead_except(self, runs: Collection[str]) -> None:
-        """Remove the dead files that are not of these runs. The caller has the lock."""
+        """Remove the dead files of all other runs. The caller has the lock."""
         files, _ = listing(self._directory)
         self._remove(
             file
@@ -119,7 +119,7 @@ class Compactor:
         )
 
     def remove_live_gauges(self, owner: str) -> None:
-        """Remove the live gauges of a process that has ended, or of this one, which is about to.
+        """Remove the live gauges of a process that has ended, or of this one, which is ending.
 
         promweb's files of other processes stay: their locks tell whether they are dead, and a pid
         may be that of another process elsewhere.
@@ -134,7 +134,7 @@ class Compactor:
         )
 
     def _dead(self, files: Sequence[File]) -> dict[Group, list[File]]:
-        """Return the files of dead processes by what can be one file."""
+        """Return the files of dead processes, grouped by the compacted file they go into."""
         self._living.look_again(file.identity for file in files)
         dead: dict[Group, list[File]] = {}
         for file in files:
@@ -152,17 +152,17 @@ class Compactor:
     def _is_new(self, file: File) -> bool:
         """Tell whether a living process has a file of the name and inode of a compacted one.
 
-        promweb's names are used once, so this only happens to those of prometheus_client.
+        promweb's names are used once, so this happens only to prometheus_client's files.
         """
         return not file.name.is_own and self._lives(file)
 
     def _merge(self, group: Group, compacted: File | None, dead: Sequence[File]) -> None:
-        """Replace a compacted file by one that has the numbers of the dead files, too."""
+        """Replace a compacted file by one that includes the numbers of the dead files."""
         keys = Keys()
         sums = _Sums(group, keys, declared(self._directory))
         if compacted is not None:
             reader = self._read(compacted, keys)
-            if reader is None:  # broken from outside: keep it for inspection, and begin again
+            if reader is None:  # damaged from outside: keep it for inspection, and start over
                 os.rename(self._path(compacted), self._path(compacted) + ".broken")
             else:
                 sums.add(reader, bounded=False)
@@ -181,7 +181,7 @@ class Compactor:
         _clear_names(path, used)
 
     def _finish(self, compacted: File) -> None:
-        """Do the remaining steps of a compaction whose process was killed."""
+        """Finish a compaction whose process was killed."""
         reader = self._read(compacted, Keys())
         done = frozenset() if reader is None else compacted_files(reader)
         if reader is not None and done:
@@ -268,7 +268,7 @@ class _Sums:
 
 
 def _clear_names(path: str, used: int) -> None:
-    """Clear the names in a compacted file: a new process may use a name that is free now."""
+    """Clear the names in a compacted file: a new process may use one of them again."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.pwrite(descriptor, _LENGTH.pack(0), used)

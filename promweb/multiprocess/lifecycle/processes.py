@@ -1,9 +1,8 @@
 """Tells which files belong to living processes.
 
-promweb's files are locked by the process that writes them. Those of prometheus_client are not, but
-their writer has them mapped, which `/proc` shows on Linux. A pid alone proves little: the system
-reuses pids, and some programs put other identifiers in their place. Without `/proc` there is only
-the pid.
+promweb's files are locked by the process that writes them. prometheus_client does not lock, but it
+maps its files, which `/proc` shows on Linux. A pid alone proves little: the system reuses pids, and
+some programs use other identifiers. Without `/proc` there is only the pid.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ _WRITTEN = re.compile(r"^\S+ rw-s .*?([^/\n]*/[^/\n]+\.db)$", re.MULTILINE)
 """A line of `/proc/*/maps`: a file mapped to be written, with the directory it is in."""
 
 _MARGIN = 2.0
-"""Seconds that the clock may be off between the start of a process and its first file."""
+"""How many seconds the clock may jump between the start of a process and its first file."""
 
 
 class Living:
-    """Tells the files of living processes from those of dead ones. In doubt, one lives."""
+    """Tells the files of living processes from those of dead ones. In doubt, a process lives."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._name = os.path.basename(os.path.realpath(directory))
         self._writers: dict[tuple[str, int], str] = {}
-        """The process that had a file mapped when it was last seen."""
+        """The process that last had a file mapped, by file."""
         self._mapped: dict[str, str] | None = None
         """The pid that writes each file, once all processes were searched."""
 
@@ -61,11 +60,11 @@ class Living:
         return True
 
     def is_mine(self, name: str) -> bool:
-        """Tell whether this process writes a file that has its pid. When in doubt, it does."""
+        """Tell whether this process writes a file that has its pid. In doubt, return True."""
         return self._is_mapped_by(str(os.getpid()), name) is not False
 
     def look_again(self, there: Iterable[tuple[str, int]]) -> None:
-        """Forget what may have changed; `there` has names and inodes of the existing files."""
+        """Forget everything that may have changed; `there` has names and inodes of all files."""
         self._mapped = None
         for file in self._writers.keys() - set(there):
             del self._writers[file]
@@ -110,7 +109,7 @@ def identify(pid: int | str) -> str:
 
 
 def place() -> tuple[str, str]:
-    """Return what tells this system from others, and from itself before: boot and pid namespace."""
+    """Return the boot and the pid namespace, which identify this system since it started."""
     boot = namespace = "-"
     with suppress(OSError), open(f"{_PROC}/sys/kernel/random/boot_id") as file:
         boot = file.read().strip()
@@ -131,13 +130,13 @@ def is_worker() -> bool:
             return False
         return os.readlink(f"{_PROC}/{parent}/exe") == os.readlink(f"{_PROC}/self/exe")
     except PermissionError:
-        return True  # the server is root, and its workers have given that up
+        return True  # the server runs as root, and its workers do not
     except OSError:
         return not os.path.exists(_PROC)
 
 
 def is_running(pid: int, start: int | None) -> bool:
-    """Tell whether a process that started then is still there."""
+    """Tell whether the process that started at that time still runs."""
     if os.path.exists(f"{_PROC}/self"):
         return started(pid) == start
     try:
@@ -156,7 +155,7 @@ def started(pid: int | str) -> int | None:
 
 
 def _writes(pid: str) -> frozenset[str] | None:
-    """Return the files that a process has mapped to write; None if that cannot be told."""
+    """Return the files that a process has mapped to write; None if that is unknown."""
     try:
         with open(f"{_PROC}/{pid}/maps", errors="replace") as maps:
             return frozenset(_WRITTEN.findall(maps.read()))

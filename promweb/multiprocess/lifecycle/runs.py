@@ -1,8 +1,8 @@
 """Runs: a run is a server's process and everything that it starts, until that process is over.
 
-Each file of promweb has the token of its run in its name. A process whose run is new in a directory
-removes the dead files of runs that are over. So a service that restarts begins at zero, while a
-command that somebody starts in the same environment removes nothing of a service that runs.
+The name of each promweb file has the token of its run. A process whose run is new in a directory
+removes the dead files of finished runs. So a service that restarts begins at zero, while a command
+started in the same environment removes nothing of a running service.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .compaction import Compactor
 __all__ = ["Run", "begin", "is_in_use", "this_run"]
 
 _PATIENCE = 5.0
-"""Seconds to wait for other workers that start at the same time."""
+"""How many seconds to wait for other workers that start at the same time."""
 
 _LONGEST_RECORD = 1 << 20
 
@@ -29,23 +29,23 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Run(NamedTuple):
-    """A server's process, in a way that no other process ever has."""
+    """Identifies a server's process, unlike any other process at any time."""
 
     boot: str
     namespace: str
-    """That of pids."""
+    """The namespace of pids."""
     pid: int
     start: int | None
-    """In clock ticks since boot; None if that cannot be told."""
+    """Clock ticks between boot and its start; None if unknown."""
 
     @property
     def token(self) -> str:
-        """What the names of the run's files have."""
+        """The part of a file's name that identifies the run."""
         return hashlib.sha256(repr(tuple(self)).encode()).hexdigest()[: file_names.TOKEN]
 
     @property
     def is_over(self) -> bool | None:
-        """Whether the process has ended; None if that cannot be told from here."""
+        """Whether the process has ended; None if that is not visible from here."""
         boot, namespace = processes.place()
         if boot != self.boot:
             return True
@@ -61,7 +61,7 @@ def this_run() -> Run:
 
 
 def begin(directory: str, run: Run) -> None:
-    """Record a run in a directory, and remove what runs left that are over. Raises OSError."""
+    """Record a run in a directory, and remove the files of finished runs. Raises OSError."""
     with locks.exclusive(os.path.join(directory, file_names.LOCK), _PATIENCE) as taken:
         runs = _recorded(directory)
         if not taken or run in runs:
@@ -71,7 +71,7 @@ def begin(directory: str, run: Run) -> None:
         going_on = [known for known in runs if known.token in in_use or known.is_over is False]
         tokens = {known.token for known in going_on}
         if going_on:
-            tokens.add(file_names.NO_RUN)  # they may be of one of these
+            tokens.add(file_names.NO_RUN)  # these files may belong to one of these runs
         else:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(directory, file_names.LIMITS))
@@ -81,7 +81,7 @@ def begin(directory: str, run: Run) -> None:
 
 
 def is_in_use(directory: str) -> bool:
-    """Tell whether a run that is recorded in a directory goes on, as far as that can be told."""
+    """Tell whether a recorded run goes on, as far as this process can see."""
     return any(run.is_over is False for run in _recorded(directory))
 
 

@@ -1,1 +1,1 @@
-"""Native histograms of several workers: their buckets in files, and what a scrape makes of them."""
+"""Native histograms of several workers: how files hold their buckets, how scrapes merge them."""

@@ -1,4 +1,4 @@
-"""Native buckets of all files: what a scrape shows, and what is kept of dead workers."""
+"""Merges the native buckets of all files, and bounds those of dead workers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .parts import buckets_of, parts_of
 __all__ = ["Natives", "bounded"]
 
 _MOST_PARTS = MOST_BUCKETS + 3
-"""The buckets, and what else there is of a label set."""
+"""Identifies a number within a label set: its name, and a bound."""
 
 Number = tuple[float, float]
 """A number and its time."""
 
 
 class Natives:
-    """The native buckets of one metric at one moment; each is made when somebody reads it."""
+    """The native buckets of one metric at one moment; computed when they are read."""
 
     def __init__(
         self, name: str, slots: Mapping[LabelValues, Mapping[Part, int]], numbers: Sequence[float]
@@ -40,7 +40,7 @@ class Natives:
 def bounded(numbers: Mapping[Key, Number], keys: Keys) -> dict[Key, Number]:
     """Return the numbers of dead workers with a bounded number of buckets for each label set.
 
-    Workers may have had other buckets, and others of a finer resolution.
+    Workers may have used different buckets, and different resolutions.
     """
     label_sets: dict[tuple[str, Labels], list[Key]] = {}
     for key in numbers:

@@ -1,9 +1,9 @@
-"""The numbers of a native histogram as files have them: each has a key, as every number has.
+"""The numbers of a native histogram in files: each has a key, as every number has.
 
-The name of a key's sample is that of the metric, and then one of these:
+The name of a key's sample is the metric's name and one of these:
 
-    :sum :zero :nan     the sum, and how many observations were zero or no number
-    :3:+17 :3:-2        how many are in a bucket, by schema, side of zero and key
+    :sum :zero :nan     the sum; how many observations were zero, or not a number
+    :3:+17 :3:-2        how many are in a bucket: schema, sign, key
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ __all__ = ["NAN", "SUM", "ZERO", "buckets_of", "part_of", "parts_of"]
 SUM, ZERO, NAN = ":sum", ":zero", ":nan"
 
 _USUAL_SCHEMA = 3
-"""That of a histogram that has only seen zero."""
+"""The schema of a histogram that has seen only zero."""
 
 _MOST = 2.0**53
-"""A larger count has lost some; a file that has one is broken."""
+"""Doubles cannot count farther exactly; a file with a larger count is broken."""
 
 
 def part_of(schema: int, side: str, key: int) -> str:
-    """Return the part that a bucket is; `side` is `+` or `-`."""
+    """Return the name of a bucket's number; `side` is `+` or `-`."""
     return f":{schema}:{side}{key}"
 
 
 def buckets_of(parts: Iterable[tuple[str, float]]) -> Buckets:
-    """Return the buckets that some parts make; what cannot be read is left out."""
+    """Make buckets from numbers by name; omit those that cannot be read."""
     total, zero, nan = 0.0, 0, 0
     sides: dict[int, dict[str, dict[int, int]]] = {}
     for part, number in parts:
@@ -61,7 +61,7 @@ def buckets_of(parts: Iterable[tuple[str, float]]) -> Buckets:
 
 
 def parts_of(buckets: Buckets) -> dict[str, float]:
-    """Return the parts that some buckets are, without those that are zero."""
+    """Return the numbers of some buckets by name, without zeros."""
     in_buckets = sum(buckets.positive.values()) + sum(buckets.negative.values())
     parts = {
         SUM: buckets.sum,
@@ -76,13 +76,13 @@ def parts_of(buckets: Buckets) -> dict[str, float]:
 
 @lru_cache(1 << 14)
 def _read(part: str) -> tuple[int, str, int] | None:
-    """Return schema, side and key of a bucket; None if it is none."""
+    """Return schema, side and key of a bucket; None if the name is not a bucket's."""
     try:
         nothing, schema, bucket = part.split(":")
         found = int(schema), bucket[:1], int(bucket[1:])
     except ValueError:
         return None
-    # A number of 64 bits has no bucket farther out.
+    # No 64-bit number falls into a bucket farther out.
     if nothing or not MIN_SCHEMA <= found[0] <= MAX_SCHEMA or found[1] not in ("+", "-"):
         return None
     return found if abs(found[2]) <= 1 << 19 else None

@@ -1,6 +1,6 @@
 """Files of native buckets: each belongs to a file of histograms, and counts only beside it.
 
-Scripts remove `*.db` when a service starts. What they leave here is of no worker any more.
+Scripts remove `*.db` when a service starts. The native buckets that they leave are orphans.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def name_beside(histogram: str) -> str:
 def orphans(files: Iterable[File]) -> frozenset[tuple[str, int]]:
     """Return the names and inodes of native buckets whose histograms are gone.
 
-    A compacted file is one where no file of histograms of its run is left: that of the histograms
-    is written after that of the native buckets.
+    A compacted file is an orphan if its run has no file of histograms left: compaction writes the
+    native buckets first and the histograms after them.
     """
     files = list(files)
     histograms = [file.name for file in files if file.name.kind == _HISTOGRAM]

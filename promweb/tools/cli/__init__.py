@@ -1,1 +1,1 @@
-"""The commands; `group.py` has the list of them, each lives in a module of its own."""
+"""The commands: one module each, listed in `group.py`."""

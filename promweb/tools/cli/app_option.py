@@ -1,4 +1,4 @@
-"""The option `--app`: an application, which is loaded as `flask --app` and `quart --app` do."""
+"""The option `--app`: an application, loaded as `flask --app` and `quart --app` load it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["loaded", "target_of"]
 
 
 def target_of(app: str | None) -> str | None:
-    """Return the application that was named: here, or as `flask --app` and `quart --app`."""
+    """Return the named application: from this option, or from `flask --app` or `quart --app`."""
     framework = click.get_current_context().find_root().obj
     return app or getattr(framework, "app_import_path", None)
 
 
 @contextmanager
 def loaded(target: str) -> Iterator[Any]:
-    """Yield the application; what is wrong with it, here or while it is used, is wrong usage."""
+    """Yield the application; raise BadParameter if it cannot be loaded or used."""
     try:
-        # What a module prints is nothing that a command prints.
+        # Standard output is for the command alone: what the module prints goes to standard error.
         with sharing_nothing(), redirect_stdout(sys.stderr):
             application = find(target)
             yield application

@@ -1,4 +1,4 @@
-"""Options of commands that scrape: how to reach a service, and as whom."""
+"""Options of commands that scrape: how to reach a service, and with which credentials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _headers(
     for one in given:
         found = _HEADER.fullmatch(one)
         if not found:
-            # Without the value, which may be a secret.
+            # The message omits the value, which may be a secret.
             raise click.BadParameter(f"{one.partition(':')[0]!r} is not of the form 'Name: value'")
         headers[found[1]] = found[2]
     return headers
@@ -43,7 +43,7 @@ def _context(
     try:
         return ssl.create_default_context(cafile=given) if given else None
     except OSError as error:
-        raise click.BadParameter(f"{given!r} has no certificates in PEM form") from error
+        raise click.BadParameter(f"{given!r} contains no certificates in PEM form") from error
 
 
 _OPTIONS = (
@@ -66,20 +66,20 @@ _OPTIONS = (
         "--user",
         metavar="NAME[:PASSWORD]",
         callback=_user,
-        help="Send basic authentication; without a password, ask for it.",
+        help="Send basic authentication; asks for the password if it is left out.",
     ),
     click.option(
         "--cacert",
         "context",
         type=click.Path(exists=True, dir_okay=False),
         callback=_context,
-        help="Trust the certificates of this file, not those of the system.",
+        help="Trust the certificates in this file instead of the system's.",
     ),
 )
 
 
 def with_client(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options, and a `client` that is made as they say."""
+    """Give a command these options, and a `client` that follows them."""
 
     @wraps(function)
     def command(

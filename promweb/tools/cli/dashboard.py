@@ -30,20 +30,20 @@ def _uid(_ctx: click.Context, _parameter: click.Parameter, given: str | None) ->
 @click.option(
     "--multiprocess",
     is_flag=True,
-    help="The application runs in worker processes that share a directory: panels for each.",
+    help="The application runs in worker processes that share a directory: add panels by worker.",
 )
 @click.option("--title", help="The dashboard's title.", show_default="from the prefix")
 @click.option(
     "--uid",
     callback=_uid,
-    help="What Grafana knows the dashboard by; the same one replaces it.",
+    help="The id of the dashboard in Grafana; importing the same id again replaces it.",
     show_default="from naming, prefix and selector",
 )
 def command(service: Service, multiprocess: bool, title: str | None, uid: str | None) -> None:
     """Print a Grafana dashboard (JSON) for the metrics of an application.
 
-    Import it in Grafana, or put it where Grafana provisions dashboards from. Say what the
-    application's metrics object was given, where that is not the default.
+    Import it in Grafana, or put it where Grafana provisions dashboards from. The options repeat
+    the arguments of the application's metrics object that differ from the defaults.
     """
     made = make_dashboard(service, multiprocess=multiprocess, title=title, uid=uid)
     click.echo(json.dumps(made, indent=2))

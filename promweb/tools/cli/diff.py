@@ -1,4 +1,4 @@
-"""`promweb diff`: what a new service breaks of what an old one exposes."""
+"""`promweb diff`: which queries break when a new service replaces an old one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .client_options import with_client
 __all__ = ["command"]
 
 _PAUSE = 0.1
-"""Seconds between two scrapes, while a service has its answers out and its numbers not yet."""
+"""Seconds between two scrapes: a service counts a request shortly after it has answered."""
 
 
 def _sources(
@@ -67,7 +67,7 @@ class _NotComparedError(click.ClickException):
 
 @dataclass(frozen=True)
 class _Replay:
-    """What to send, where to, and how fast."""
+    """The requests to send, where to send them, and how fast."""
 
     requests: Sequence[Request]
     old: Sender
@@ -75,14 +75,14 @@ class _Replay:
     rate: float
 
 
-@click.command("diff", short_help="What a new service breaks of an old one.")
+@click.command("diff", short_help="Show what a new service breaks.")
 @click.argument("sources", metavar="[OLD] [NEW]", nargs=-1, callback=_sources)
-@click.option("--old", multiple=True, callback=_sources, help="One more service of OLD.")
-@click.option("--new", multiple=True, callback=_sources, help="One more service of NEW.")
+@click.option("--old", multiple=True, callback=_sources, help="Another service of OLD.")
+@click.option("--new", multiple=True, callback=_sources, help="Another service of NEW.")
 @click.option(
     "--app",
     metavar="MODULE:APP",
-    help="NEW is this application, which is loaded as flask --app does, and gets no requests.",
+    help="NEW is this application, loaded as flask --app loads it; it gets no requests.",
 )
 @click.option(
     "--used",
@@ -90,15 +90,15 @@ class _Replay:
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_files,
-    help="A Grafana dashboard (JSON) or rules of Prometheus (YAML): report what they select of "
-    "OLD and do not find in NEW.",
+    help="A Grafana dashboard (JSON) or Prometheus rules (YAML): report the series that they find "
+    "in OLD and not in NEW.",
 )
-@click.option("--values", is_flag=True, help="Both had the same requests: compare numbers, too.")
+@click.option("--values", is_flag=True, help="Both got the same requests: compare numbers, too.")
 @click.option(
     "--replay",
     "replayed",
     type=click.File(errors="replace"),
-    help="A list of requests or an access log: send them to OLD and to NEW, and compare what was "
+    help="A list of requests or an access log: send them to OLD and to NEW, and compare what each "
     "counted.",
 )
 @click.option("--replay-old", metavar="URL", callback=_origin, help="Where to send OLD's requests.")
@@ -109,21 +109,21 @@ class _Replay:
     multiple=True,
     default=("GET", "HEAD"),
     show_default=True,
-    help="A method that is sent; others are left out.",
+    help="A method to send; requests with other methods are left out.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1, 100_000),
     default=1000,
     show_default=True,
-    help="The most requests that are sent to each.",
+    help="Send at most this many requests to each.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 1000),
     default=50.0,
     show_default=True,
-    help="The most requests per second that are sent to each.",
+    help="Send at most this many requests per second to each.",
 )
 @click.option(
     "--format",
@@ -131,7 +131,7 @@ class _Replay:
     type=click.Choice(["text", "json", "github"]),
     default="text",
     show_default=True,
-    help="How to print what was found.",
+    help="How to print the differences.",
 )
 @with_client
 def command(
@@ -150,16 +150,18 @@ def command(
     form: str,
     client: Client,
 ) -> None:
-    """Say which queries of dashboards and alerts a move from OLD to NEW would break.
+    """Show which queries of dashboards and alerts a move from OLD to NEW would break.
 
-    OLD and NEW are a URL with metrics, a file with an exposition, or - for standard input. Names,
-    types, labels, buckets and samples that are gone break queries. Label values and series that
-    are gone may be other traffic, unless --values says that it was the same.
+    OLD and NEW are a URL with metrics, a file with an exposition, or - for standard input. Queries
+    break where a name, type, label, bucket or sample is gone. A label value or a series may be
+    gone because the traffic was different; with --values it was the same, so queries break.
 
     Exit codes: 0 if nothing breaks, 1 if something does, 2 if it could not be compared.
     """
     if app is not None and (new or replayed or values or len(sources) > 1):
-        raise click.UsageError("--app is NEW, and gets no requests: no --new, --values, --replay")
+        raise click.UsageError(
+            "--app is NEW and gets no requests; leave out --new, --values and --replay"
+        )
     old, new = _sides(sources, old, new, app)
     try:
         plan = None
@@ -182,9 +184,11 @@ def command(
 def _sides(
     sources: list[Source], old: list[Source], new: list[Source], app: str | None
 ) -> tuple[list[Source], list[Source]]:
-    """Return the services of both sides; what has no option is what is missing, OLD first."""
+    """Return the services of both sides; arguments fill the sides without an option, OLD first."""
     if len(sources) > 2:
-        raise click.UsageError("give two, OLD and NEW; more of each with --old and --new")
+        raise click.UsageError(
+            "more than two services are given; give OLD and NEW, others with --old and --new"
+        )
     if len(sources) == 2:
         old, new = [sources[0], *old], [sources[1], *new]
     elif sources and (not old or app):
@@ -192,15 +196,15 @@ def _sides(
     elif sources and not new:
         new = sources
     elif sources:
-        raise click.UsageError(f"is {sources[0].given} OLD or NEW? Say it with --old or --new")
+        raise click.UsageError(f"is {sources[0].given} OLD or NEW? Give it with --old or --new")
     if not (old and (new or app)):
-        raise click.UsageError(f"give {'NEW' if old else 'OLD'}, too: a URL, a file or -")
+        raise click.UsageError(f"{'NEW' if old else 'OLD'} is missing; give a URL, a file or -")
     everything = [*old, *new]
     if sum(source.given == "-" for source in everything) > 1:
-        raise click.UsageError("standard input can be read once only")
+        raise click.UsageError("standard input can be read only once")
     for side in (old, new):
         if len({source.given for source in side}) < len(side):
-            raise click.UsageError("the same service twice would count twice")
+            raise click.UsageError("the same service is given twice and would count twice")
     return old, new
 
 
@@ -209,32 +213,34 @@ def _requests(replayed: IO[str], methods: Sequence[str], limit: int) -> list[Req
     for method, count in sorted(found.methods.items()):
         click.echo(f"Note: {count} requests with {method} are left out (--method).", err=True)
     if found.unreadable:
-        click.echo(f"Note: {found.unreadable} lines are no request.", err=True)
+        click.echo(f"Note: {found.unreadable} lines are not requests.", err=True)
     if found.surplus:
         click.echo(f"Note: {found.surplus} more requests are left out (--limit).", err=True)
     if not found.sent:
-        raise click.UsageError(f"{replayed.name} has no request that may be sent")
+        raise click.UsageError(f"{replayed.name} has no request with an allowed method (--method)")
     return found.sent
 
 
 def _senders(
     client: Client, old: list[Source], new: list[Source], *given: str | None
 ) -> list[Sender]:
-    """Return where to send requests: where the metrics are, if that is this machine."""
+    """Return where to send requests: to the URLs of the metrics, if they are on this machine."""
     senders = []
     for name, side, told in zip(("old", "new"), (old, new), given, strict=True):
         if any(source.url is None for source in side):
-            raise click.UsageError("--replay needs services that run: give URLs")
+            raise click.UsageError("--replay needs running services; give URLs")
         url = told
         if url is None:
             if len(side) > 1:
-                raise click.UsageError(f"say with --replay-{name} which service gets the requests")
+                raise click.UsageError(
+                    f"several services could get the requests; choose one with --replay-{name}"
+                )
             url = side[0].url
             assert url is not None
             if not is_loopback(url):
                 raise click.UsageError(
-                    f"{side[0].given} is not on this machine; if it may get the requests of "
-                    f"--replay, say so: --replay-{name} {side[0].given}"
+                    f"{side[0].given} is not on this machine; to send it the requests of "
+                    f"--replay, write --replay-{name} {side[0].given}"
                 )
         senders.append(Sender(url, timeout=client.timeout, context=client.context))
     return senders
@@ -281,7 +287,7 @@ def _compare_app(
 
 
 def _refuse_nothing(side: Side) -> None:
-    """Raise where comparing would find no difference because there is nothing to compare."""
+    """Raise ScrapeError if OLD is empty: comparing would find no difference."""
     if not side.compared:
         raise ScrapeError("OLD exposes no metrics of an application")
 

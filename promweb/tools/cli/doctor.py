@@ -1,4 +1,4 @@
-"""`promweb doctor`: what is wrong with an environment, an application or a running service."""
+"""`promweb doctor`: checks an environment, an application or a running service."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from .client_options import with_client
 
 __all__ = ["command"]
 
+_MESSAGES = "docs/messages.md, the page Messages of the documentation"
+
 _ROUNDS = 3
 _AT_ONCE = 4
 """Scrapes at the same time, so that a second worker has to answer."""
@@ -47,7 +49,7 @@ def _server(_ctx: click.Context, _parameter: click.Parameter, given: str | None)
         raise click.BadParameter(f"{given!r}: {error}") from error
 
 
-@click.command(name="doctor", short_help="What is wrong, and what to do.")
+@click.command(name="doctor", short_help="Find problems, and say how to fix them.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @click.option("--app", metavar="MODULE:APP", help="The same as the argument.")
 @click.option(
@@ -57,7 +59,7 @@ def _server(_ctx: click.Context, _parameter: click.Parameter, given: str | None)
     "--prometheus",
     metavar="URL",
     callback=_server,
-    help="Ask a Prometheus whether it takes native histograms, and what it drops for them.",
+    help="Ask this Prometheus whether it takes native histograms, and which series it drops.",
 )
 @click.option(
     "--format",
@@ -65,7 +67,7 @@ def _server(_ctx: click.Context, _parameter: click.Parameter, given: str | None)
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to print what was found.",
+    help="How to print the findings.",
 )
 @with_client
 @click.pass_context
@@ -78,17 +80,17 @@ def command(
     form: str,
     client: Client,
 ) -> None:
-    """Say in plain words what is wrong with metrics, why that matters, and what to do.
+    """Find problems with metrics; print why each matters and how to fix it.
 
-    With MODULE:APP or MODULE:create_app() an application is imported and looked at; `flask promweb
-    doctor` and `quart promweb doctor` look at the framework's own. With --url a running service is
-    scraped, and with --prometheus that server is asked. Else it is the environment alone. Run it
-    with the environment of the service.
+    With MODULE:APP or MODULE:create_app() it imports an application and checks it; `flask promweb
+    doctor` and `quart promweb doctor` check the framework's own. With --url it scrapes a running
+    service, with --prometheus it asks that server. Without any of these it checks the environment
+    alone. Run it with the environment of the service.
 
-    Exit codes: 0 if all is well, 1 for warnings, 2 for errors and for wrong usage.
+    Exit codes: 0 if all is well, 1 for warnings, 2 for errors and wrong usage.
     """
     if target and app and target != app:
-        raise click.UsageError("give one application, as argument or as --app")
+        raise click.UsageError("the application is given twice; leave out --app")
     target = target or app
     elsewhere = url or prometheus
     load = _loader(ctx, target) if target or not elsewhere else None
@@ -113,12 +115,12 @@ def command(
 
 
 def _loader(ctx: click.Context, target: str | None) -> Callable[[], Any] | None:
-    """Return what loads the application, None if there is none to load."""
+    """Return a function that loads the application; None if there is no application."""
     if target is not None:
         from ..loading.targets import find
 
         return partial(find, target)
-    # What `flask` and `quart` pass on to their commands.
+    # `flask` and `quart` pass this on to their commands.
     load: Callable[[], Any] | None = getattr(ctx.find_root().obj, "load_app", None)
     return load
 
@@ -169,6 +171,8 @@ def _print(findings: Sequence[Finding], form: str) -> None:
         return
     for finding in findings:
         click.echo("\n".join(_lines(finding)))
+    if any(finding.level is not Level.OK for finding in findings):
+        click.echo(f"\nCauses and remedies of all messages: {_MESSAGES}")
 
 
 def _lines(finding: Finding) -> Iterable[str]:
@@ -181,5 +185,5 @@ def _lines(finding: Finding) -> Iterable[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    """Return lines; what strangers wrote is escaped."""
+    """Return lines; escape text that came from the service."""
     return textwrap.wrap(safe(text), _WIDTH - 8, break_long_words=False, break_on_hyphens=False)

@@ -16,7 +16,7 @@ from .service_options import duration, service_options
 __all__ = ["command"]
 
 _SCRAPES = 4
-"""How many scrapes a window should hold, so that one that fails does not empty it."""
+"""A window holds at least this many scrapes, so that one failed scrape does not empty it."""
 
 
 @click.command("rules")
@@ -27,7 +27,7 @@ _SCRAPES = 4
     callback=duration,
     default="30d",
     show_default=True,
-    help="The period of the objectives; the windows of the alerts are in proportion to it.",
+    help="The period of the objectives; the alerts' windows grow and shrink with it.",
 )
 @click.option(
     "--scrape-interval",
@@ -40,14 +40,14 @@ _SCRAPES = 4
 @click.option(
     "--concurrency",
     type=click.IntRange(min=1),
-    help="How many requests an instance can work on at once; adds an alert for 80 % of it.",
+    help="How many requests an instance can handle at once; adds an alert at 80 % of it.",
 )
 @click.option(
     "--minimum-rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="REQUESTS",
-    help="Requests per second below which no alert on an objective fires, because few requests "
-    "make one error a large share.",
+    help="Requests per second below which no alert on an objective fires: among few requests, one "
+    "error is a large share.",
 )
 def command(
     service: Service,
@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Print recording and alerting rules (YAML) for the metrics of an application.
 
-    Put them in a file that rule_files of Prometheus' configuration names. Say what the
-    application's metrics object was given, where that is not the default.
+    Put them in a file that rule_files of Prometheus' configuration names. The options repeat the
+    arguments of the application's metrics object that differ from the defaults.
     """
     _check_window(window, scrape_interval)
     for note in _notes(service, window):
@@ -73,7 +73,7 @@ def command(
 
 
 def _check_window(window: int, interval: int) -> None:
-    """Raise for windows that hold too few scrapes, and blame what was given."""
+    """Raise BadParameter if a window holds too few scrapes; name the option to change."""
     shortest = shortest_window(window)
     if shortest >= _SCRAPES * interval:
         return
@@ -84,8 +84,8 @@ def _check_window(window: int, interval: int) -> None:
     ]
     longest = duration_text(shortest // _SCRAPES)
     remedy = {
-        "--window": f"Give a longer --window; or say with --scrape-interval {longest or '1s'} that "
-        "Prometheus scrapes that often, if it does",
+        "--window": f"Give a longer --window; or, if Prometheus scrapes at least every "
+        f"{longest or '1s'}, give --scrape-interval {longest or '1s'}",
         "--scrape-interval": "Scrape more often, or give a longer --window than "
         f"{duration_text(window)}",
     }
@@ -102,8 +102,8 @@ def _notes(service: Service, period: int) -> Iterator[str]:
         for pair in windows(period):
             if objective and not pair.can_fire(objective):
                 yield (
-                    f"{option} {objective.percent} leaves out the alert for "
-                    f"{duration_text(pair.long)}: no share of bad requests can be {pair.factor} "
+                    f"{option} {objective.percent} omits the alert for "
+                    f"{duration_text(pair.long)}: a share of bad requests cannot be {pair.factor} "
                     f"times {objective.budget:.0%}."
                 )
 

@@ -1,4 +1,4 @@
-"""The options that say which service a file is for; `dashboard` and `rules` share them."""
+"""The options that describe a service; `dashboard` and `rules` share them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["duration", "service_options"]
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command's function the options, and in their place the `Service` as first argument."""
+    """Replace these options of a command by a `Service`, its first argument."""
 
     @wraps(command)
     def with_service(
@@ -56,7 +56,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         settings = _checked(settings) if target is None else _read(target, settings)
         latency = None
         if not settings.summary:
-            if not settings.native:  # native buckets know any threshold
+            if not settings.native:  # native buckets work with any threshold
                 _check_threshold(latency_threshold, settings.buckets, is_read=target is not None)
             latency = Latency(latency_slo, latency_threshold)
         for option in ("latency_threshold", "latency_slo", "buckets"):
@@ -85,7 +85,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _checked(settings: Settings) -> Settings:
-    """Return what the options say, if there can be such an application."""
+    """Return the settings; raise UsageError if promweb's constructor would refuse them."""
     try:
         naming_of(
             Options(
@@ -97,7 +97,7 @@ def _checked(settings: Settings) -> Settings:
             )
         )
     except ValueError as error:
-        raise click.UsageError(f"No application can be given this. {error}") from error
+        raise click.UsageError(f"No application can have these options. {error}") from error
     return settings
 
 
@@ -111,7 +111,7 @@ def _read(target: str, given: Settings) -> Settings:
         if not _is_given(option):
             continue
         wanted = getattr(given, field)
-        # `--prefix photos_` is `photos`, unless that is what the application has.
+        # `--prefix photos_` means `photos`, unless the application has `photos_` itself.
         odd = f"{wanted}_" if field == "prefix" and _raw("prefix").endswith("_") else wanted
         fitting = [one for one in found if getattr(one, field) in (wanted, odd)]
         if not fitting:
@@ -129,12 +129,11 @@ def _read(target: str, given: Settings) -> Settings:
     plain = prefix if prefix == NO_PREFIX else plain_name(prefix)
     if plain != prefix:
         raise click.BadParameter(
-            f"the application has defaults_prefix={prefix!r}, which queries cannot name as they "
-            f"are written here. If Prometheus shows {plain!r}, write --prefix {plain} in place of "
-            "--app",
+            f"the application has defaults_prefix={prefix!r}, which queries cannot name without "
+            f"quotes; write --prefix {plain} in place of --app, if Prometheus shows {plain!r}",
             param_hint="--app",
         )
-    # A fleet may have what this instance of it has not yet.
+    # Other instances may have native histograms already.
     native = found[0].native or given.native
     if _is_given("websockets"):
         return replace(found[0], websockets=given.websockets, native=native)
@@ -148,7 +147,7 @@ def _text(value: object) -> str:
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """Read a duration as Prometheus writes it; return seconds (a callback of an option)."""
+    """Read a duration in Prometheus' notation; return seconds (a callback of an option)."""
     try:
         return read_duration(value)
     except ValueError as error:
@@ -159,18 +158,18 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> Decimal:
     try:
         percent = Decimal(value)
     except InvalidOperation:
-        raise click.BadParameter(f"{value!r} is no number; write for example 99.9") from None
+        raise click.BadParameter(f"{value!r} is not a number; write for example 99.9") from None
     if percent == 100:
         raise click.BadParameter("100 leaves no budget: every bad request would alert at once")
     if not percent.is_finite() or not 0 < percent < 100:
         raise click.BadParameter(
-            f"{value} is not between 0 and 100; it is the percentage of good ones"
+            f"{value} is not between 0 and 100; give the percentage of good requests"
         )
     return percent
 
 
 def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
-    if value is None:  # OpenTelemetry's conventions have the same
+    if value is None:  # OpenTelemetry's conventions have the same bounds
         return tuple(Histogram.DEFAULT_BUCKETS)
     try:
         return tuple(map(float, value.split(",")))
@@ -181,15 +180,15 @@ def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 
 
 def _prefix(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Return what `defaults_prefix` is; the underscore after it may be written, too."""
+    """Return `defaults_prefix`; a trailing underscore is dropped."""
     prefix = value.removesuffix("_")
     ctx.meta["promweb.prefix"] = value
     if not prefix:
         raise click.BadParameter("is empty; use --no-prefix for names without one")
     if plain_name(prefix) != prefix:
         raise click.BadParameter(
-            f"{value!r} cannot begin the name of a metric; it has letters, digits, underscores and "
-            "colons, and does not begin with a digit. Write what defaults_prefix is"
+            f"{value!r} cannot begin the name of a metric: use letters, digits, underscores and "
+            "colons, and no digit first. Write the value of defaults_prefix"
         )
     return prefix
 
@@ -197,8 +196,8 @@ def _prefix(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def _group(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if value in ("job", "instance"):
         raise click.BadParameter(
-            f"Prometheus gives every series a label {value!r} of its own, and calls that of the "
-            f"application exported_{value}; write that"
+            f"Prometheus adds its own label {value!r} to every series, and renames that of the "
+            f"application to exported_{value}; write that"
         )
     try:
         return Grouping(value).name
@@ -216,8 +215,8 @@ def _selector(ctx: click.Context, param: click.Parameter, value: str) -> str:
         check_matchers(text)
     except ValueError as error:
         raise click.BadParameter(
-            f"{value!r} are no label matchers ({error}). The shell takes quotes away, so write two "
-            'kinds: --selector \'job="shop",env=~"prod|test"\''
+            f"{value!r} is not a list of label matchers ({error}). The shell removes quotes: write "
+            'both kinds: --selector \'job="shop",env=~"prod|test"\''
         ) from error
     return text.removesuffix(",")
 
@@ -227,12 +226,12 @@ def _check_threshold(seconds: float, buckets: tuple[float, ...], *, is_read: boo
     if seconds not in finite:
         bounds = ", ".join(f"{bound:g}" for bound in finite)
         raise click.BadParameter(
-            f"{seconds:g} is the bound of no bucket, so nothing counts the requests below it. The "
+            f"{seconds:g} is not a bucket's bound, so nothing counts the requests below it. The "
             f"bounds are {bounds}"
             + (
                 "; choose one of them"
                 if is_read
-                else ". If the application has others (buckets=), give them with --buckets, or "
+                else ". If the application has other buckets, give them with --buckets, or "
                 "have them read with --app"
             ),
             param_hint="--latency-threshold",
@@ -240,7 +239,7 @@ def _check_threshold(seconds: float, buckets: tuple[float, ...], *, is_read: boo
 
 
 def _raw(option: str) -> str:
-    """Return what was written, before it was read."""
+    """Return an option's value as it was written."""
     return str(click.get_current_context().meta.get(f"promweb.{option}", ""))
 
 
@@ -253,7 +252,7 @@ _OPTIONS = (
     click.option(
         "--app",
         metavar="MODULE:APP",
-        help="Load this application, as flask --app does, and read the options up to --websockets "
+        help="Load this application as flask --app does, and read the options up to --websockets "
         "from its metrics object.",
     ),
     click.option(
@@ -261,7 +260,7 @@ _OPTIONS = (
         type=click.Choice(get_args(Naming)),
         default="promweb",
         show_default=True,
-        help="Whose names the metrics have: the application's naming. otel has no prefix, and is "
+        help="Whose names the metrics have: the application's naming. otel has no prefix and is "
         "always grouped by http_route.",
     ),
     click.option(
@@ -269,8 +268,8 @@ _OPTIONS = (
         default="flask",
         show_default=True,
         callback=_prefix,
-        help="What the names of the metrics begin with: the application's defaults_prefix; the "
-        "underscore after it may be written, too.",
+        help="The application's defaults_prefix, with or without the underscore that follows it "
+        "in the names.",
     ),
     click.option("--no-prefix", is_flag=True, help="The application has NO_PREFIX."),
     click.option(
@@ -286,7 +285,7 @@ _OPTIONS = (
         metavar="MATCHERS",
         default="",
         callback=_selector,
-        help="Label matchers of the targets, if not all that have these metrics are meant: "
+        help="Label matchers that select the targets, if others have the same metrics: "
         "'job=\"shop\"'.",
     ),
     click.option(
@@ -308,7 +307,7 @@ _OPTIONS = (
         callback=_percent,
         default="99.9",
         show_default=True,
-        help="The percentage of requests that are not answered with 5xx.",
+        help="The percentage of requests that are answered without a 5xx.",
     ),
     click.option(
         "--latency-threshold",
@@ -316,7 +315,7 @@ _OPTIONS = (
         metavar="SECONDS",
         default=0.5,
         show_default=True,
-        help="How long a request may take; the bound of a bucket.",
+        help="How long a request may take; must be the bound of a bucket.",
     ),
     click.option(
         "--latency-slo",
@@ -330,13 +329,13 @@ _OPTIONS = (
         "--websockets/--no-websockets",
         default=True,
         show_default=True,
-        help="Whether there may be websockets (Quart).",
+        help="Whether the application has websockets (Quart).",
     ),
     click.option(
         "--native",
         is_flag=True,
-        help="The application has native_histograms: take native series where Prometheus has "
-        "them, and classic ones elsewhere. Any latency threshold will do; where instances have "
-        "classic buckets only, it must be the bound of one.",
+        help="The application has native_histograms: use native series where Prometheus has them, "
+        "and classic ones elsewhere. Any latency threshold works, but an instance with classic "
+        "buckets only needs the bound of a bucket.",
     ),
 )

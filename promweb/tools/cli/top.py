@@ -1,4 +1,4 @@
-"""`promweb top`: a live look at the numbers of services in a terminal, or one look as a report."""
+"""`promweb top`: watch the numbers of services in a terminal, or print them once."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ..
     return urls
 
 
-@click.command(name="top", short_help="A live look at services in a terminal.")
+@click.command(name="top", short_help="Watch services in a terminal.")
 @click.argument("urls", metavar="URL...", nargs=-1, required=True, callback=_urls)
 @click.option("--once", is_flag=True, help="Print totals since the start, from one scrape.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
-    help="What --once prints; text if not given.",
+    help="The format of --once; text by default.",
 )
 @click.option(
     "--interval",
@@ -54,7 +54,7 @@ def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ..
     type=click.FloatRange(1, 3600),
     default=10.0,
     show_default=True,
-    help="Seconds that rates, shares and quantiles are of.",
+    help="Rates, shares and quantiles cover this many seconds.",
 )
 @click.option(
     "--sort",
@@ -62,10 +62,10 @@ def _urls(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ..
     type=click.Choice(list(ORDERS)),
     default="rate",
     show_default=True,
-    help="What the routes are sorted by at first.",
+    help="How to sort the routes at first.",
 )
-@click.option("--prefix", help="What the families' names start with, where a scrape has several.")
-@click.option("--group", help="The label that has the route, where it cannot be told.")
+@click.option("--prefix", help="The prefix of the families' names, if a scrape has several.")
+@click.option("--group", help="The label with the route, if promweb cannot tell it.")
 @with_client
 def command(
     urls: list[str],
@@ -78,14 +78,14 @@ def command(
     group: str | None,
     client: Client,
 ) -> None:
-    """Show rates, errors and latencies of services, summed, and by route.
+    """Show rates, errors and latencies of services, in total and by route.
 
-    URL is where a service has its metrics. http:// and /metrics may be left out.
+    URL is a service's metrics endpoint. http:// and /metrics may be left out.
 
     Exit codes: 0 if a URL could be read, 1 if none could, 2 for wrong usage.
     """
     if form is not None and not once:
-        raise click.UsageError("--format says what --once prints; give --once, too")
+        raise click.UsageError("--format is the format of --once; give --once, too")
 
     def read(url: str) -> Snapshot | str:
         try:
@@ -127,7 +127,7 @@ def _watch(
     order: str,
 ) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("this is no terminal; print one look with --once")
+        raise click.UsageError("standard output is not a terminal; print once with --once")
     with needs("textual", "rich"):
         from ..top.screen import TopApp
     app = TopApp(urls, read, interval=interval, window=window, order=order)

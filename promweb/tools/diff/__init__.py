@@ -1,1 +1,1 @@
-"""What of an exposition is different in another one, and what that breaks."""
+"""Differences between two expositions, and which queries they break."""

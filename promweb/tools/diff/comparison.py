@@ -1,4 +1,4 @@
-"""Two sides, compared: what is the same by intention, what breaks, what is new."""
+"""Compares two sides: what is the same on purpose, what breaks, what is new."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compare(
         old, new = old.as_text(), new.as_text()
     found: list[Difference] = []
     if files:
-        from .usage import compare_usage  # which needs the parser of PromQL
+        from .usage import compare_usage  # needs the parser of PromQL
 
         found += compare_usage(old, new, files)
     is_other = is_other_program(old, new)
@@ -36,7 +36,7 @@ def compare(
 
 
 def compare_traffic(befores: Sequence[Side], afters: Sequence[Side]) -> list[Difference]:
-    """Compare what was counted on both sides from one moment to another."""
+    """Compare how much each side counted between two moments."""
     old, new = (since(after, before) for after, before in zip(afters, befores, strict=True))
     if old.is_openmetrics != new.is_openmetrics:
         old, new = old.as_text(), new.as_text()
@@ -44,6 +44,6 @@ def compare_traffic(befores: Sequence[Side], afters: Sequence[Side]) -> list[Dif
     old, known = translated(old, new)
     found = [*known, *compare_values(old, new, is_other_program=is_other)]
     if not any(any(shape.numbers.values()) for shape in old.compared.values()):
-        what = "OLD counted nothing of the requests that it got"
+        what = "OLD counted none of the requests that it got"
         found.append(Difference(Level.UNREAD, "uncounted", "", what))
     return found

@@ -1,4 +1,4 @@
-"""What a comparison finds."""
+"""The differences that a comparison finds."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from enum import Enum
 __all__ = ["SHOWN", "Difference", "Differences", "Level", "listed"]
 
 SHOWN = 5
-"""Label values and series that are named at most."""
+"""How many label values or series a message names."""
 
 
 class Level(Enum):
-    """What a difference means, the worst first."""
+    """The meaning of a difference, the worst first."""
 
     BREAKS = "breaks"
-    """Queries that worked no longer do."""
+    """Queries that worked no longer work."""
     UNREAD = "unread"
-    """It could not be compared."""
+    """promweb could not compare it."""
     MAYBE = "maybe"
-    """Other traffic explains it; or it breaks queries."""
+    """Different traffic explains it; or it breaks queries."""
     KNOWN = "known"
-    """It breaks nothing that was right, and a document says so."""
+    """README documents it, and no query that was right breaks."""
     NOTE = "note"
-    """No query sees it."""
+    """No query can see it."""
     ADDS = "adds"
     """It is new."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference, in words for people. They may quote what strangers wrote."""
+    """One difference, in words for people. They may quote untrusted text."""
 
     level: Level
     check: str
-    """A name for programs; it stays."""
+    """A name for programs; it never changes."""
     family: str
     """The name of the family, or of the file that uses it."""
     what: str
     known: str = ""
-    """What the document says of it."""
+    """The documentation's sentence about it."""
     users: tuple[str, ...] = ()
-    """The panels and rules that go by it."""
+    """The panels and rules that use it."""
 
 
 Differences = Iterator[Difference]
 
 
 def listed(items: Iterable[str], between: str = ", ") -> str:
-    """Return the first few, and how many more there are."""
+    """Return the first few items, and how many more there are."""
     found: Sequence[str] = sorted(items)
     more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     return between.join(found[:SHOWN]) + more

@@ -1,6 +1,6 @@
-"""What is different on purpose between prometheus_flask_exporter and promweb.
+"""Documented differences between prometheus_flask_exporter and promweb.
 
-OLD is changed into what promweb would have shown, so that whatever else is different shows.
+`translated` changes OLD into what promweb would have shown, so that only other differences remain.
 The sentences are those of README, under "Coming from prometheus_flask_exporter".
 """
 
@@ -34,7 +34,7 @@ KNOWN = {
 
 
 def is_other_program(old: Side, new: Side) -> bool:
-    """Tell whether another version, or the exporter, exposes the default metrics of OLD."""
+    """Tell whether prometheus_flask_exporter, or another version of promweb, exposes OLD."""
     return any(
         old.families[name].labels.get("version") != shape.labels.get("version")
         for name, shape in new.families.items()
@@ -43,7 +43,7 @@ def is_other_program(old: Side, new: Side) -> bool:
 
 
 def translated(old: Side, new: Side) -> tuple[Side, list[Difference]]:
-    """Return OLD with the documented differences made, and what they are."""
+    """Return OLD with the documented differences applied, and these differences."""
     found: dict[tuple[str, str, str, str], set[str]] = {}
 
     def change(family: str, labels: dict[str, str]) -> Mapping[str, str] | None:

@@ -1,4 +1,4 @@
-"""Differences, printed: as a table, as JSON, as annotations of GitHub."""
+"""Prints differences: as a table, as JSON, as annotations of GitHub."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _COUNTED = {
     Level.UNREAD: "could not be compared",
     Level.MAYBE: "may be other traffic",
     Level.KNOWN: "documented",
-    Level.NOTE: "that no query sees",
+    Level.NOTE: "invisible to queries",
     Level.ADDS: "new",
 }
 
 
 def summary(differences: Iterable[Difference]) -> str:
-    """Return in a sentence how many differences of which kind there are."""
+    """Return a sentence that counts the differences by kind."""
     counts = Counter(one.level for one in differences)
     if not counts:
-        return "There is no difference."
+        return "There are no differences."
     parts = [f"{counts[level]} {_COUNTED[level]}" for level in Level if counts[level]]
     total = sum(counts.values())
     return f"{total} difference{'s' if total > 1 else ''}: {', '.join(parts)}."
@@ -62,7 +62,7 @@ def as_json(differences: Sequence[Difference], **more: Any) -> str:
 
 
 def github_lines(differences: Iterable[Difference]) -> Iterator[str]:
-    """Yield the workflow commands of GitHub that show differences beside a change."""
+    """Yield GitHub's workflow commands that show differences beside a change."""
     for one in differences:
         command = _COMMANDS.get(one.level, "notice")
         title = f"{one.level.value}: {one.family}" if one.family else one.level.value

@@ -1,4 +1,4 @@
-"""The same requests to two services, one after the other, and whether they answer alike."""
+"""Sends the same requests to two services, one after the other, and compares the answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .differences import Difference, Differences, Level, listed
 __all__ = ["replay"]
 
 _PATIENCE = 5
-"""How many requests in a row may have no answer."""
+"""Give up after this many requests in a row without an answer."""
 
 
 def replay(
@@ -28,7 +28,7 @@ def replay(
 ) -> Differences:
     """Send each request to both services, at most `rate` per second, and compare statuses.
 
-    Raises `ScrapeError` where a service no longer answers.
+    Raises `ScrapeError` if a service no longer answers.
     """
     others: dict[str, list[str]] = {}
     silent = {old: 0, new: 0}

@@ -1,4 +1,4 @@
-"""One side of a comparison: what all its services expose, added up."""
+"""One side of a comparison: everything that its services expose, added up."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LEFT_OUT = re.compile(r"(process|python|promweb)_")
 _WORKER = "pid"
 _MEASURED = ("counter", "histogram", "summary", "gaugehistogram")
 _PARTS = ("le", "quantile")
-"""Labels that tell the samples of one series apart."""
+"""Labels that distinguish the samples of one series."""
 
-# The same family in the text format, which knows fewer types.
+# The same family in the text format, which has fewer types.
 _AS_TEXT = {
     "info": ("_info", "gauge"),
     "stateset": ("", "gauge"),
@@ -33,14 +33,14 @@ _AS_TEXT = {
 
 @dataclass
 class Shape:
-    """A family: what it looks like, and its numbers."""
+    """A family: its definition and its numbers."""
 
     kind: str
     help: str
     unit: str
     numbers: dict[Series, float] = field(default_factory=dict)
     expected: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
-    """Names of samples and of labels, and bounds, where they are known without a number."""
+    """Names of samples, names of labels, and bounds that are known before there is a sample."""
 
     @property
     def is_seen(self) -> bool:
@@ -56,7 +56,7 @@ class Shape:
 
     @cached_property
     def labels(self) -> dict[str, set[str]]:
-        """The values of each label; not of those that tell buckets and quantiles apart."""
+        """The values of each label, except those that distinguish buckets and quantiles."""
         found: dict[str, set[str]] = {}
         if not self.numbers and self.expected:
             found = {label: set() for label in self.expected[1]}
@@ -67,7 +67,7 @@ class Shape:
 
     @cached_property
     def bounds(self) -> frozenset[str]:
-        """What the label `le` says."""
+        """The values of the label `le`."""
         if not self.numbers and self.expected:
             return self.expected[2]
         return frozenset(dict(labels)["le"] for _, labels in self.numbers if "le" in dict(labels))
@@ -83,15 +83,15 @@ class Shape:
 
 
 class Side:
-    """What one or more services expose: families, and their numbers, added up.
+    """Everything that one or more services expose: families, and their numbers, added up.
 
-    `pid` is no label here, because workers come and go; nor are there times of creation.
+    It omits the label `pid`, because workers come and go, and times of creation.
     """
 
     def __init__(self, expositions: Sequence[Exposition]) -> None:
         self.is_openmetrics = all(exposition.is_openmetrics for exposition in expositions)
         self.families: dict[str, Shape] = {}
-        """All of them."""
+        """All families by name."""
         for exposition in expositions:
             self._add(exposition)
 
@@ -109,13 +109,13 @@ class Side:
                     shape.numbers[key] = shape.numbers.get(key, 0.0) + sample.value
 
     def expect(self, known: Mapping[str, Shape]) -> None:
-        """Add what is known of families that have no series yet."""
+        """Add the definitions of families that have no series yet."""
         for name, shape in known.items():
             if name in self.families and not self.families[name].is_seen:
                 self.families[name].expected = shape.expected
 
     def as_text(self) -> Side:
-        """Return the side as the text format would show it, which has no units and fewer types."""
+        """Return the side as the text format would show it: without units, with fewer types."""
         side = Side([])
         side.is_openmetrics = False
         for name, shape in self.families.items():
@@ -124,7 +124,7 @@ class Side:
         return side
 
     def changed(self, change: Callable[[str, dict[str, str]], Mapping[str, str] | None]) -> Side:
-        """Return a side with other labels; `change` gets a family's name, and None leaves out."""
+        """Return a side with other labels; `change` gets the family, and None omits a series."""
         side = Side([])
         side.is_openmetrics = self.is_openmetrics
         for name, shape in self.families.items():
@@ -139,16 +139,16 @@ class Side:
 
     @property
     def compared(self) -> dict[str, Shape]:
-        """The families that are the application's: none of the process, Python or promweb."""
+        """The families of the application: none of the process, Python or promweb."""
         return {n: shape for n, shape in self.families.items() if not _LEFT_OUT.match(n)}
 
 
 def series_of(labels: Mapping[str, str]) -> Labels:
-    """Return the labels that the samples of one series have in common."""
+    """Return the labels that all samples of one series share."""
     return tuple(sorted(pair for pair in labels.items() if pair[0] not in _PARTS))
 
 
 def text(name: str, labels: Iterable[tuple[str, str]]) -> str:
-    """Return a series as an exposition has it."""
+    """Return a series in the notation of an exposition."""
     inner = ",".join(f'{label}="{value}"' for label, value in labels)
     return f"{name}{{{inner}}}" if inner else name

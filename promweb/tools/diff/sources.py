@@ -19,7 +19,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Source:
-    """One service, or what one exposed at some time."""
+    """One service, or a saved exposition of one."""
 
     given: str
     url: str | None
@@ -27,7 +27,7 @@ class Source:
 
     @classmethod
     def of(cls, given: str) -> Source:
-        """Return what is meant; raise ValueError for what is nothing of all."""
+        """Read an argument; raise ValueError if it is neither a file nor a URL."""
         if given == "-":
             return cls(given, None)
         if "://" not in given:
@@ -38,12 +38,12 @@ class Source:
         return cls(given, metrics_url(given))
 
     def read(self, client: Client) -> Exposition:
-        """Return the exposition; raise ScrapeError where there is none."""
+        """Return the exposition; raise ScrapeError if it cannot be read."""
         if self.url is not None:
             try:
                 return client.scrape(self.url, openmetrics=True)
             except NotAnExposition:
-                # The text format is less strict, and Prometheus falls back on it, too.
+                # The text format is less strict, and Prometheus falls back to it, too.
                 return client.scrape(self.url)
         try:
             data = sys.stdin.buffer.read() if self.given == "-" else Path(self.given).read_bytes()
@@ -56,7 +56,7 @@ class Source:
 
 
 def read_all(sources: Sequence[Source], client: Client) -> list[Exposition]:
-    """Read all at the same time; raise ScrapeError that names the one that failed."""
+    """Read all sources at once; raise ScrapeError that names the one that failed."""
 
     def read(source: Source) -> Exposition:
         try:

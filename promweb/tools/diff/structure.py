@@ -1,4 +1,4 @@
-"""What two sides expose, compared: families, types, help texts, units, labels, buckets, series."""
+"""Compares what two sides expose: families, types, help texts, units, labels, buckets, series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["compare_structure"]
 
 
 def compare_structure(old: Side, new: Side, *, same_traffic: bool = False) -> Differences:
-    """Compare all families; with the same traffic, what has other values or series breaks, too."""
+    """Compare all families; `same_traffic` makes other values and series break queries, too."""
     before, after = old.compared, new.compared
     for name in sorted(before.keys() - after.keys()):
         near = get_close_matches(name, after.keys() - before.keys(), 1, 0.8)
@@ -41,7 +41,7 @@ def _compare(name: str, old: Shape, new: Shape, same_traffic: bool) -> Differenc
         yield found(Level.BREAKS if same_traffic else Level.MAYBE, "unseen", what)
     if not (old.is_seen and new.is_seen):
         return
-    if not is_other_kind:  # or else its samples have other names for that reason
+    if not is_other_kind:  # another type has other names of samples, too
         yield from _samples(found, old, new)
         yield from _bounds(found, old, new)
     yield from _labels(found, old, new, same_traffic)
@@ -60,7 +60,7 @@ def _samples(found: _Found, old: Shape, new: Shape) -> Differences:
 
 def _bounds(found: _Found, old: Shape, new: Shape) -> Differences:
     gone, more = old.bounds - new.bounds, new.bounds - old.bounds
-    # A query compares the text of `le`; 0.5 and 0.50 are different buckets to it.
+    # Queries compare the text of `le`, so 0.5 and 0.50 are different buckets.
     if gone:
         yield found(Level.BREAKS, "bucket-gone", f"the bucket le={_numbers(gone)} is gone")
     if more:
@@ -85,7 +85,7 @@ def _labels(found: _Found, old: Shape, new: Shape, same_traffic: bool) -> Differ
         yield found(Level.BREAKS, "label-gone", f"the label {label!r} is gone; it has {has}")
     for label in sorted(more):
         yield found(Level.ADDS, "label-new", f"the label {label!r} is new")
-    if not new.numbers:  # the names of the labels are known without them
+    if not new.numbers:  # the names of its labels are known all the same
         return
     explained = bool(gone or more)
     for label in sorted(old.labels.keys() & new.labels.keys()):
@@ -97,7 +97,7 @@ def _labels(found: _Found, old: Shape, new: Shape, same_traffic: bool) -> Differ
         if now - was:
             what = f"the label {label!r} has the value {listed(map(repr, now - was))}"
             yield found(Level.ADDS, "value-new", what)
-    # Where a value is missing, so are its series.
+    # A missing value explains its missing series.
     if not explained and (missing := old.series - new.series):
         named = listed(text("", labels) for labels in missing)
         what = f"{len(missing):,} series are missing: {named}"

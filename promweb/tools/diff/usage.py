@@ -1,4 +1,4 @@
-"""What dashboards and rules select of OLD, and do not find in NEW."""
+"""Finds what dashboards and rules select in OLD and do not find in NEW."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .sides import Shape, Side
 __all__ = ["Answers", "compare_usage"]
 
 _TARGET = ("job", "instance")
-"""Labels that Prometheus gives to every series; it renames those that a service has itself."""
+"""Labels that Prometheus adds to every series; it renames a service's own labels of that name."""
 
 Labels = Mapping[str, str]
 
 
 class Answers:
-    """The series of a side as Prometheus has them, and which of them a selector finds."""
+    """The series of a side as Prometheus stores them, and which of them a selector finds."""
 
     def __init__(self, side: Side) -> None:
         self._series: dict[str, list[Labels]] = {}
@@ -48,7 +48,7 @@ class Answers:
         ]
 
     def names(self, selector: Selector) -> list[str]:
-        """Return the names of metrics that a selector is about."""
+        """Return the names of the metrics that a selector may match."""
         if selector.name:
             return [selector.name]
         wanted = [m for m in selector.matchers if m.label == "__name__"]
@@ -59,7 +59,7 @@ class Answers:
         return any(name in self._series for name in self.names(selector))
 
     def expected(self, selector: Selector) -> Shape | None:
-        """Return what is known of a metric that has no series yet."""
+        """Return the definition of a metric that has no series yet."""
         return self._expected.get(selector.name)
 
     def missing(self, selector: Selector) -> str:
@@ -72,12 +72,12 @@ class Answers:
                 values = {labels[matcher.label] for labels in there if matcher.label in labels}
                 if not values:
                     return f"the label {matcher.label!r} is missing"
-                return f"no value of {matcher} is there; {matcher.label} is {listed(values)}"
-        return "no series has all of these values"
+                return f"no series matches {matcher}; {matcher.label} is {listed(values)}"
+        return "no series matches all of these labels"
 
 
 def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) -> Differences:
-    """Compare what is selected by the queries of files, by the name of each file."""
+    """Compare what the queries of files select; `files` has the queries by file name."""
     before, after = Answers(old), Answers(new)
     known = before.labels | after.labels
     assumed: set[str] = set()
@@ -111,15 +111,15 @@ def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) ->
         who = tuple(dict.fromkeys(users))
         yield Difference(Level.BREAKS, "selector", file, what, users=who)
     for file, count in unjudged.items():
-        what = f"values could not be compared in {count} selectors: before a request there are none"
+        what = f"{count} selectors match label values that exist only after a request; not compared"
         yield Difference(Level.NOTE, "values-unknown", file, what)
     if assumed := assumed - set(_TARGET):
-        what = f"no series has the labels {listed(assumed)}: Prometheus is taken to add them"
+        what = f"no series has the labels {listed(assumed)}; Prometheus is assumed to add them"
         yield Difference(Level.NOTE, "target-labels", "", what)
 
 
 def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
-    """Return what NEW lacks of what OLD answers; nothing if nothing, None if nobody can say."""
+    """Return what NEW lacks: "" if nothing, None if that is unknown without requests."""
     answered = before.of(selector)
     if not answered:
         return ""
@@ -132,7 +132,7 @@ def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
                 return f"the label {label!r} is missing"
         bounds = [matcher for matcher in _on_labels(selector) if matcher.label == "le"]
         if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
-            return f"there is no such bucket; le is {listed(shape.bounds)}"
+            return f"no bucket has this le; le is {listed(shape.bounds)}"
         return None if any(m.label != "le" for m in _on_labels(selector)) else ""
     if not there:
         return after.missing(selector)
@@ -143,7 +143,7 @@ def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
 
 
 def _without_target(selector: Selector, known: set[str]) -> Selector:
-    """Leave out matchers of labels that Prometheus adds, which are no business of a service."""
+    """Remove matchers of labels that Prometheus adds."""
 
     def is_own(label: str) -> bool:
         return label not in _TARGET and (label in known or label == "__name__")
@@ -160,7 +160,7 @@ def _on_labels(selector: Selector) -> Iterable[Matcher]:
 
 
 def _as_scraped(labels: dict[str, str]) -> Labels:
-    """Return labels under the names that Prometheus gives them; an empty one is none."""
+    """Return labels under the names that Prometheus gives them, without empty ones."""
     return {
         f"exported_{name}" if name in _TARGET else name: value
         for name, value in labels.items()

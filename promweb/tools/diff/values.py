@@ -1,4 +1,4 @@
-"""The numbers of two sides, compared: for those that had the same requests."""
+"""Compares the numbers of two sides that got the same requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXCEPTIONS = "http_request_exceptions"
 
 
 def compare_values(old: Side, new: Side, *, is_other_program: bool = False) -> Differences:
-    """Compare all numbers but times, of families that both have; what has no series is 0."""
+    """Compare all numbers except times, of families on both sides; a missing series is 0."""
     before, after = old.compared, new.compared
     for name in sorted(before.keys() & after.keys()):
         was, now = before[name], after[name]
@@ -33,14 +33,14 @@ def compare_values(old: Side, new: Side, *, is_other_program: bool = False) -> D
 
 
 def _known(family: str, key: Series, is_more: bool) -> str:
-    """Return which documented difference makes a number another one; nothing if none does."""
+    """Return the check of the documented difference that explains a number; "" if none does."""
     if is_more and ERROR in dict(key[1]).values():
         return "error"
     return "exceptions" if is_more and family.endswith(_EXCEPTIONS) else ""
 
 
 def since(after: Side, before: Side) -> Side:
-    """Return a side whose numbers are what was counted since."""
+    """Return `after` minus `before`."""
     side = after.changed(lambda _, labels: labels)
     for name, shape in side.families.items():
         if name in before.families:

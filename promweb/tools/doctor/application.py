@@ -1,4 +1,4 @@
-"""What an application has that is wrong: groups, paths, prefixes, and its metrics endpoint."""
+"""Checks of an application: groups, paths, prefixes, decorators, and its metrics endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ...core.defaults.vocabulary import OTEL
 from ...core.families.catalog import Catalog
 from ...core.families.storage import DIRECTORY_VARIABLE, shared_directory
-from ...core.mistakes import BELOW, misplaced
+from ...core.mistakes import BELOW, misplaced, series_by_path
 from ...core.names import prefix_problem
 from ...core.native.advice import in_short
 from ...core.options import NO_PREFIX
@@ -22,16 +22,16 @@ from .importing import explain, listening
 __all__ = ["check_application"]
 
 _BY_PATH = ("path", "base_url", "full_path", "url")
-"""What `group_by` may be that tells every path from every other one."""
+"""Values of `group_by` that make a label value of every path."""
 
 _SHOWN = 5
-"""Routes that are named at most."""
+"""How many routes a message names."""
 
 _LITERAL = re.compile(r"[^.^$*+?{}\[\]\\|()]*")
 
 
 def check_application(load: Callable[[], Any]) -> Findings:
-    """Check the application that `load` returns, and what promweb logs meanwhile."""
+    """Check the application that `load` returns, and report what promweb logs meanwhile."""
     records: list[logging.LogRecord] = []
     with listening(records), sharing_nothing():
         try:
@@ -39,20 +39,20 @@ def check_application(load: Callable[[], Any]) -> Findings:
         except (Exception, SystemExit) as fault:
             yield explain(fault)
             return
-        # What Connexion and others put around an application names it like that.
+        # Connexion and others wrap the application in an object of their own.
         if not hasattr(app, "url_map"):
             app = getattr(app, "app", app)
         if not hasattr(app, "url_map") or not hasattr(app, "extensions"):
             yield error(
                 "application",
-                f"That is no Flask or Quart application: {type(app).__name__}.",
-                "There is nothing to look at.",
-                "Name the application as module:app, and a function that makes it as "
+                f"That is not a Flask or Quart application: {type(app).__name__}.",
+                "There is nothing to check.",
+                "Name the application as module:app, or a function that makes it as "
                 "module:create_app().",
             )
             return
         site = app.extensions.get("promweb")
-        # A decorator for all views, or another endpoint, is not yet what init_app does.
+        # A site without these comes from a decorator or another endpoint, not from init_app.
         if site is None or not (site.owners or site.recorders):
             yield error(
                 "application",
@@ -74,9 +74,10 @@ def check_application(load: Callable[[], Any]) -> Findings:
     told = {
         *(prefix_problem(owner.defaults_prefix) for owner in site.owners),
         *(f"{what} {BELOW}" for what in misplaced(app.view_functions)),
+        *series_by_path(site),
     }
     found += [
-        warning("logged", message, "promweb said so at start-up.", "See there.")
+        warning("logged", message, "promweb logged this at start-up.", "Do what the message says.")
         for message in map(logging.LogRecord.getMessage, records)
         if message not in told
     ]
@@ -89,7 +90,7 @@ def _check_mode(site: Any) -> Findings:
         yield error(
             "variable-late",
             f"{DIRECTORY_VARIABLE} was set after metrics had been made.",
-            "They are those of one process, whatever it says now.",
+            "These metrics stay in this process; the workers do not share them.",
             "Set it before the program starts, or call promweb.multiprocess.enable() before "
             "metrics are made.",
         )
@@ -100,7 +101,7 @@ def _check_native(site: Any) -> Findings:
         yield ok(
             "native-histograms",
             f"Durations have native buckets. {in_short()} "
-            "promweb doctor --prometheus URL asks yours.",
+            "Run promweb doctor --prometheus URL to check your Prometheus.",
         )
 
 
@@ -114,9 +115,9 @@ def _check_groups(app: Any, site: Any) -> Findings:
                 "unbounded",
                 f"group_by={owner.group_by!r}, and routes have variable parts: "
                 f"{', '.join(variable[:_SHOWN])}{more}.",
-                "Each path becomes a label set of its own, until there are "
+                "Each path makes its own label set, up to "
                 f"{owner.max_series:,}; all others become <overflow>.",
-                'Use group_by="url_rule", which has one label set for a route.',
+                'Use group_by="url_rule", which makes one label set for each route.',
             )
 
 
@@ -127,15 +128,15 @@ def _check_excluded(app: Any, site: Any) -> Findings:
             if not any(_may_match(pattern, rule) for rule in rules):
                 yield warning(
                     "excluded-paths",
-                    f"excluded_paths has {pattern.pattern!r}, which matches none of the routes.",
-                    "It excludes nothing but requests that match no route. A pattern has to match "
+                    f"excluded_paths has {pattern.pattern!r}, which matches no route.",
+                    "It can exclude only requests that match no route. A pattern has to match "
                     "from the start of the path, with its slash.",
                     "Correct it, or leave it out.",
                 )
 
 
 def _may_match(pattern: re.Pattern[str], rule: Any) -> bool:
-    """Tell whether a pattern may match a path of a rule; when in doubt it does."""
+    """Tell whether a pattern may match a path of a rule; in doubt, return True."""
     if not rule.arguments:
         return pattern.match(rule.rule) is not None
     if "|" in pattern.pattern or pattern.flags & re.IGNORECASE:
@@ -143,7 +144,7 @@ def _may_match(pattern: re.Pattern[str], rule: Any) -> bool:
     start = rule.rule.partition("<")[0]
     text = pattern.pattern.removeprefix("^")
     literal = _LITERAL.match(text)
-    assert literal is not None, "it matches nothing, too"
+    assert literal is not None, "the pattern matches the empty text, too"
     wanted = literal[0]
     if text[len(wanted) : len(wanted) + 1] in ("*", "?", "{"):
         wanted = wanted[:-1]
@@ -151,14 +152,14 @@ def _may_match(pattern: re.Pattern[str], rule: Any) -> bool:
 
 
 def _check_prefixes(site: Any) -> Findings:
-    # OpenTelemetry's names beside others are how dashboards move from the ones to the others.
+    # OpenTelemetry's names beside flask_ names are how dashboards move from one to the other.
     names = sorted({recorder.identity.name for recorder in site.recorders} - {OTEL.duration})
     if len(names) > 1:
         yield warning(
             "prefixes",
             f"Every request is recorded {len(names)} times, as {' and '.join(names)}.",
             "Two metrics objects measure this application with different prefixes.",
-            "Keep one; or give the other export_defaults=False.",
+            "Remove one of them, or give it export_defaults=False.",
         )
     for owner in site.owners:
         prefix = owner.defaults_prefix
@@ -166,7 +167,7 @@ def _check_prefixes(site: Any) -> Findings:
             yield warning(
                 "prefixes",
                 f"defaults_prefix={prefix!r} ends with an underscore.",
-                f"One is added, so the names start with {prefix}_.",
+                f"promweb adds another, so the names start with {prefix}_.",
                 f"Write {prefix.rstrip('_')!r}.",
             )
         stem = prefix.rstrip("_")
@@ -175,8 +176,8 @@ def _check_prefixes(site: Any) -> Findings:
             yield warning(
                 "prefixes",
                 f"defaults_prefix={prefix!r} ends with http.",
-                f"The names go on with http, so they start with {prefix}_http.",
-                f"Write {stem!r}." if stem else "Write promweb.NO_PREFIX, which means none.",
+                f"The names continue with http, so they start with {prefix}_http.",
+                f"Write {stem!r}." if stem else "Write promweb.NO_PREFIX for names without prefix.",
             )
 
 
@@ -185,7 +186,7 @@ def _check_decorators(app: Any) -> Findings:
         yield warning(
             "decorators",
             what,
-            "No request reaches the decorator, so what it is for does not happen.",
+            "No request reaches the decorator, so it counts nothing and excludes nothing.",
             BELOW,
         )
 
@@ -195,8 +196,8 @@ def _check_debug(app: Any) -> Findings:
         yield warning(
             "debug",
             "The application is in debug mode.",
-            "The reloader runs it twice, and start_http_server finds its port taken by the first "
-            "one, so promweb takes another one then. Exceptions leave the application.",
+            "The reloader runs it twice: the first process takes start_http_server's port, and "
+            "the second one uses another. Exceptions leave the application.",
             "Turn debug mode off where Prometheus scrapes.",
         )
 
@@ -213,19 +214,19 @@ def _check_endpoint(app: Any, site: Any) -> Findings:
         except Exception as fault:
             yield warning(
                 "endpoint",
-                f"{path} could not be tried: {type(fault).__name__}: {fault}",
-                "A request in this process failed; that may be different where it is served.",
-                "Look at the running service: promweb doctor --url URL",
+                f"{path} could not be requested: {type(fault).__name__}: {fault}",
+                "The request failed in this process; the running service may behave differently.",
+                "Check the running service: promweb doctor --url URL",
             )
             continue
         protected = any(owner.metrics_decorator is not None for owner in site.owners)
         if status in (401, 403) and protected:
-            yield ok("endpoint", f"{path} wants credentials (metrics_decorator): {status}.")
+            yield ok("endpoint", f"{path} asks for credentials (metrics_decorator): {status}.")
         elif not is_own:
             yield error(
                 "endpoint",
                 f"{path} belongs to another route.",
-                "A route that was there before, or one that catches everything, answers instead "
+                "A route that was registered earlier, or that matches every path, answers instead "
                 "of promweb.",
                 "Give PrometheusMetrics another path, or exempt it from that route.",
             )
@@ -233,31 +234,31 @@ def _check_endpoint(app: Any, site: Any) -> Findings:
             yield warning(
                 "endpoint",
                 f"{path} answered {status}.",
-                "Here nothing was started that the service may start first.",
-                "Look at the running service: promweb doctor --url URL",
+                "The service may do something at its start that this process did not do.",
+                "Check the running service: promweb doctor --url URL",
             )
         elif status == 405:
             yield error(
                 "endpoint",
                 f"{path} does not allow GET.",
-                "Prometheus sends nothing else.",
-                "Look at what answers before promweb, such as metrics_decorator or a "
-                "before_request function, and have it allow GET.",
+                "Prometheus sends only GET.",
+                "Find what answers before promweb, such as metrics_decorator or a before_request "
+                "function, and let it pass GET.",
             )
         elif status != 200 or not kind.startswith(("text/plain", "application/openmetrics-text")):
             yield error(
                 "endpoint",
                 f"{path} answered {status} {kind}, which is not promweb's answer.",
-                "Something answers first, such as a before_request function that redirects or asks "
-                "for a login, or changes the answer afterwards. Prometheus is treated like that.",
-                f"Have it leave {path} alone; to protect the metrics use metrics_decorator.",
+                "A before_request function may redirect or ask for a login, or an after_request "
+                "function may change the answer. Prometheus gets the same.",
+                f"Exempt {path} there; to protect the metrics use metrics_decorator.",
             )
         else:
             yield ok("endpoint", f"{path} answers with metrics.")
 
 
 def _ask(app: Any, site: Any, path: str) -> tuple[int, str, bool]:
-    """Return status and content type of a path, and whether the route is promweb's."""
+    """Return status and content type of a path, and whether promweb's route answered."""
     adapter = app.url_map.bind("localhost")
     is_own = adapter.match(path, method="GET")[0] in site.endpoints
     client = app.test_client()
@@ -272,7 +273,7 @@ def _ask(app: Any, site: Any, path: str) -> tuple[int, str, bool]:
 
 
 def _rules(app: Any, site: Any) -> list[Any]:
-    """Return the routes, but for promweb's and the one that Flask makes for static files."""
+    """Return the routes, without promweb's and Flask's route for static files."""
     return [
         rule
         for rule in app.url_map.iter_rules()

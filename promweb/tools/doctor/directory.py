@@ -1,4 +1,4 @@
-"""The directory of multiprocess mode: whether it can be used, and what is in it. Reads only."""
+"""Checks the directory of multiprocess mode and the files in it. Only reads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .findings import Findings, error, ok, warning
 __all__ = ["MANY", "ROOM", "check_directory"]
 
 MANY = 100
-"""Files of dead workers; promweb compacts them when it is scraped, so a few are as it should be."""
+"""Files of dead workers: each scrape compacts them, so a few are normal."""
 
 ROOM = 8 * 2**20
-"""Bytes: what a few workers write before they count anything."""
+"""Bytes that a few workers write before they count anything."""
 
 _CHOOSE = f"Set {DIRECTORY_VARIABLE} to a directory that every worker can write to."
 _EACH = f"Give each service a directory of its own in {DIRECTORY_VARIABLE}."
@@ -35,14 +35,14 @@ def check_directory(path: str) -> Findings:
         return
     if not os.path.isdir(path):
         yield error(
-            "directory", f"{path} is not a directory.", "Nothing can be shared there.", _CHOOSE
+            "directory", f"{path} is not a directory.", "Workers cannot share metrics.", _CHOOSE
         )
         return
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         yield error(
             "directory",
             f"{path} cannot be written to by this user.",
-            "Workers of this user would show their own numbers only.",
+            "Each worker of this user shows only its own numbers.",
             _CHOOSE,
         )
         return
@@ -50,16 +50,16 @@ def check_directory(path: str) -> Findings:
         yield warning(
             "network-file-system",
             f"{path} is on a network file system ({kind}).",
-            "Recording waits for the network, and locks may not hold, so that living workers are "
-            "taken for dead ones.",
-            "Choose a directory of this machine, for example in /run or /tmp.",
+            "Recording waits for the network, and locks may not hold, so that promweb takes living "
+            "workers for dead ones.",
+            "Choose a directory on this machine, for example in /run or /tmp.",
         )
     if (room := shutil.disk_usage(path).free) < ROOM:
         yield error(
             "directory-full",
             f"{path} has {room // 1024:,} KiB left.",
-            "Without room for the files of a worker, what it counts would not be seen.",
-            "Make room there, or choose a directory of another file system.",
+            "A worker without room for its files counts nothing that a scrape shows.",
+            "Free some space, or choose a directory on another file system.",
         )
     files, foreign = listing(path)
     living = Living(path)
@@ -75,7 +75,7 @@ def check_directory(path: str) -> Findings:
         *_check_content(path, files, [name for name, _ in foreign]),
     ]
     yield from found or [
-        ok("directory", f"{path} can be written to and has {len(files)} files as they should be.")
+        ok("directory", f"{path} can be written to and has {len(files)} files without problems.")
     ]
 
 
@@ -86,15 +86,15 @@ def _check_missing(path: str) -> Findings:
     if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK):
         yield warning(
             "directory",
-            f"{path} is not there.",
-            "promweb makes it at start; prometheus_client alone does not, and fails.",
-            f"Make it before the server starts: mkdir -p {path}",
+            f"{path} does not exist.",
+            "promweb creates it at start; prometheus_client alone does not, and fails.",
+            f"Create it before the server starts: mkdir -p {path}",
         )
     else:
         yield error(
             "directory",
-            f"{path} is not there, and this user cannot make it in {parent}.",
-            "Each worker will show its own numbers only.",
+            f"{path} does not exist, and this user cannot create it in {parent}.",
+            "Each worker will show only its own numbers.",
             _CHOOSE,
         )
 
@@ -104,8 +104,8 @@ def _check_dead(path: str, dead: int) -> Findings:
         yield warning(
             "dead-workers",
             f"{path} has {dead:,} files of workers that have ended.",
-            "Every scrape reads them all. promweb puts them together at the next scrape; that they "
-            "are there means that nobody scrapes, or that it is not promweb who answers.",
+            "Every scrape reads them all. promweb compacts them at its next scrape, so either "
+            "nothing scrapes this service, or something other than promweb answers.",
             "Scrape through promweb, or remove them while the server is stopped.",
         )
 
@@ -114,15 +114,15 @@ def _check_programs(path: str, alive: Sequence[File]) -> Findings:
     """Check that the living workers belong to one server, by their process groups."""
     groups: dict[int, str] = {}
     for pid in sorted({file.name.owner for file in alive if file.name.owner.isdecimal()}):
-        with suppress(OSError):  # of another container, or ended by now
+        with suppress(OSError):  # in another container, or already dead
             groups.setdefault(os.getpgid(int(pid)), pid)
     if len(groups) > 1:
         yield warning(
             "directory-shared",
             f"Processes of {len(groups)} programs write to {path}, such as "
             f"{' and '.join(list(groups.values())[:2])}.",
-            "Their numbers are summed up as if they were one service, and neither can clean the "
-            "directory when it starts.",
+            "promweb adds their numbers up as if they were one service, and neither program can "
+            "clean the directory when it starts.",
             _EACH,
         )
 
@@ -141,15 +141,14 @@ def _check_content(path: str, files: Sequence[File], foreign: Sequence[str]) -> 
             bad.append(f"{file.name.name} ({fault})")
             continue
         if file.name.kind == NATIVE:
-            continue  # the same metrics as beside it
+            continue  # others have the same metrics
         for key, _ in reader.entries():
             kinds.setdefault(key.metric, set()).add(file.name.kind.partition("_")[0])
     if bad:
         yield warning(
             "files",
             f"{path} has {len(bad)} files that cannot be read, such as {bad[0]}.",
-            "promweb leaves them out of scrapes and counts that; prometheus_client's own reader "
-            "fails because of them.",
+            "promweb omits and counts them; prometheus_client's own reader fails because of them.",
             "Remove them while the server is stopped.",
         )
     for metric, found in sorted(kinds.items()):
@@ -157,7 +156,7 @@ def _check_content(path: str, files: Sequence[File], foreign: Sequence[str]) -> 
             yield error(
                 "types",
                 f"The metric {metric} is a {' and a '.join(sorted(found))} at the same time.",
-                "Two programs share the directory, or two versions of one. Prometheus refuses, or "
-                "confuses, what has the same name.",
+                "Two programs share the directory, or two versions of one. Prometheus rejects or "
+                "mixes up two types with one name.",
                 _EACH,
             )

@@ -1,4 +1,4 @@
-"""What the environment says: the variable of multiprocess mode, and how many workers there are."""
+"""Checks the environment: the variable of multiprocess mode, and the number of workers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def check_variable(environ: Mapping[str, str]) -> Findings:
         yield warning(
             "variable",
             f"The variable is written {deprecated}.",
-            "prometheus_client has deprecated that, and other programs may not know it.",
+            "prometheus_client has deprecated that spelling, and other programs may not know it.",
             f"Write it {DIRECTORY_VARIABLE}.",
         )
     if environ.get(DIRECTORY_VARIABLE) == "" and not environ.get(deprecated):
         yield warning(
             "variable",
-            f"{DIRECTORY_VARIABLE} is set, and empty.",
-            "To promweb that means off. prometheus_client's own metrics take it for the current "
-            "directory, and write files there that nobody reads.",
-            "Name a directory, or remove the variable.",
+            f"{DIRECTORY_VARIABLE} is set to an empty string.",
+            "To promweb that means off. prometheus_client's own metrics use the current directory, "
+            "and write files there that nothing reads.",
+            "Name a directory, or unset the variable.",
         )
     path = environ.get(DIRECTORY_VARIABLE) or environ.get(deprecated)
     if path and not os.path.isabs(path):
@@ -55,17 +55,17 @@ def check_mode(environ: Mapping[str, str], where: Path, *, is_shared: bool) -> F
         yield warning(
             "workers",
             f"{source}, but multiprocess mode is off.",
-            "Each worker would have its own numbers and a scrape show those of the worker that "
-            "happens to answer it: counters seem to jump.",
+            "Each worker has its own numbers, and a scrape shows those of the worker that happens "
+            "to answer: counters seem to jump.",
             f"Set {DIRECTORY_VARIABLE} to an empty directory before the server starts, or call "
             "promweb.multiprocess.enable() before metrics are made.",
         )
     if not asked:
-        yield ok("workers", "Multiprocess mode is off, and nothing here asks for several workers.")
+        yield ok("workers", "Multiprocess mode is off, and nothing here starts several workers.")
 
 
 def _asked_for(environ: Mapping[str, str], where: Path) -> Iterator[str]:
-    """Yield what asks for several workers."""
+    """Yield each setting that starts several workers."""
     for name in ("WEB_CONCURRENCY", "GRANIAN_WORKERS", "UVICORN_WORKERS"):
         value = environ.get(name, "")
         if value.isdecimal() and int(value) > 1:
@@ -74,10 +74,10 @@ def _asked_for(environ: Mapping[str, str], where: Path) -> Iterator[str]:
     if number.isdecimal() and int(number) > 1:
         yield f"GUNICORN_CMD_ARGS asks for {number} workers"
     if (workers := _gunicorn_workers(where / "gunicorn.conf.py")) not in ("", "0", "1"):
-        yield f"gunicorn.conf.py says workers = {workers}"
+        yield f"gunicorn.conf.py has workers = {workers}"
     for name in ("uwsgi.ini", "app.ini", "wsgi.ini"):
         if (processes := _uwsgi_processes(where / name)) not in ("", "0", "1"):
-            yield f"{name} says processes = {processes}"
+            yield f"{name} has processes = {processes}"
 
 
 def _argument_workers(arguments: str) -> str:
@@ -89,7 +89,7 @@ def _argument_workers(arguments: str) -> str:
 
 
 def _gunicorn_workers(path: Path) -> str:
-    """Return what is assigned to `workers`; the file is not executed."""
+    """Return the expression assigned to `workers`; the file is not executed."""
     found = ""
     with suppress(OSError, SyntaxError, ValueError):
         for statement in ast.parse(path.read_text()).body:

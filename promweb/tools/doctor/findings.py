@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The findings of a check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Finding", "Findings", "Level", "error", "ok", "warning"]
 
 
 class Level(Enum):
-    """How bad it is; in this order."""
+    """How bad a finding is, in this order."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,14 +19,14 @@ class Level(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found, in words for people. They may quote what strangers wrote."""
+    """One finding, in words for people. They may quote untrusted text."""
 
     check: str
-    """A name for programs; it stays."""
+    """A name for programs; it never changes."""
     level: Level
     what: str
     why: str = ""
-    """Why that matters."""
+    """Why it matters."""
     remedy: str = ""
 
 
@@ -34,15 +34,15 @@ Findings = Iterator[Finding]
 
 
 def ok(check: str, what: str) -> Finding:
-    """Return that something is as it should be."""
+    """Return a finding that reports no problem."""
     return Finding(check, Level.OK, what)
 
 
 def warning(check: str, what: str, why: str, remedy: str) -> Finding:
-    """Return what may be wrong, or will be."""
+    """Return a finding about something that is or may become wrong."""
     return Finding(check, Level.WARNING, what, why, remedy)
 
 
 def error(check: str, what: str, why: str, remedy: str) -> Finding:
-    """Return what is wrong."""
+    """Return a finding about something that does not work."""
     return Finding(check, Level.ERROR, what, why, remedy)

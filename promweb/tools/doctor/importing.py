@@ -1,4 +1,4 @@
-"""What keeps an application from being imported, and what promweb logs meanwhile."""
+"""Explains why an application cannot be imported, and collects what promweb logs meanwhile."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["explain", "listening"]
 
 
 def explain(fault: BaseException) -> Finding:
-    """Return what kept an application from being imported."""
+    """Return a finding that says why an application cannot be imported."""
     if isinstance(fault, LoadError):
         return error(
             "application",
             f"The application cannot be found: {fault}",
-            "There is nothing to look at.",
-            "Name it as flask --app does: a module or a file, and the application or a function "
+            "There is nothing to check.",
+            "Name it as for flask --app: a module or a file, and the application or a function "
             "that makes it, as in module:app or module:create_app('test').",
         )
     where, line = place(fault)
     if isinstance(fault, OSError) and fault.errno == errno.EADDRINUSE:
         return error(
             "port-taken",
-            f"A port is taken already: {fault}, in {where}.",
-            "With a server in a module, every process that imports it wants the port: each worker, "
-            "the reloader's parent, this check while the service runs.",
+            f"A port is already in use: {fault}, in {where}.",
+            "A module that starts a server takes the port in every process that imports it: each "
+            "worker, the reloader's parent, and this check while the service runs.",
             "Start the server in one process, or use promweb's start_http_server, which waits "
             "until the port is free.",
         )
@@ -39,14 +39,14 @@ def explain(fault: BaseException) -> Finding:
         return error(
             "application",
             what,
-            "promweb refuses at the start of a program what would not work when it serves.",
-            f"Correct {where}, as it says.",
+            "promweb refuses at start-up what would not work later.",
+            f"Fix {where}, as the message says.",
         )
     return error(
         "application",
         what,
         f"It came from {where}: {line}" if line else f"It came from {where}.",
-        "Correct that; or run this command where the service runs, with its environment.",
+        "Fix that; or run this command where the service runs, with its environment.",
     )
 
 

@@ -1,6 +1,6 @@
-"""What a Prometheus makes of native histograms, by its version, its flags and its configuration.
+"""Checks how a Prometheus treats native histograms: its version, flags and configuration.
 
-Some settings lose series, and Prometheus says nothing of it: the target stays up.
+Some settings lose series silently: the target stays up.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .findings import Findings, error, ok, warning
 __all__ = ["check_prometheus"]
 
 _ZERO_INGESTION = "created-timestamp-zero-ingestion"
-"""The feature that asks for protobuf as well, from 2.50 on."""
+"""The feature that makes 2.50 and newer ask for protobuf as well."""
 
 _JOBS = 5
-"""Jobs that are named at most."""
+"""How many jobs a message names."""
 
 
 def check_prometheus(url: str, get: Callable[[str], Any]) -> Findings:
@@ -38,18 +38,18 @@ def check_prometheus(url: str, get: Callable[[str], Any]) -> Findings:
     except (ScrapeError, KeyError, TypeError, ValueError) as problem:
         yield error(
             "prometheus",
-            f"{url} does not answer as a Prometheus does: {problem}",
-            "Nothing can be said about it.",
-            "Give the URL of its web page, as in http://localhost:9090.",
+            f"{url} does not answer like a Prometheus: {problem}",
+            "promweb cannot check it.",
+            "Give the URL of its web page, for example http://localhost:9090.",
         )
         return
     numbers = re.match(r"(\d+)\.(\d+)", found)
     if numbers is None:
         yield error(
             "prometheus",
-            f"{url} has the version {found!r}, which is no number.",
-            "What it can do depends on that.",
-            "Give the URL of a Prometheus; others have settings of their own.",
+            f"{url} reports the version {found!r}, which is not a number.",
+            "promweb needs the version to know what that server supports.",
+            "Give the URL of a Prometheus; compatible servers have other settings.",
         )
         return
     version = int(numbers[1]), int(numbers[2])
@@ -67,7 +67,7 @@ def check_prometheus(url: str, get: Callable[[str], Any]) -> Findings:
 
 
 def _jobs(text: str) -> dict[str, dict[str, Any]]:
-    """Return the scrape configurations by the names of their jobs, with what is global."""
+    """Return the scrape configurations by job name, with the global settings filled in."""
     with needs("PyYAML", "yaml"):
         import yaml
 
@@ -91,7 +91,7 @@ def _check_native(found: str, version: tuple[int, int], without: list[str]) -> F
         yield warning(
             "native-histograms",
             f"Prometheus {found} does not take native histograms{_of(without)}.",
-            "It has the classic buckets of a histogram, and nothing of one with buckets=().",
+            "It stores the classic buckets of a histogram, and nothing of one with buckets=().",
             how_to_take(version),
         )
 
@@ -118,9 +118,9 @@ def _check_protobuf(
             "protobuf-without-native",
             f"Prometheus {found} asks for protobuf and does not take native histograms"
             f"{_of(asking)}.",
-            "Histograms that have native buckets are lost, their classic series as well, while the "
+            "It loses histograms with native buckets, and their classic series as well, while the "
             "target is up.",
-            f"{how_to_take(version)} Or leave out {_ZERO_INGESTION}, and PrometheusProto of "
+            f"{how_to_take(version)} Or remove {_ZERO_INGESTION}, and PrometheusProto from "
             "scrape_protocols.",
         )
 
@@ -138,7 +138,7 @@ def _check_classic(
             "classic-series",
             f"Prometheus {found} drops the classic series of histograms that have native buckets"
             f"{_of(losing)}.",
-            "Dashboards and alerts that read _bucket, _count or _sum of them find nothing.",
+            "Dashboards and alerts that read their _bucket, _count or _sum find nothing.",
             how_to_keep_classic(version),
         )
 

@@ -1,4 +1,4 @@
-"""What several scrapes of one service say about it."""
+"""Checks a running service by comparing several scrapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .waiting import check_waiting
 __all__ = ["SLOW", "Outcome", "check_scrapes"]
 
 SLOW = 0.5
-"""The share of the timeout from which a scrape is slow."""
+"""A scrape is slow from this share of the timeout on."""
 
 _START = "process_start_time_seconds"
 _COUNTERS = ("_total", "_count", "_bucket")
@@ -25,16 +25,16 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one scrape ended, and after how many seconds."""
+    """The result of one scrape, and how many seconds it took."""
 
     result: Exposition | ScrapeError
     seconds: float
 
 
 def check_scrapes(url: str, rounds: Sequence[Sequence[Outcome]], timeout: float) -> Findings:
-    """Check what was scraped; all of a round was asked for after the round before had ended.
+    """Check the scrapes; each round began when the round before had ended.
 
-    The scrapes of a round are at the same time, so that several workers have to answer.
+    The scrapes of a round run at the same time, so that several workers have to answer.
     """
     outcomes = [outcome for round in rounds for outcome in round]
     failed = [o.result for o in outcomes if isinstance(o.result, ScrapeError)]
@@ -65,28 +65,28 @@ def _unreadable(url: str, failed: Sequence[ScrapeError], tried: int) -> Finding:
         return error(
             "unauthorised",
             what,
-            "The endpoint wants credentials.",
+            "The endpoint asks for credentials.",
             "Give them with --user or --header here, and with basic_auth or authorization in "
             "Prometheus.",
         )
     if status == 404:
         remedy = (
-            "Look at the path: promweb serves `path`, /metrics unless set, below any prefix of the "
+            "Check the path: promweb serves `path`, /metrics unless set, below any prefix of the "
             "application; with path=None only start_http_server serves the metrics."
         )
     elif status == 405:
-        remedy = "Prometheus sends GET, as this did: have what answers there allow it."
+        remedy = "Prometheus sends GET, as this command did: allow it there."
     elif status is not None and 300 <= status < 400:
-        remedy = "Scrape where the metrics are; or exempt the path from what redirects."
+        remedy = "Scrape the URL of the metrics; or exempt that path from the redirect."
     elif status is not None:
-        remedy = "Look at the service's log: the logger promweb says what failed."
+        remedy = "Read the service's log: the logger promweb names what failed."
     elif "not an exposition" in str(failed[0]) or "UTF-8" in str(failed[0]):
         remedy = (
-            "Another route, a proxy or a before_request function answers there: have it leave the "
+            "Another route, a proxy or a before_request function answers there: let it pass the "
             "path to promweb."
         )
     else:
-        remedy = "Look whether the service runs, and listens at that address and port."
+        remedy = "Check that the service runs, and listens at that address and port."
     return error("unreadable", what, why, remedy)
 
 
@@ -96,7 +96,7 @@ def _check_speed(slowest: float, timeout: float) -> Findings:
             "slow",
             f"A scrape took {slowest:.1f} s; the timeout is {timeout:g} s.",
             "Prometheus drops a scrape that takes longer than its scrape_timeout, 10 s unless set.",
-            "Have fewer series (group_by, fewer buckets), or answer scrapes from a port of their "
+            "Reduce the series (group_by, fewer buckets), or answer scrapes on a port of their "
             "own with start_http_server.",
         )
 
@@ -104,7 +104,7 @@ def _check_speed(slowest: float, timeout: float) -> Findings:
 def _check_processes(
     expositions: Sequence[Exposition], rounds: Sequence[Sequence[Exposition]]
 ) -> Findings:
-    """Check that it is one source of numbers which answers."""
+    """Check that one source of numbers answers."""
     starts = {
         sample.value
         for exposition in expositions
@@ -127,8 +127,8 @@ def _check_processes(
         yield error(
             "counters",
             f"{fell[0]}{dict(fell[1]) or ''} went down from one scrape to the next.",
-            "Counters never go down, unless a process started anew, several processes answer, or "
-            "somebody removes the workers' files while they run.",
+            "Counters never go down, unless a process restarted, several processes answer, or "
+            "something removes the workers' files while they run.",
             remedy,
         )
 
@@ -151,7 +151,7 @@ def _counters(exposition: Exposition) -> Iterator[tuple[Series, float]]:
     for name, samples in exposition.samples.items():
         if name.endswith(_COUNTERS):
             for sample in samples:
-                # A worker that ended takes its own series along.
+                # The series with its pid disappear with a worker.
                 if "pid" not in sample.labels:
                     yield (name, tuple(sorted(sample.labels.items()))), sample.value
 
@@ -161,11 +161,10 @@ def _check_promweb(expositions: Iterable[Exposition]) -> Findings:
     if OTEL.duration not in names and not any(name.endswith("exporter_info") for name in names):
         yield warning(
             "promweb",
-            "These are metrics, but not promweb's: there is neither exporter_info nor "
-            f"{OTEL.duration}.",
+            f"These metrics are not promweb's: there is neither exporter_info nor {OTEL.duration}.",
             "Another program answers at this URL, promweb uses another registry, or "
             "export_defaults is off.",
-            "Look at the port and the path, and at the registry that PrometheusMetrics was given.",
+            "Check the port, the path, and the registry that PrometheusMetrics was given.",
         )
 
 
@@ -189,14 +188,14 @@ _SELF_METRICS = (
         "label-errors",
         "The label {label!r} of {metric} could not be computed {n} times.",
         "Its value was recorded as <error>.",
-        "The logger promweb has the first traceback: correct the function that computes the label.",
+        "The logger promweb has the first traceback: fix the function that computes the label.",
     ),
     (
         "promweb_series_folded_total",
         "unbounded",
         "{n} recordings of {metric} found it full.",
-        "It has max_series label sets; what is new is recorded as <overflow>.",
-        'Use values that are few: group_by="url_rule" instead of the path, no identifiers of '
+        "It has max_series label sets; promweb records new ones as <overflow>.",
+        'Use labels with few values: group_by="url_rule" instead of the path, no identifiers of '
         "users or objects in labels. Or raise max_series.",
     ),
     (
@@ -210,7 +209,7 @@ _SELF_METRICS = (
         "promweb_multiprocess_files_skipped_total",
         "files",
         "Files of workers were left out {n} times, because they are {reason}.",
-        "What is in them is missing.",
+        "A scrape lacks the numbers in them.",
         "The logger promweb names the files: remove them while the server is stopped.",
     ),
 )

@@ -1,1 +1,1 @@
-"""An application, imported to look at it: finding it, its settings, what it exposes."""
+"""Importing an application to inspect it: how to find it, its settings, what it exposes."""

@@ -1,4 +1,4 @@
-"""What an application would expose, read from its registries without a request."""
+"""Reads what an application would expose from its registries, without a request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["side_of"]
 
 
 def side_of(application: Any) -> Side:
-    """Return the side of a comparison that an application is.
+    """Return an application as one side of a comparison.
 
-    The names of labels and the buckets of promweb's families are known before there is a series.
+    It has the label names and buckets of promweb's families, even before there is a series.
     """
     registries = {id(one.registry): one.registry for one in metrics_objects(application)}
     metrics = [metric for registry in registries.values() for metric in registry.collect()]

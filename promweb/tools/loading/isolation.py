@@ -1,4 +1,4 @@
-"""Loading an application without a trace of that outside of this process."""
+"""Importing an application without effects outside of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["sharing_nothing"]
 
 @contextmanager
 def sharing_nothing() -> Iterator[None]:
-    """Have an application that is imported write to a directory of its own."""
+    """Give an application that is imported its own directory for multiprocess mode."""
     if shared_directory() is None:
         yield
         return

@@ -17,18 +17,18 @@ __all__ = ["Settings", "inner", "metrics_objects", "read_settings", "settings_of
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of a metrics object; an option of a command has the same name."""
+    """The arguments of a metrics object; the commands' options have the same names."""
 
     naming: str
     prefix: str
     """`defaults_prefix`, or `NO_PREFIX`."""
     group_by: str
-    """The name of the label."""
+    """The name of the group label."""
     buckets: tuple[float, ...]
     summary: bool
     websockets: bool
     native: bool = False
-    """`native_histograms`, whatever the factor."""
+    """Whether `native_histograms` is on."""
 
     def __str__(self) -> str:
         prefix = "--no-prefix" if self.prefix == NO_PREFIX else f"--prefix {self.prefix}"
@@ -36,10 +36,10 @@ class Settings:
 
 
 def read_settings(metrics: Any, *, is_async: bool) -> Settings:
-    """Read a metrics object; the only place that knows its attributes."""
+    """Read a metrics object; only this function knows its attributes."""
     is_otel = metrics.naming == "otel"
     group = OTEL.group if is_otel else Grouping(metrics.group_by).name
-    assert group is not None, "the conventions name the group"
+    assert group is not None, "with otel the group has a fixed name"
     buckets = metrics.buckets or Histogram.DEFAULT_BUCKETS
     return Settings(
         naming=metrics.naming,
@@ -53,15 +53,15 @@ def read_settings(metrics: Any, *, is_async: bool) -> Settings:
 
 
 def inner(application: Any) -> Any:
-    """Return the application of Flask or Quart; Connexion and others put something around it."""
+    """Return the Flask or Quart application inside; Connexion and others wrap it."""
     return application if hasattr(application, "url_map") else getattr(application, "app", None)
 
 
 def metrics_objects(application: Any) -> list[Any]:
-    """Return the metrics objects that measure an application; raise LoadError where none does."""
+    """Return the metrics objects of an application; raise LoadError if it has none."""
     given, application = application, inner(application)
     if not hasattr(application, "extensions") or not hasattr(application, "url_map"):
-        raise LoadError(f"that is no Flask or Quart application: {type(given).__name__}")
+        raise LoadError(f"that is not a Flask or Quart application: {type(given).__name__}")
     site = application.extensions.get("promweb")
     owners = list(site.owners) if site is not None else []
     if not owners:
@@ -73,12 +73,12 @@ def metrics_objects(application: Any) -> list[Any]:
 
 
 def settings_of(application: Any) -> list[Settings]:
-    """Return what the objects were given that record the default metrics, each once."""
+    """Return the distinct settings of the objects that record the default metrics."""
     is_async = hasattr(inner(application), "asgi_app")
     found = [
         read_settings(metrics, is_async=is_async)
         for metrics in metrics_objects(application)
-        # The method has the argument's name.
+        # The method `export_defaults` has the argument's name.
         if metrics._export_defaults
     ]
     if not found:

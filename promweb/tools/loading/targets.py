@@ -1,7 +1,7 @@
-"""Loading an application by what `flask --app` and `quart --app` take, to look at it.
+"""Loading an application by name, as `flask --app` and `quart --app` do, to inspect it.
 
 A target is a module or a file, and after a colon the application or a function that makes it, with
-arguments. What goes wrong raises `LoadError`, which says where in the user's own code.
+arguments. Failures raise `LoadError`, which names the line in the user's own code.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _LISTED = 8
 
 
 class LoadError(Exception):
-    """There is no such application."""
+    """The application cannot be found or made."""
 
 
 def find(target: str) -> Any:
-    """Return the application that a target stands for; what user code raises passes through."""
+    """Return the application that a target names; exceptions of user code pass through."""
     path, name = ([*re.split(r":(?![\\/])", target, maxsplit=1), ""])[:2]
     module = _import(path)
     return _named(module, name.strip()) if name.strip() else _best(module)
 
 
 def is_application(thing: Any) -> bool:
-    """Tell whether something is an application, or has one in it as Connexion's has."""
+    """Tell whether something is an application, or wraps one as Connexion does."""
     try:
         return any(
             hasattr(one, "url_map") and hasattr(one, "extensions")
             for one in (thing, getattr(thing, "app", None))
         )
-    except Exception:  # what stands for a request, such as `flask.request`, has none here
+    except Exception:  # a proxy such as `flask.request` raises outside of a request
         return False
 
 
 def place(fault: BaseException) -> tuple[str, str]:
-    """Return the file and line that an exception comes from, in the user's code if any, and it."""
+    """Return where an exception comes from, in the user's code if possible: file, line, code."""
     if isinstance(fault, SyntaxError) and fault.filename:
         return f"{fault.filename}, line {fault.lineno}", (fault.text or "").strip()
     frames = traceback.extract_tb(fault.__traceback__)
@@ -62,7 +62,7 @@ def place(fault: BaseException) -> tuple[str, str]:
 
 
 def is_from_promweb(fault: BaseException) -> bool:
-    """Tell whether promweb raised an exception, for what a user's line says."""
+    """Tell whether promweb itself raised an exception because of a line of the user."""
     frames = traceback.extract_tb(fault.__traceback__)
     others = [f for f in frames if not f.filename.startswith(_PROMWEB)]
     return bool(others) and frames[-1].filename.startswith(_PROMWEB)
@@ -76,14 +76,14 @@ def _import(path: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # a module that this one imports
+            raise  # the module exists, and one that it imports is missing
         raise LoadError(
             f"No module named {error.name!r} in {directory}. {_there(directory, error.name)}"
         ) from None
 
 
 def _as_module(path: str) -> tuple[str, str]:
-    """Return the directory to import from, and the name of a module or a file."""
+    """Return the directory to import from, and the module's name; `path` may be a file."""
     location = Path(os.path.realpath(path))
     if location.suffix == ".py":
         location = location.with_suffix("")
@@ -103,7 +103,7 @@ def _there(directory: str, wanted: str) -> str:
 
 
 def _best(module: ModuleType) -> Any:
-    """Return the application of a module that nobody named, by Flask's rules."""
+    """Return the application of a module by Flask's rules, for a target without a name."""
     for name in _USUAL:
         if is_application(getattr(module, name, None)):
             return getattr(module, name)
@@ -124,7 +124,7 @@ def _best(module: ModuleType) -> Any:
 
 
 def _named(module: ModuleType, text: str) -> Any:
-    """Return what a name stands for, and what a function of that name makes."""
+    """Return the object with that name, or what the function with that name makes."""
     try:
         expression = ast.parse(text, mode="eval").body
         is_call = isinstance(expression, ast.Call)
@@ -182,7 +182,7 @@ def _call(
 
 
 def _names(module: ModuleType, wanted: str) -> str:
-    """Return what could have been meant: applications, and functions that the module defines."""
+    """Return a hint with the applications and functions that the module defines."""
     found = {
         name
         for name, thing in vars(module).items()

@@ -1,1 +1,1 @@
-"""Files for Grafana and Prometheus; made when a command asks for them, imported by nothing else."""
+"""Files for Grafana and Prometheus; only the commands that print them import this."""

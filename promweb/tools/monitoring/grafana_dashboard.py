@@ -22,8 +22,8 @@ def make_dashboard(
 ) -> dict[str, Any]:
     """Return the dashboard in Grafana's JSON model.
 
-    With `multiprocess` there are panels for each worker process of an instance. Title and uid
-    depend on what the service is and what selects it, unless they are given.
+    `multiprocess` adds panels for each worker process of an instance. The default title and uid
+    follow from the service and its selector.
     """
     queries = queries_of(
         service,
@@ -34,7 +34,7 @@ def make_dashboard(
     of_job = queries_of(service, 'job=~"$job"')
     of_instance = queries_of(service, 'job=~"$job",instance=~"$instance"')
     variables = [
-        # Without a value for "All": other jobs have process metrics, too.
+        # No value for "All": other jobs have process metrics, too.
         query_variable("job", "Job", f"label_values({everywhere.info()}, job)"),
         query_variable(
             "instance", "Instance", f"label_values({of_job.info()}, instance)", all_value=".*"
@@ -65,7 +65,7 @@ def make_dashboard(
 
 
 def _uid(service: Service) -> str:
-    """Return what is the same for the same service and selector only, as Grafana takes it."""
+    """Return an id that depends on the service and its selector only, in Grafana's form."""
     name = f"promweb-{service.name}"
     is_usual = service.start in (f"{service.name}_", "") and service.start != "http_"
     if is_usual and not service.matchers and _PLAIN.fullmatch(name):

@@ -1,6 +1,6 @@
 """A dashboard in Grafana's classic model: variables, rows, and the places of panels.
 
-The model is that of schema version 39 (Grafana 11); newer versions migrate it when they load it.
+This is schema version 39 (Grafana 11); newer versions of Grafana migrate it when they load it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COLUMNS = 24
 
 
 class Row(NamedTuple):
-    """A title with panels below it; the queries of a collapsed row run once it is opened."""
+    """A title with panels below it; a collapsed row runs its queries when it is opened."""
 
     title: str
     panels: Sequence[Panel]
@@ -25,9 +25,9 @@ class Row(NamedTuple):
 
 
 def query_variable(name: str, label: str, query: str, *, all_value: str | None = None) -> Json:
-    """Return a variable of several values, which Grafana escapes for use in a regular expression.
+    """Return a variable with several values, which Grafana escapes for a regular expression.
 
-    "All" is every value that there is, or `all_value`, which is used as it is.
+    "All" means every existing value, or `all_value`, unescaped.
     """
     return {
         "name": name,
@@ -47,7 +47,7 @@ def query_variable(name: str, label: str, query: str, *, all_value: str | None =
 def dashboard(
     uid: str, title: str, description: str, variables: Sequence[Json], rows: Iterable[Row]
 ) -> Json:
-    """Return a dashboard that asks for its data source; `uid` is what Grafana updates it by."""
+    """Return a dashboard that asks for its data source; its `uid` identifies it to Grafana."""
     source = {
         "name": "datasource",
         "label": "Data source",
@@ -99,7 +99,7 @@ def _laid_out(rows: Iterable[Row]) -> list[Json]:
             below.append({"id": number, "gridPos": place, **panel.model})
             number, x, height = number + 1, x + panel.width, max(height, panel.height)
         y += height
-        # Grafana keeps the panels of a collapsed row in it, and others after it.
+        # Grafana keeps the panels of a collapsed row inside it, and others after it.
         title["panels"] = below if row.collapsed else []
         panels += [title] if row.collapsed else [title, *below]
     return panels

@@ -162,8 +162,8 @@ def durations(queries: Queries) -> Row:
             [
                 timeseries(
                     "Mean duration",
-                    "Mean time to the last byte. A summary has no quantiles; leave out "
-                    "default_latency_as_histogram=False for them.",
+                    "Mean time to the last byte. A summary has no quantiles; to get them, remove "
+                    "default_latency_as_histogram=False.",
                     "s",
                     {"mean": queries.mean(duration, RATE)},
                     width=12,
@@ -289,7 +289,7 @@ def sizes(queries: Queries) -> Row:
 def _burn(title: str, share: str, objective: Objective) -> Panel:
     return timeseries(
         title,
-        "How many times faster than allowed the budget is used up, over the last hour. At 1 it "
+        "How many times faster than allowed the error budget was spent over the last hour. At 1 it "
         f"lasts exactly as long as the objective of {objective.percent} %.",
         "short",
         {"burn": burn(share, objective)},

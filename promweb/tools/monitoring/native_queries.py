@@ -1,7 +1,7 @@
-"""PromQL about a service with native histograms, and about one that is half on the way there.
+"""PromQL for a service with native histograms, or with native and classic instances at once.
 
-Where an instance has native buckets, its classic series may be missing (Prometheus takes one or
-both), so each expression takes the native series of an instance, or else its classic ones.
+Where an instance has native buckets, its classic series may be missing (Prometheus stores one or
+both), so each expression takes an instance's native series, or else its classic ones.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ def queries_of(service: Service, matchers: str = "", group: str = "") -> Queries
 class NativeQueries(Queries):
     """Expressions that take native series, or else classic ones.
 
-    Counts, sums and shares are chosen for each series, so they are those of all instances. Of
-    quantiles, the native ones of a group are taken if any instance has them: no quantile can be
-    made of both.
+    Counts, sums and shares choose for each series, so they cover all instances. Quantiles of a
+    group use the native series if any instance has them: no quantile can combine both.
     """
 
     def observations(self, family: str, over: str, *by: str, where: str = "") -> str:
@@ -34,7 +33,7 @@ class NativeQueries(Queries):
     def quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
         rate = f"rate({self._select_grouped(family)}{over})"
         rates = f"sum by ({', '.join(by)}) ({rate})" if by else f"sum({rate})"
-        # The name comes last: Prometheus 2.42 cannot give native histograms another label.
+        # The name comes last: Prometheus 2.42 cannot relabel native histograms.
         native = self._named(f"histogram_quantile({quantile}, {rates})", by)
         return f"(\n{native}\nor\n{super().quantile(quantile, family, over, *by)}\n)"
 
@@ -48,7 +47,7 @@ class NativeQueries(Queries):
     def seen(self, over: str, *by: str) -> str:
         if self.service.words.info:
             return super().seen(over, *by)
-        # A function of a range would drop the name, which tells the two apart.
+        # A function over a range would drop the name, which distinguishes the two.
         labels = ", ".join(by or ("job", "instance"))
         return f"max_over_time((group by ({labels}) ({self.info()})){over[:-1]}:1m])"
 
@@ -61,7 +60,7 @@ class NativeQueries(Queries):
         duration = self.words.duration
         rate = f"rate({self._select_grouped(duration, self._answered)}{over})"
         bucket = self._select_grouped(f"{duration}_bucket", f'le="{latency.le}",{self._answered}')
-        # Without requests the fraction is NaN, which no comparison lets through.
+        # Without requests the fraction is NaN, which no comparison passes.
         share = f"histogram_fraction(0, {latency.le}, {rate})"
         native = f"{share} * histogram_count({rate}) >= 0"
         return self._sum(f"\n  {native}\n  or ignoring (le)\n  rate({bucket}{over})\n", by)

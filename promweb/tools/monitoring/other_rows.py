@@ -1,4 +1,4 @@
-"""The rows of the dashboard beside those about HTTP requests."""
+"""The rows of the dashboard that are not about HTTP requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def websockets(queries: Queries) -> Row:
             ),
             timeseries(
                 "Duration of connections",
-                "How long connections that have ended were open.",
+                "How long ended connections were open.",
                 "s",
                 queries.quantiles("websocket_connection_duration_seconds", RATE),
                 width=12,
@@ -97,15 +97,15 @@ def health(queries: Queries) -> Row:
         table(
             "Labels that could not be computed",
             "Label callables that raised, since the processes began. Their value is "
-            "`<error>`, and the log has the traceback. Empty where there was none.",
+            "`<error>`, and the log has the traceback. Empty if there were none.",
             {"Times": ("short", queries.label_errors("metric", "label"))},
             sort="Times",
             width=8,
         ),
         table(
             "Full metrics",
-            "Recordings summed up under `<overflow>`, since the processes began. Group by "
-            "something with fewer values, or raise max_series. Empty where there was none.",
+            "Recordings that became `<overflow>`, since the processes began. Group by "
+            "something with fewer values, or raise max_series. Empty if there were none.",
             {"Times": ("short", queries.overflows("metric"))},
             sort="Times",
             width=8,
@@ -136,7 +136,7 @@ def health(queries: Queries) -> Row:
         ),
         timeseries(
             "Samples per scrape",
-            "What one scrape brings: a line that climbs is a label with too many values.",
+            "Samples in each scrape. A line that climbs means a label with too many values.",
             "short",
             {"{{instance}}": queries.scraped("scrape_samples_scraped")},
         ),

@@ -1,4 +1,4 @@
-"""The kinds of Grafana's panels that are used, without their place. Knows nothing of promweb."""
+"""The kinds of Grafana panels that the dashboard uses. Knows nothing of promweb."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Json = dict[str, Any]
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 _HEIGHT = 9
-"""Of a panel of lines: room for three of them in the legend, in units of Grafana's grid."""
+"""The height of a panel of lines, in units of Grafana's grid: its legend has room for three."""
 
 RATE = "[$__rate_interval]"
-"""The range that a rate needs for a point of a graph, whatever the time range is."""
+"""The range that a rate needs for one point of a graph, whatever the time range."""
 
 
 class Panel(NamedTuple):
-    """A panel without its place; width is in columns of 24, height in units of Grafana's grid."""
+    """A panel without its position; width in columns of 24, height in units of Grafana's grid."""
 
     width: int
     height: int
@@ -49,9 +49,9 @@ def timeseries(
     colours: Mapping[str, str] | None = None,
     limits: Json | None = None,
 ) -> Panel:
-    """Return a panel of lines; `lines` are expressions by the name of their series.
+    """Return a panel of lines; `lines` has expressions by the name of their series.
 
-    `limits` are of `limit`, `colours` are by the name of the series.
+    `limits` come from `limit`; `colours` are by the name of the series.
     """
     custom: Json = {
         "drawStyle": "line",
@@ -113,7 +113,7 @@ def stat(
     width: int = 4,
     limits: Json | None = None,
 ) -> Panel:
-    """Return a panel with one number, the newest, over its history."""
+    """Return a panel with the newest number over its history."""
     defaults: Json = {"unit": unit, "min": 0}
     defaults["thresholds"] = limits or _steps(("text", None))
     options = {
@@ -129,7 +129,7 @@ def stat(
 
 
 def heatmap(title: str, description: str, unit: str, expr: str, *, width: int = 12) -> Panel:
-    """Return a heatmap of a histogram's buckets; `unit` is that of the bounds."""
+    """Return a heatmap of a histogram's buckets; `unit` is the unit of the bounds."""
     options = {
         "calculate": False,
         "cellGap": 1,
@@ -161,15 +161,15 @@ def table(
     sort: str,
     width: int = 24,
 ) -> Panel:
-    """Return a table with a line for each label set; `columns` are unit and expression by title.
+    """Return a table with a row for each label set; `columns` has unit and expression by title.
 
-    The newest values are shown, sorted by the column `sort`, largest first.
+    It shows the newest values, sorted by the column `sort`, largest first.
     """
     targets = [
         _target(expr, index, instant=True, format="table")
         for index, (_, expr) in enumerate(columns.values())
     ]
-    # What Grafana calls a column of values depends on how many there are.
+    # Grafana's name for a column of values depends on how many there are.
     values = [f"Value #{target['refId']}" for target in targets] if len(targets) > 1 else ["Value"]
     renamed = dict(zip(values, columns, strict=True))
     transformations = [
@@ -194,7 +194,7 @@ def limit(value: float) -> Json:
 
 
 def legend(*labels: str) -> str:
-    """Return what names a series by the values of labels."""
+    """Return a template that names a series by the values of labels."""
     return " ".join(f"{{{{{label}}}}}" for label in labels)
 
 

@@ -1,9 +1,9 @@
 """Recording and alerting rules of a service, for Prometheus.
 
-Alerts on objectives compare the burn of the budget in a long window, so that it is worth to act,
-and in a short one, so that they end when the cause does. Windows and factors are those of the
-Site Reliability Workbook, chapter 5, for an objective over 30 days; for another period the
-windows are longer or shorter in proportion, and the factors stay.
+Alerts on objectives compare the burn rate of the budget in a long window, so that they matter,
+and in a short one, so that they end soon after the cause does. Windows and factors are those of
+the Site Reliability Workbook, chapter 5, for an objective over 30 days. Another period makes the
+windows longer or shorter in proportion; the factors stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PAGE, _TICKET = "page", "ticket"
 
 
 class Pair(NamedTuple):
-    """Two windows, in seconds, in which a budget may not burn `factor` times too fast."""
+    """Two windows, in seconds, in which the budget may not burn `factor` times too fast."""
 
     long: int
     short: int
@@ -33,7 +33,7 @@ class Pair(NamedTuple):
     severity: str
 
     def can_fire(self, objective: Objective) -> bool:
-        """Tell whether there can be so many bad requests at all."""
+        """Tell whether the share of bad requests can be that large at all."""
         return self.factor * objective.budget < 1
 
 
@@ -67,9 +67,9 @@ def make_rules(
 ) -> Json:
     """Return the groups of rules, as Prometheus reads them from a file.
 
-    `period` is that of the objectives, in seconds. `concurrency` is how many requests an instance
-    can work on at once; an alert says when it is nearly used up. With fewer requests per second
-    than `minimum_rate` no alert on an objective fires.
+    `period` is the period of the objectives, in seconds. `concurrency` is how many requests an
+    instance can handle at once; an alert fires when it is nearly used up. With fewer requests per
+    second than `minimum_rate` no alert on an objective fires.
     """
     return {"groups": list(_Rules(service, period, concurrency, minimum_rate).groups())}
 
@@ -85,13 +85,13 @@ class _Rules:
         self.service = service
         self.queries = queries_of(service)
         self.request = service.words.duration.removesuffix("_duration_seconds")
-        """What the names of recorded series call a request."""
+        """The word for a request in the names of recorded series."""
         self.period = period
         self.pairs = windows(period)
         self.concurrency = concurrency
         self.minimum_rate = minimum_rate
         self.recent = duration_text(shortest_window(period))
-        """The range of rates that are no objective's."""
+        """The range of rates that belong to no objective."""
 
     def groups(self) -> Iterator[Json]:
         service = self.service
@@ -156,10 +156,10 @@ class _Rules:
                 f"{self._enough_traffic(long)}",
                 severity=pair.severity,
                 labels={"long_window": long, "short_window": short},
-                summary=f"{{{{ $labels.job }}}} burns its {budget} budget at more than "
-                f"{pair.factor} times the pace that it may",
+                summary=f"{{{{ $labels.job }}}} burns its {budget} budget more than "
+                f"{pair.factor} times too fast",
                 description="{{ $value | humanizePercentage }} of the requests of the last "
-                f"{long} {bad}, and it goes on in the last {short}. The objective is that "
+                f"{long} {bad}, and the last {short} is no better. The objective is that "
                 f"{objective.percent} % do not, over {duration_text(self.period)}. At "
                 f"{pair.factor} times the pace the whole budget lasts {lasts}.",
                 runbook=self._worst(what),
@@ -179,9 +179,7 @@ class _Rules:
         else:
             query = here.quantile(0.95, self.service.words.duration, over, group)
             look = "requests in progress and what they wait for"
-        return (
-            f"See which are worst: topk(5, {query}). Then look at {look}, and at what was changed."
-        )
+        return f"Find the worst: topk(5, {query}). Then look at {look}, and at recent changes."
 
     def _websockets(self) -> Iterator[Json]:
         metric, over = "websocket_broken_per_connection", f"[{self.recent}]"
@@ -207,8 +205,8 @@ class _Rules:
                 severity=_TICKET,
                 summary="{{ $labels.instance }} of {{ $labels.job }} is nearly full",
                 description="{{ $value | humanizePercentage }} of the "
-                f"{self.concurrency} requests that it can work on at once are in progress.",
-                runbook="See whether requests take longer or are more than before; for the latter "
+                f"{self.concurrency} requests that it can handle at once are in progress.",
+                runbook="Check whether requests take longer or there are more of them; if more, "
                 "add instances or workers.",
             )
         ended = self.queries.requests("[15m]", "job", "instance")
@@ -216,12 +214,12 @@ class _Rules:
             "Stalled",
             f"{in_progress} > 0\nunless\n{ended} > 0",
             wait="15m",
-            # Someone who watches a stream all night looks the same.
+            # A client that watches a stream all night looks the same.
             severity=_TICKET,
-            summary="{{ $labels.instance }} of {{ $labels.job }} ends no requests",
-            description="There are {{ $value }} requests in progress, and for at least 15 minutes "
-            "none ended. They may be endless streams.",
-            runbook="Look at what the threads or tasks of the process wait for, for example with "
+            summary="{{ $labels.instance }} of {{ $labels.job }} finishes no requests",
+            description="{{ $value }} requests are in progress, and none finished for at least 15 "
+            "minutes. They may be endless streams.",
+            runbook="Find what the threads or tasks of the process wait for, for example with "
             "py-spy dump; then restart it.",
         )
 
@@ -239,21 +237,21 @@ class _Rules:
             severity=_TICKET,
             summary="{{ $labels.instance }} of {{ $labels.job }} cannot be scraped",
             description="It exposed metrics during the last day, and now Prometheus gets none.",
-            runbook="Prometheus says why on its page of targets. A status of 500 names the "
+            runbook="Prometheus' page of targets shows the error. A status of 500 names the "
             "collector that failed.",
         )
         yield self._alert(
             "MetricsAbsent",
-            # One job may vanish beside others; and there may never have been any.
+            # One job may vanish while others stay; and there may never have been any.
             f"{queries.seen('[1d]', 'job')}\nunless\ngroup by (job) ({info})\n"
             f"or\nabsent_over_time({info}[1d])",
             wait="10m",
             severity=_PAGE,
-            summary="Nobody exposes the metrics of "
+            summary="Prometheus finds no metrics of "
             f"{{{{ with $labels.job }}}}{{{{ . }}}}{{{{ else }}}}{self.service.name}{{{{ end }}}}",
-            description=f"There is no series {self.service.presence} of this job, which every "
-            f"instance has from its {since}. The other alerts see nothing of it.",
-            runbook="See whether the service runs, and whether Prometheus discovers it.",
+            description=f"There is no series {self.service.presence} of this job; every instance "
+            f"has one from its {since}. The other alerts cannot fire for it.",
+            runbook="Check whether the service runs, and whether Prometheus discovers it.",
         )
         yield self._alert(
             "LabelErrors",
@@ -273,7 +271,7 @@ class _Rules:
             ),
             severity=_TICKET,
             summary="{{ $labels.metric }} is full",
-            description="{{ $value | humanize }} recordings within an hour went to <overflow>, "
+            description="{{ $value | humanize }} recordings within an hour became <overflow>, "
             "because the metric has max_series label sets.",
             runbook="Find the label with too many values. Group by url_rule or endpoint, or raise "
             "max_series.",

@@ -1,6 +1,6 @@
 """PromQL about a service, for the dashboard and for the rules.
 
-`over` is what follows the selector of a range: `[5m]`, `[$__rate_interval]`, `[1d] @ end()`.
+`over` is the range after a selector: `[5m]`, `[$__rate_interval]`, `[1d] @ end()`.
 `by` are the labels that a result keeps.
 """
 
@@ -19,13 +19,13 @@ BROKEN_CLOSE = 'close_code=~"1011|5.."'
 class Queries:
     """Expressions about one service, or the part of it that label matchers select.
 
-    `group` is a matcher for families that have the group label; `matchers` is for all.
+    `group` is a matcher for families with the group label; `matchers` apply to all families.
     """
 
     def __init__(self, service: Service, matchers: str = "", group: str = "") -> None:
         self.service = service
         self.words = words = service.words
-        # Responses that break the promise, and all others: with 499 the client left.
+        # Responses that miss the objective, and all others. 499 is not one: the client left.
         self._failed, self._answered = f'{words.status}=~"5.."', f'{words.status}!~"5.."'
         self._matchers = (service.matchers, matchers)
         self._group_matcher = group
@@ -35,8 +35,8 @@ class Queries:
     def requests(self, over: str, *by: str, where: str = "") -> str:
         """Return requests per second.
 
-        The counter has no group label. The count of durations is the same number, has it, and
-        is many more series; it is used where the group matters, or where there is no counter.
+        The counter has no group label. The count of durations is the same number with the group,
+        but many more series; it is used where the group matters, or where there is no counter.
         """
         counter = self.words.requests
         if counter is None or self._group_matcher or self.service.group in by:
@@ -59,8 +59,8 @@ class Queries:
     def exceptions(self, over: str, *by: str) -> str:
         """Return exceptions per second that no error handler answered.
 
-        Where no family counts them, these are the requests whose error is a class: what was
-        answered has its status there, if that is an error, and a full family `<overflow>`.
+        If no family counts them, these are the requests whose error is an exception class: an
+        answered request has its status there, if that is an error, and a full family `<overflow>`.
         """
         counter = self.words.exceptions
         if counter is None:
@@ -68,9 +68,9 @@ class Queries:
         return self._sum(f"rate({self._select(counter)}{over})", by)
 
     def slow_share(self, over: str, *by: str) -> str:
-        """Return the share of requests that took longer than promised.
+        """Return the share of requests that took longer than the objective allows.
 
-        Failed requests are left out: they are the other promise's, and often fast.
+        It omits failed requests: they have an objective of their own, and are often fast.
         """
         everything = self.observations(self.words.duration, over, *by, where=self._answered)
         return f"1 -\n{self._fast(over, by)}\n/\n{everything}"
@@ -95,7 +95,7 @@ class Queries:
         return self.rate(f"{family}_count", over, *by, where=where)
 
     def total(self, family: str, over: str, *by: str) -> str:
-        """Return the sum of the observations of a second."""
+        """Return the sum of the observations per second."""
         return self.rate(f"{family}_sum", over, *by)
 
     def quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
@@ -103,14 +103,14 @@ class Queries:
         return f"histogram_quantile({quantile}, {rates})"
 
     def quantiles(self, family: str, over: str, *by: str) -> dict[str, str]:
-        """Return the quantiles that one looks at, by their names."""
+        """Return the usual quantiles, by their names."""
         return {name: self.quantile(q, family, over, *by) for name, q in _QUANTILES.items()}
 
     def mean(self, family: str, over: str, *by: str) -> str:
         return f"{self.total(family, over, *by)}\n/\n{self.observations(family, over, *by)}"
 
     def buckets(self, family: str, over: str) -> str:
-        """Return how many observations fell into each bucket, as a heatmap wants it."""
+        """Return how many observations each bucket got, in the form for a heatmap."""
         return f"sum by (le) (increase({self._select_grouped(f'{family}_bucket')}{over}))"
 
     # Families without the group: queue time, the lag, threads, background tasks.
@@ -145,7 +145,7 @@ class Queries:
         """Return the share of ended connections that the server broke off; 0 where none was."""
         return _share(self.closes(over, *by, where=BROKEN_CLOSE), self.closes(over, *by))
 
-    # What prometheus_client says of processes, promweb of itself, and Prometheus of scrapes.
+    # Processes (from prometheus_client), promweb itself, and scrapes (from Prometheus).
 
     def process(self, name: str, *by: str) -> str:
         return self._sum(self._foreign(f"process_{name}"), by)
@@ -154,15 +154,15 @@ class Queries:
         return self._sum(f"rate({self._foreign(f'process_{name}')}{over})", by)
 
     def workers(self, *by: str) -> str:
-        """Return the number of processes that expose themselves."""
+        """Return the number of processes that expose process metrics."""
         return f"count by ({', '.join(by)}) ({self._foreign('process_start_time_seconds')})"
 
     def info(self) -> str:
-        """Return series that every instance has, if need be from its first request on."""
+        """Return series that every instance has, at the latest from its first request on."""
         return self._foreign(self.service.presence)
 
     def seen(self, over: str, *by: str) -> str:
-        """Return what had such series within a range."""
+        """Return which jobs or instances had such series within a range."""
         series = f"max_over_time({self.info()}{over})"
         return f"group by ({', '.join(by)}) ({series})" if by else series
 
@@ -184,9 +184,9 @@ class Queries:
         return self._sum(self._foreign("promweb_series_folded_total"), by)
 
     def happened(self, name: str, over: str, *by: str) -> str:
-        """Return how often a self-metric counted, also if this was its first time.
+        """Return by how much a self-metric rose, its first appearance included.
 
-        It is not there before it counts, and to `increase` a new series has not increased.
+        It has no series before it counts, and `increase` ignores the first value of a series.
         """
         series = self._foreign(name)
         before = f"offset {over.strip('[]')}"
@@ -196,11 +196,11 @@ class Queries:
         )
 
     def scraped(self, name: str) -> str:
-        """Return what Prometheus says of its scrapes: `up`, `scrape_duration_seconds`, ..."""
+        """Return a metric that Prometheus makes at each scrape: `up`, `scrape_duration_seconds`."""
         return self._foreign(name)
 
     def grouped(self) -> str:
-        """Return series that have every group there is."""
+        """Return series that have every value of the group label."""
         return self._select(f"{self.words.duration}_count")
 
     # Selectors.
@@ -221,24 +221,24 @@ class Queries:
         return self._named(f"sum by ({', '.join(by)}) ({series})", by)
 
     def _named(self, found: str, by: tuple[str, ...]) -> str:
-        """Give requests that matched no route a name, where they have none."""
+        """Name the requests that matched no route, if they have no group."""
         group, unmatched = self.service.group, self.words.unmatched
         if unmatched and group in by:
-            # An empty label is none to Prometheus, and a line without a name to Grafana.
+            # Prometheus drops empty labels, so Grafana would show a line without a name.
             return f'label_replace({found}, "{group}", "{unmatched}", "{group}", "")'
         return found
 
 
 def among(series: str, label: str, best: str) -> str:
-    """Return those series whose label is among the ten best over the whole range."""
+    """Return the series whose label is among the ten largest over the whole range."""
     return f"{series}\nand on ({label})\ntopk(10, {best})"
 
 
 def burn(share: str, objective: Objective) -> str:
-    """Return how many times faster than allowed the budget is used up."""
+    """Return how many times faster than allowed the error budget burns."""
     return f"(\n{share}\n)\n/ {objective.budget:f}"
 
 
 def _share(part: str, whole: str) -> str:
-    # Without any bad one there is no series, and no data says less than 0 does.
+    # Without a bad request there is no series; this makes it 0.
     return f"(\n  {part}\nor\n  0 * {whole}\n)\n/\n{whole}"

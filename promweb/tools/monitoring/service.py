@@ -1,4 +1,4 @@
-"""The service that is monitored: how its metrics are named and labelled, and what it promises."""
+"""The monitored service: the names and labels of its metrics, and its objectives."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class Objective:
 
 @dataclass(frozen=True)
 class Latency(Objective):
-    """A request is good that takes at most `seconds`, which must be the bound of a bucket."""
+    """A request is good if it takes at most `seconds`, which must be the bound of a bucket."""
 
     seconds: float
 
     @property
     def le(self) -> str:
-        """The bound, as the `le` label of the bucket has it."""
+        """The bound as a value of the label `le`."""
         return text_of(self.seconds)
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the constructor of the metrics was given, as far as names and labels depend on it.
+    """The arguments of the metrics object that names and labels depend on.
 
-    `words` are the names, which follow `prefix`: with its underscore, or empty. `matchers` are
-    label matchers of PromQL (without braces) that select the targets, or empty. `latency` is None
-    where durations are a summary.
+    `words` has the names that follow `prefix`, which ends with its underscore or is empty.
+    `matchers` are PromQL label matchers (without braces) that select the targets, or empty.
+    `latency` is None if durations are a summary.
     """
 
     words: Vocabulary
@@ -53,21 +53,21 @@ class Service:
     latency: Latency | None
     websockets: bool
     native: bool = False
-    """Whether durations and sizes have native buckets, at some instances at least."""
+    """Whether durations and sizes have native buckets, at least in some instances."""
 
     @property
     def start(self) -> str:
-        """What the names of all families of requests begin with."""
+        """The beginning of the names of all request families."""
         return f"{self.prefix}{self.words.start}"
 
     @property
     def name(self) -> str:
-        """That as a word, for titles and names of groups."""
+        """The same as one word, for titles and names of groups."""
         return self.start.rstrip("_") or "http"
 
     @property
     def presence(self) -> str:
-        """The name of what every instance has: from its start, or else from a first request on."""
+        """A family that every instance has, from its start or from its first request on."""
         return f"{self.prefix}{self.words.info or f'{self.words.duration}_count'}"
 
 
@@ -76,9 +76,9 @@ _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?
 
 
 def read_duration(text: str) -> int:
-    """Return the seconds of a duration as Prometheus writes it: `30d`, `1h30m`, `15s`.
+    """Return the seconds of a duration in Prometheus' notation: `30d`, `1h30m`, `15s`.
 
-    Raises `ValueError` for anything else, and for nothing.
+    Raises `ValueError` for any other text, an empty one included.
     """
     found = _DURATION.fullmatch(text)
     counts = [int(count or 0) for count in found.groups()] if found else []
@@ -86,12 +86,12 @@ def read_duration(text: str) -> int:
         count * unit for count, unit in zip(counts, (7 * 86400, *_UNITS.values()), strict=False)
     )
     if not seconds:
-        raise ValueError(f"{text!r} is no duration; write for example 30d, 12h or 1h30m")
+        raise ValueError(f"{text!r} is not a duration; write for example 30d, 12h or 1h30m")
     return seconds
 
 
 def duration_text(seconds: int) -> str:
-    """Return a duration as Prometheus writes it, in units up to days."""
+    """Return a duration in Prometheus' notation, in units up to days."""
     text = ""
     for name, unit in _UNITS.items():
         count, seconds = divmod(seconds, unit)

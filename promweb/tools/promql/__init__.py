@@ -1,1 +1,1 @@
-"""PromQL as dashboards and rules have it: what it selects."""
+"""PromQL in dashboards and rules: which series it selects."""

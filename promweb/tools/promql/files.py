@@ -1,7 +1,7 @@
-"""Files that have PromQL: Grafana's dashboards (JSON), and rules of Prometheus (YAML).
+"""Reads the PromQL in Grafana's dashboards (JSON) and Prometheus' rules (YAML).
 
-Both are searched for expressions wherever they are, so dashboards of every version will do, as an
-export, from the API or for provisioning, and rules as a file or as Kubernetes has them.
+It searches the whole file for expressions, so dashboards of every version work, whether exported,
+from the API or provisioned, and so do rules as a file or as a Kubernetes resource.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import Any
 __all__ = ["Query", "read_file"]
 
 _NAMES = ("alert", "record", "title", "name")
-"""The keys that say what an expression is of; the nearest counts."""
+"""The keys that name an expression; the nearest one above it counts."""
 
 _DEEPEST = 200
-"""Levels of nesting, more than any file has that people wrote."""
+"""The limit of nesting; files that people write stay far below it."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """An expression, and where it is."""
+    """An expression, and its place in the file."""
 
     place: str
     text: str
     is_variable: bool = False
-    """Whether it is the query of a dashboard's variable, which has functions of its own."""
+    """Whether it belongs to a dashboard's variable; such queries have functions of their own."""
 
 
 def read_file(path: Path) -> list[Query]:
-    """Return the queries of a file; raise ValueError where there are none."""
+    """Return the queries of a file; raise ValueError if there are none."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot be read: {error}") from error
     found = [query for document in _documents(text) for query in _search(document, "", "")]
     if not found:
-        raise ValueError("has no PromQL; it takes a dashboard of Grafana or rules of Prometheus")
+        raise ValueError("has no PromQL; give a Grafana dashboard or Prometheus rules")
     return list(dict.fromkeys(found))
 
 
@@ -58,7 +58,7 @@ def _documents(text: str) -> list[Any]:
 
 
 def _search(node: Any, name: str, source: str, depth: int = 0) -> Iterator[Query]:
-    """Yield the queries in a node; `source` is the type of the data source, where that is said."""
+    """Yield the queries in a node; `source` is the data source's type, if the file names it."""
     if depth > _DEEPEST:
         return
     if isinstance(node, list):

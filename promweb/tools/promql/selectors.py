@@ -1,4 +1,4 @@
-"""The selectors of a PromQL expression, and the labels that the expression goes by.
+"""The selectors of a PromQL expression, and the labels that the expression uses.
 
 `promql-parser` reads expressions; its grammar follows Prometheus' own.
 """
@@ -15,7 +15,7 @@ import promql_parser as promql
 __all__ = ["ANY", "Matcher", "Selector", "check_matchers", "selectors"]
 
 ANY = "promweb_any"
-"""In an expression it stands for a name or a value that is chosen later."""
+"""Stands for a name or value that is chosen later."""
 
 _OPS = (
     (promql.MatchOp.Equal, "="),
@@ -38,7 +38,7 @@ class Matcher:
         return f'{self.label}{self.op}"{value}"'
 
     def accepts(self, value: str) -> bool:
-        """Tell whether a label may have a value, which is empty where there is no label."""
+        """Tell whether the matcher accepts a value; a missing label has an empty one."""
         if self.op in ("=", "!="):
             return (value == self.value) is (self.op == "=")
         return bool(re.fullmatch(self.value, value, re.DOTALL)) is (self.op == "=~")
@@ -46,10 +46,10 @@ class Matcher:
 
 @dataclass(frozen=True)
 class Selector:
-    """What selects series, and which of their labels the expression around it goes by."""
+    """A selector of series, and the labels that the expression around it uses."""
 
     name: str
-    """Of the metric; empty where a matcher says it."""
+    """The metric's name; empty if a matcher selects it."""
     matchers: tuple[Matcher, ...] = ()
     labels: frozenset[str] = frozenset()
 
@@ -59,12 +59,12 @@ class Selector:
 
 
 def selectors(expression: str) -> list[Selector]:
-    """Return what an expression selects; raise ValueError for one that cannot be read."""
+    """Return the selectors of an expression; raise ValueError if it cannot be parsed."""
     return list(dict.fromkeys(_selectors(promql.parse(expression), frozenset())))
 
 
 def check_matchers(text: str) -> None:
-    """Raise ValueError for what cannot stand between the braces behind a metric's name."""
+    """Raise ValueError if a text cannot stand between the braces behind a metric's name."""
     tree = promql.parse(f"x{{{text}}}")
     if not isinstance(tree, promql.VectorSelector) or tree.offset or tree.at:
         raise ValueError("there is more than a selector")
@@ -72,7 +72,7 @@ def check_matchers(text: str) -> None:
 
 
 def _selectors(tree: Any, labels: frozenset[str]) -> Iterator[Selector]:
-    """Yield the selectors below a node; `labels` are those that its result is grouped by."""
+    """Yield the selectors below a node; `labels` are the ones that its result is grouped by."""
     if isinstance(tree, promql.VectorSelector):
         yield _selector(tree, labels)
     elif isinstance(tree, promql.MatrixSelector):
@@ -81,7 +81,7 @@ def _selectors(tree: Any, labels: frozenset[str]) -> Iterator[Selector]:
         yield from _selectors(tree.expr, labels)
     elif isinstance(tree, promql.AggregateExpr):
         kept = labels
-        if isinstance(tree.param, promql.StringLiteral):  # the label that count_values makes
+        if isinstance(tree.param, promql.StringLiteral):  # the label that count_values adds
             kept -= {tree.param.val}
         if tree.modifier and tree.modifier.type == promql.AggModifierType.By:
             kept |= _real(tree.modifier.labels)
@@ -96,8 +96,8 @@ def _selectors(tree: Any, labels: frozenset[str]) -> Iterator[Selector]:
 def _of_both(tree: promql.BinaryExpr, labels: frozenset[str]) -> Iterator[Selector]:
     """Yield the selectors of both sides of an operator.
 
-    The labels of the result are those of the side that may have many series for one of the other
-    side, and what it takes from there.
+    The result has the labels of the side that may have many series for one of the other side, and
+    those that it copies from there.
     """
     on, taken = frozenset[str](), frozenset[str]()
     is_plain, many_right = True, False
@@ -126,13 +126,13 @@ def _of_call(tree: promql.Call, labels: frozenset[str]) -> Iterator[Selector]:
 
 
 def _real(labels: Iterable[str | None]) -> frozenset[str]:
-    """Return the labels that are no variables."""
+    """Return the labels that are not variables."""
     return frozenset(label for label in labels if label and ANY not in label)
 
 
 def _selector(node: promql.VectorSelector, labels: frozenset[str]) -> Selector:
     if node.matchers.or_matchers:
-        raise ValueError("Prometheus knows no `or` between matchers")
+        raise ValueError("Prometheus has no `or` between matchers")
     name, matchers = node.name or "", []
     for one in node.matchers.matchers:
         value = one.value

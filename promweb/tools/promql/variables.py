@@ -25,7 +25,7 @@ _LABEL_NAMES = re.compile(r"\s*label_names\(.*\)\s*", re.DOTALL)
 
 
 def read_variable(query: str) -> list[Selector]:
-    """Return what the query of a dashboard's variable selects; raise ValueError if unreadable."""
+    """Return the selectors of a variable's query; raise ValueError if it cannot be parsed."""
     if found := _LABEL_VALUES.fullmatch(query):
         label = frozenset({found[2]} if "$" not in found[2] else ())
         if not (found[1] or "").strip():
@@ -45,7 +45,7 @@ def read_variable(query: str) -> list[Selector]:
 
 
 def read_expression(expression: str) -> list[Selector]:
-    """Return what an expression selects; raise ValueError for one that cannot be read."""
+    """Return the selectors of an expression; raise ValueError if it cannot be parsed."""
     try:
         return selectors(_without_variables(expression, ANY))
     except ValueError as problem:
@@ -70,7 +70,7 @@ def _without_variables(expression: str, name: str) -> str:
         around = (
             expression[max(piece.start() - 1, 0) : piece.start()] + expression[piece.end() :][:1]
         )
-        return ANY if re.search(r"[\w:]", around) else name  # else it is a part of a name
+        return ANY if re.search(r"[\w:]", around) else name  # otherwise it is part of a name
 
     return _PIECE.sub(replace, expression)
 

@@ -1,1 +1,1 @@
-"""Requests that are sent again: what they are read from, and how they are sent."""
+"""Replaying requests: reading them from a file, and sending them."""

@@ -1,4 +1,4 @@
-"""A list of requests, or a server's access log, as requests to send again.
+"""Reads requests to replay from a list or from a server's access log.
 
 A line is `GET /path`, `/path`, an object of JSON with `method`, `path`, `headers` and `body` or
 `json`, or a line of an access log in the common form, in which the request stands in quotes.
@@ -36,19 +36,19 @@ class Request:
 
 @dataclass
 class Requests:
-    """The requests of a file, and what of it is not sent."""
+    """The requests of a file, and counts of the lines that are not sent."""
 
     sent: list[Request] = field(default_factory=list)
     methods: Counter[str] = field(default_factory=Counter)
-    """How many have another method than those that may be sent."""
+    """How many requests have a method that is not allowed, by method."""
     unreadable: int = 0
-    """How many lines are no request."""
+    """How many lines are not requests."""
     surplus: int = 0
-    """How many are more than may be sent."""
+    """How many requests exceed the limit."""
 
 
 def read_requests(lines: Iterable[str], methods: Collection[str], limit: int) -> Requests:
-    """Read requests; those of other methods, and those beyond the limit, are only counted."""
+    """Read requests; only count those with other methods and those beyond the limit."""
     found = Requests()
     for line in lines:
         line = line.strip()
@@ -99,7 +99,7 @@ def _make(
         return None
     if not target:
         return None
-    # Of an absolute address only the path counts: requests go nowhere else than was said.
+    # Of an absolute URL only the path counts: requests go only to the given service.
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
         return None

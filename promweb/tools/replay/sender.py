@@ -1,4 +1,4 @@
-"""Sends requests to one service, within bounds, and to no other address."""
+"""Sends requests to one service only, within limits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .requests_file import Request
 __all__ = ["MAX_BODY", "Sender", "is_loopback"]
 
 MAX_BODY = 16 * 2**20
-"""How much of an answer is read, in bytes."""
+"""The most bytes of an answer that are read."""
 
 _CHUNK = 2**16
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether an address is one of this machine alone."""
+    """Tell whether a URL points to this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -31,7 +31,7 @@ def is_loopback(url: str) -> bool:
 class Sender:
     """Sends requests to one service, without proxies, redirects or cookies.
 
-    `timeout` is in seconds, for each answer as a whole; a stream is left when it is over.
+    `timeout` is in seconds, for each whole answer; a stream that takes longer is abandoned.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Sender:
         self._clock = clock
 
     def send(self, request: Request) -> int:
-        """Return the status of the answer; raise OSError or HTTPException where there is none."""
+        """Return the status of the answer; raise OSError or HTTPException if there is none."""
         deadline = self._clock() + self._timeout
         connection = self._connection()
         try:

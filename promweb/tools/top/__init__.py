@@ -1,1 +1,1 @@
-"""What `promweb top` shows: numbers as texts, tables, the screen."""
+"""The display of `promweb top`: numbers as text, tables, the screen."""

@@ -33,14 +33,14 @@ def number(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a share of one as a percentage; only none and all are without a decimal."""
+    """Return a share of one as a percentage; only 0 and 100 have no decimal."""
     if value is None:
         return _NOTHING
     return f"{100 * value:.0f}%" if value in (0, 1) else f"{100 * value:.1f}%"
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time with three digits or more, so that those below each other line up."""
+    """Return a time with at least three digits, so that times in a column line up."""
     if seconds is None:
         return _NOTHING
     for limit, factor, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (1e4, 1.0, "s")):
@@ -52,7 +52,7 @@ def duration(seconds: float | None) -> str:
 
 
 def quantile(tally: Tally, q: float) -> str:
-    """Return a quantile, marked where the buckets only tell that it is at least that."""
+    """Return a quantile, marked if it lies above the highest bucket."""
     seconds = tally.quantile(q)
     at_least = seconds is not None and seconds == tally.highest_bound
     return f"≥{duration(seconds)}" if at_least else duration(seconds)
@@ -68,7 +68,7 @@ def size(value: float | None) -> str:
 def sparkline(values: Sequence[float | None], width: int) -> str:
     """Draw the last values from zero to the greatest of them, one column each.
 
-    What is unknown, or no number, is a gap.
+    Missing values and NaN are gaps.
     """
     shown = [
         None if value is None or not math.isfinite(value) else max(value, 0.0)

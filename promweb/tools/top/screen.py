@@ -1,4 +1,4 @@
-"""The screen of `promweb top`: scrapes in threads, keys, a redraw now and then."""
+"""The screen of `promweb top`: scrapes in threads, reacts to keys, redraws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["TopApp"]
 
 
 class Scraped(Message):
-    """What a scrape of a URL brought, and when, in seconds of the monotonic clock."""
+    """The result of scraping a URL, and when: in seconds of the monotonic clock."""
 
     def __init__(self, url: str, at: float, outcome: Snapshot | str) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Scraped(Message):
 class TopApp(App[None]):
     """Scrapes every URL every `interval` seconds, until the user quits.
 
-    `read` takes a URL and returns a snapshot, or what went wrong; it runs in a thread of each URL.
+    `read` takes a URL and returns a snapshot, or an error message; each URL has its own thread.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -70,7 +70,7 @@ class TopApp(App[None]):
 
     @property
     def ever_up(self) -> bool:
-        """Whether any URL could be read at least once."""
+        """Whether a scrape of any URL has succeeded."""
         return any(source.latest is not None for source in self._traffic.sources.values())
 
     def compose(self) -> ComposeResult:
@@ -83,7 +83,7 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
         for url in self._traffic.sources:
-            # Not waited for when the user quits: it may be waiting for a server.
+            # A daemon, so that quitting does not wait for a slow server.
             threading.Thread(target=self._scrape, args=(url,), name=url, daemon=True).start()
         self.set_interval(self._interval, self._tick)
         self._draw()

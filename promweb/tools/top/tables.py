@@ -1,7 +1,7 @@
-"""What `promweb top` draws, made with rich from the traffic or from a report.
+"""The tables of `promweb top`, made with rich from the traffic or from a report.
 
-What a service or its labels say is untrusted: each such string passes `safe`, and goes into a
-`Text`, in which nothing is markup.
+Text from a service is untrusted: each string passes `safe`, and goes into a `Text`, in which
+nothing is markup.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .figures import duration, number, quantile, share, size, sparkline
 __all__ = ["Overview", "live", "once"]
 
 SHOWN = 200
-"""The most rows that a live table has: more than anybody reads."""
+"""The most rows of a live table."""
 
 _REQUESTS = ("rate/s", "errors", *QUANTILES, "total")
 _WIDTH = 7
-"""Of a column of numbers; the same for all tables, so that they stand below each other."""
+"""The width of a column of numbers; all tables have the same, so that columns line up."""
 _NAME = 22
-"""What is left for names, at least, of the width of a live table: an address and its port fit."""
+"""The least width of the column of names in a live table: an address and its port fit."""
 _LONGEST = 1000
-"""Characters of a name that are looked at."""
+"""Names are cut after this many characters."""
 
 # The column that each order sorts by.
 _COLUMNS = {"rate": 1, "errors": 2, "latency": 4, "name": 0}
 
 
 class Overview:
-    """The sums, each with its history, in two columns that are as wide as there is room."""
+    """The totals, each with its history, in two columns that fill the width."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._row = traffic.overall
@@ -79,13 +79,13 @@ class _Fitting:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         numbers = max((options.max_width - _NAME) // (_WIDTH + 1), 1)
-        shown = copy(self._table)  # the next time there may be more room
+        shown = copy(self._table)  # the terminal may be wider the next time
         shown.columns = self._table.columns[: 1 + numbers]
         yield shown
 
 
 def live(traffic: Traffic, order: str) -> RenderableType:
-    """Return the tables of URLs, routes, websockets and workers; those without rows are not."""
+    """Return the tables of URLs, routes, websockets and workers; omit those without rows."""
     key = ORDERS[order]
     routes = sorted(traffic.routes.items(), key=lambda item: key(*item))
     urls = _table(("url", *_REQUESTS))
@@ -264,7 +264,7 @@ def _name(text: str) -> Text:
 
 
 def _short(url: str) -> str:
-    """Leave out what may be left out of the argument, too."""
+    """Return a URL without the parts that the command's argument may omit, too."""
     return safe(url).removeprefix("http://").removesuffix("/metrics")
 
 

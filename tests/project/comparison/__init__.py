@@ -1,5 +1,5 @@
-"""What promweb and its peers do with the same requests, found out by sending them.
+"""Compares promweb with its peers by sending all of them the same requests.
 
-`peers` says how each library is attached, `flask_questions` and `quart_questions` what is asked of
-it, and `__main__` prints the answers as the tables of `docs/comparison.md`.
+`peers` attaches each library, `flask_questions` and `quart_questions` ask it, and `__main__` prints
+the answers as the tables of `docs/comparison.md`.
 """

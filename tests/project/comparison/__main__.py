@@ -1,6 +1,6 @@
 """`python -m tests.project.comparison` prints the tables of `docs/comparison.md`.
 
-Each question is answered in a process of its own, because the libraries keep what they have in
+Each question is answered in a process of its own, because the libraries keep their state in
 globals. With a name (`promweb`) it prints the columns of that library.
 """
 
@@ -52,7 +52,7 @@ def _versions() -> str:
 def table(title: str) -> str:
     """Return a table in Markdown: a row for each question, a column for each library."""
     peers, questions = TABLES[title]
-    head = ["what is asked", *(peer.name for peer in peers)]
+    head = ["question", *(peer.name for peer in peers)]
     columns = [column(peer.name, title) for peer in peers]
     answers = zip((str(question.__doc__) for question in questions), *columns, strict=True)
     rows = [head, ["---"] * len(head), *answers]

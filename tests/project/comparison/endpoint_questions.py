@@ -1,4 +1,4 @@
-"""What is asked of the view that answers scrapes. Each docstring is the row of the table."""
+"""Questions about the view that answers scrapes. Each docstring is the row of the table."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def open_metrics(peer: Peer) -> str:
-    """OpenMetrics for who asks for it"""
+    """OpenMetrics if the scraper asks for it"""
     _, headers, _ = scraped(peer, Accept=OPEN_METRICS)
     return yes(headers["Content-Type"].startswith("application/openmetrics-text"))
 
 
 def compression(peer: Peer) -> str:
-    """Compressed for who accepts gzip"""
+    """Compressed if the scraper accepts gzip"""
     _, headers, _ = scraped(peer, **{"Accept-Encoding": "gzip"})
     return yes(headers.get("Content-Encoding") == "gzip")
 

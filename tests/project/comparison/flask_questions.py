@@ -1,4 +1,4 @@
-"""What is asked of a library on Flask. Each docstring is the row of the table."""
+"""Questions about a library on Flask. Each docstring is the row of the table."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def exceptions(peer: Peer) -> str:
 
 
 def early_answers(peer: Peer) -> str:
-    """A request is timed that somebody's earlier `before_request` function answers"""
+    """A request that an earlier `before_request` function answers is timed"""
     return yes(visited(peer, "/closed").sum(peer.requests) == 1)
 
 
 def late_changes(peer: Peer) -> str:
-    """The status is what the client gets, where somebody's `after_request` function sets it"""
+    """The status is the one that the client gets, if a later `after_request` function sets it"""
     return yes(visited(peer, "/tea").of_status(peer, "418") == 1)
 
 

@@ -1,4 +1,4 @@
-"""An application that a library measures, and what the library says of it."""
+"""An application that a library measures, and the library's numbers."""
 
 from __future__ import annotations
 

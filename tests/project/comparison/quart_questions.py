@@ -1,4 +1,4 @@
-"""What is asked of a library on Quart. Each docstring is the row of the table."""
+"""Questions about a library on Quart. Each docstring is the row of the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger may send: requests and header values, by a seed."""
+"""Hostile requests and header values, made from a seed."""
 
 from __future__ import annotations
 

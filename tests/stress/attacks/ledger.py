@@ -1,4 +1,4 @@
-"""Comparing what a service exposes with what it should have counted."""
+"""Compares the numbers of a service with the expected ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABELS = {
 
 
 def compare(samples: Samples, books: Books, max_series: int) -> None:
-    """Assert that the samples are those that were sent, all of them and no others.
+    """Assert that the samples match the requests, all of them and no others.
 
     A label set that is exposed as itself has each of its recordings; one that overflowed has its
     recordings in a sum.

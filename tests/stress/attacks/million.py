@@ -1,11 +1,11 @@
-"""`make attack`: a million hostile requests to each framework, and what they leave behind.
+"""`make attack`: a million hostile requests to each framework, and the growth that they leave.
 
 Flask and Quart are attacked one after the other, each in a process of its own, by calling the WSGI
-or ASGI application directly. Memory is what the operating system says of the process (RSS), because
-that is what a service is killed for. The allocator first gives back what it keeps for later:
+or ASGI application directly. Memory is the resident size of the process (RSS), because a system
+kills services for that. The allocator first gives back what it keeps for later:
 values of a megabyte leave room behind on their way through the framework, with and without promweb,
-which would hide as much growth. What is left is what the attack left behind, the label sets
-included that strangers made until the families were full.
+which would hide as much growth. The growth that is left comes from the attack, including the label
+sets that it made until the families were full.
 
 A scrape afterwards is compared with one of a service with as many label sets of ordinary requests,
 which it got before: texts of several lengths and languages, because it costs something that they
@@ -129,7 +129,7 @@ def attack(name: str, requests: int, seed: int) -> dict[str, Any]:
 
 
 def _report(name: str, found: dict[str, Any]) -> Iterator[str]:
-    """Print what was found; yield what it breaks."""
+    """Print the findings; yield the broken promises."""
     times, sizes = found["times"], found["sizes"]
     normal = times["ordinary"]
     largest = max(sizes, key=sizes.__getitem__)
@@ -188,8 +188,8 @@ def _make(name: str) -> Target:
 def _fill(name: str, send: Send, arsenal: Arsenal) -> dict[str, Target]:
     """Return services that have as many label sets as there is room for, and one to attack.
 
-    Meanwhile another one is attacked: alone, they would have their label sets beside each other in
-    memory, and so be faster to scrape than any service that has worked for a while.
+    Meanwhile another one is attacked: alone, their label sets would be adjacent in memory, and
+    faster to scrape than those of a service that has worked for a while.
     """
     services = {kind: _make(name) for kind in ("attacked", "ordinary", "control", "longest")}
     busy = _make(name)

@@ -1,4 +1,4 @@
-"""A service under attack, on Flask and on Quart, and what it should have counted."""
+"""A service under attack, on Flask and on Quart, and the counts that it should have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 OVERFLOW = "<overflow>"
 _NO_HEADER = re.compile(rb"[\r\n\0]")  # what no server lets into a header
-LONGEST = 256  # bytes; README says so
+LONGEST = 256  # bytes; docs/labels.md says so
 KNOWN_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
 
@@ -43,7 +43,7 @@ REFUSED = 0
 
 
 class Answer(NamedTuple):
-    """What a client got."""
+    """The answer that a client got."""
 
     status: int
     headers: dict[str, str]
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class Books:
-    """What the service should have counted, kept by its own views and by the client."""
+    """The counts that the service should have, kept by its own views and by the client."""
 
     def __init__(self, *, details: bool) -> None:
         self.details = details
@@ -79,7 +79,7 @@ class Books:
 
 
 def as_label(value: str) -> str:
-    """Return what should become of a value: UTF-8, and not too much of it."""
+    """Return the label value to expect: UTF-8, and not too much of it."""
     encoded = value.encode("utf-8", "replace")
     return OVERFLOW if len(encoded) > LONGEST else encoded.decode()
 

@@ -1,1 +1,1 @@
-"""Faults, injected at every seam: no request notices, and what can be counted is counted once."""
+"""Faults, injected at every seam: no request notices, and counts stay right if possible."""

@@ -21,7 +21,7 @@ ERRORS: list[Exception] = [
 
 
 class Fault(Exception):
-    """What a seam raises, unless something special is asked for."""
+    """A seam raises this unless a test chooses another exception."""
 
 
 def fail(*args: object, **kwargs: object) -> Any:
@@ -81,7 +81,7 @@ COUNTS = {
     ("GET", "203"): 2.0,
     ("GET", "404"): 2.0,
 }
-"""What `answers` is counted as, by method and status."""
+"""The counts that `answers` should make, by method and status."""
 
 
 def counts(leg: Leg, name: str = "flask_http_request_total") -> dict[tuple[str, str], float]:
@@ -105,7 +105,7 @@ def check(leg: Leg, app: Any) -> None:
 
 
 class Log(logging.Handler):
-    """What promweb has logged, also where pytest's own handler could not say it."""
+    """The messages that promweb has logged, even where pytest's own handler fails."""
 
     def __init__(self) -> None:
         super().__init__()

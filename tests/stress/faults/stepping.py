@@ -20,7 +20,7 @@ IDLE = 20
 class Steps:
     """Numbers the steps that tasks take, and calls `interrupt` before one of them.
 
-    What it returns is thrown into the task in place of the step, unless it is None.
+    Unless `interrupt` returns None, its exception is thrown into the task in place of the step.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Stepped(Coroutine[Any, Any, Any]):
 def run(main: Main, at: int = 0, error: type[BaseException] = asyncio.CancelledError) -> bool:
     """Run what `main` starts, with an exception in place of one step of all of its tasks.
 
-    Tell whether there was such a step. Raises what leaves the event loop, and nothing else.
+    Tell whether there was such a step. Raises only exceptions that leave the event loop.
     """
     steps = Steps(at, error)
 
@@ -107,7 +107,7 @@ def run(main: Main, at: int = 0, error: type[BaseException] = asyncio.CancelledE
 
 
 def drop(main: Main, at: int, *, first: bool = False) -> bool:
-    """Run what `main` starts, and after a step close all coroutines, whose event loop is gone.
+    """Run `main`, and after a step close all coroutines, whose event loop is gone.
 
     The last to start is the first to be closed, or else the `first` one.
     Tell whether there was such a step.
@@ -124,7 +124,7 @@ def drop(main: Main, at: int, *, first: bool = False) -> bool:
     loop.close()
     for coroutine in steps.coroutines if first else reversed(steps.coroutines):
         while inspect.getcoroutinestate(coroutine) != inspect.CORO_CLOSED:
-            # Quart awaits, and resets its context variables, where neither can be.
+            # Quart awaits and resets context variables here, and neither is possible.
             with suppress(RuntimeError, LookupError, ValueError):
                 coroutine.close()
     return steps.taken >= at

@@ -1,4 +1,4 @@
-"""Exceptions that are no `Exception`: they pass, and the request is recorded once."""
+"""Exceptions that do not derive from `Exception`: they pass, and the request is recorded once."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_exit_in_a_view(leg: Leg, exit: type[BaseException]) -> None:
 @pytest.mark.parametrize("exit", [KeyboardInterrupt, SystemExit, Quit])
 @pytest.mark.parametrize("where", ["label", "default", "job"])
 def test_exit_in_a_label(leg: Leg, exit: type[BaseException], where: str) -> None:
-    """Whoever ends the program while a label is computed ends it."""
+    """An exit during the computation of a label still ends the program."""
 
     def label() -> str:
         raise exit

@@ -22,7 +22,7 @@ MOST_STEPS = 200
 
 
 class Quit(BaseException):
-    """What is neither an `Exception` nor a cancellation."""
+    """Neither an `Exception` nor a cancellation."""
 
 
 async def late(response: Any = None) -> str:

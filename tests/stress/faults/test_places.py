@@ -1,4 +1,4 @@
-"""Recording from where programs do not expect their code to run: each in a process of its own."""
+"""Recording from unexpected places, such as signal handlers: each in a process of its own."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def possible_calls(done: int = 0) -> int:
 
 @contextmanager
 def frames_left(number: int) -> Iterator[None]:
-    """Have only so many frames left."""
+    """Leave only this many frames."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit - possible_calls() + number)
     try:
@@ -40,7 +40,7 @@ def frames_left(number: int) -> Iterator[None]:
 
 
 def serve(app: Any, left: int) -> int:
-    """Serve a request with so many frames left; return its status, 0 where that failed."""
+    """Serve a request with this many frames left; return its status, or 0 if that failed."""
     environ = EnvironBuilder(path="/").get_environ()
     statuses = [0]
     try:

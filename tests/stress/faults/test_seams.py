@@ -1,4 +1,4 @@
-"""What somebody else's code raises where promweb calls it."""
+"""Exceptions of foreign code that promweb calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["log"]
 
 
 class Raising:
-    """A callable that raises one exception after the other, and then begins anew."""
+    """A callable that raises one exception after the other, and then starts over."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -120,7 +120,7 @@ def test_no_memory_for_numbers(
 def test_gauge_that_cannot_move(
     leg: Leg, monkeypatch: pytest.MonkeyPatch, log: Log, direction: str
 ) -> None:
-    """What did not go up does not go down."""
+    """A gauge that did not go up does not go down."""
     app = leg.make_app()
     metrics = leg.make_metrics(app, in_progress=True)
     route(leg, app, metrics.gauge("busy", "Busy."))
@@ -316,7 +316,7 @@ def test_no_memory_for_labels(
 def test_websocket_that_cannot_be_counted(
     monkeypatch: pytest.MonkeyPatch, log: Log, broken: type[Any]
 ) -> None:
-    """What can be counted is; the other side hears what it would."""
+    """Counts go on; the other side gets the usual answer."""
     leg = LEGS["quart-async"]()
     app = leg.make_app()
     leg.make_metrics(app)

@@ -1,4 +1,4 @@
-"""What happens to the files that workers share, while requests and scrapes go on."""
+"""Faults of the files that workers share, while requests and scrapes go on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_app(leg: Leg) -> Any:
 
 
 def scraped(leg: Leg, app: Any) -> dict[tuple[str, str], float]:
-    """Return what a scrape says of the number of requests, by method and status."""
+    """Return the number of requests in a scrape, by method and status."""
     return {
         (sample.labels["method"], sample.labels["status"]): sample.value
         for metric in text_string_to_metric_families(leg.get(app, "/metrics").text)
@@ -71,9 +71,9 @@ def test_no_room_for_files(
     assert leg.get(app, "/metrics").status == 200
     assert len(log.messages) == len(set(log.messages))
     if early:
-        said = "cannot write" if breaks == "full" else "were removed"
+        said = "cannot write" if breaks == "full" else "removed promweb's files"
         assert any(said in message for message in log.messages)
-    elif breaks == "full":  # what had its place in a file has it still
+    elif breaks == "full":  # label sets with a place in a file keep it
         assert scraped(leg, app) == times(3)
 
 

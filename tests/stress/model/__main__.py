@@ -1,7 +1,7 @@
 """`make explore`: compare promweb with the model, with new seeds, for some minutes.
 
 It prints each seed before it runs the programs of it. `make explore SEED=...` begins with that
-seed. What is found here becomes a test with a fixed case.
+seed. Each finding becomes a test with a fixed case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What promweb should have recorded: the promises of the documentation, in plain arithmetic."""
+"""The expected records: the promises of the documentation, in plain arithmetic."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ METRICS = {
     "late": ("late",),
     "klass": ("klass",),
 }
-"""What the decorators of each route record, besides gauges."""
+"""The metrics of each route's decorators, besides gauges."""
 
 DURATION = "flask_http_request_duration_seconds"
 
 
 @dataclass
 class Pending:
-    """A request that has not ended, and what is known of its end."""
+    """A request that has not ended, and the facts about its end so far."""
 
     script: Script
     start: float
@@ -37,9 +37,9 @@ class Pending:
     leaves: bool = False
     """Whether an exception leaves the application before anything was sent."""
     testing: bool | None = None
-    """The mode in which its exception was dealt with, before it came to where it stays."""
+    """The mode in which its exception was handled, before the request began to hang."""
     exits: bool = False
-    """Whether what leaves is no `Exception`."""
+    """Whether that exception does not derive from `Exception`."""
     seen: int = 0
     """The status that label callables see."""
     ran: bool = False

@@ -40,7 +40,7 @@ HANGS = ("before", "view", "after", "handler", "page", "teardown", "label", "str
 
 
 class Machine(RuleBasedStateMachine):
-    """What both frameworks have in common."""
+    """The rules that both frameworks share."""
 
     leg_name: str
     client: Any
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(amount=st.integers(-2, 2))
     def see(self, amount: int) -> None:
-        """Have a histogram observe an amount."""
+        """Observe an amount in a histogram."""
         self.shop.amounts.observe(amount)
         self.model.see("amounts", amount)
 
@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
             self.model.misuse("level", "")
 
     def _wrong_amount(self) -> None:
-        """The label set of a wrong amount was found all the same."""
+        """A wrong amount still makes its label set."""
         self.model.sell("kept", 0.0)
         self.model.misuse("sold", "")
 
@@ -300,7 +300,7 @@ class QuartMachine(Machine):
         self.model.end(pending)
 
     def _stream(self, pending: Pending, parts: int) -> None:
-        """Have some parts of the stream sent, which this rule just did."""
+        """Note that this rule has sent some parts of the stream."""
         if pending.streams and parts:
             pending.read = self.leg.clock.now - CHUNK * parts
             pending.first = pending.read + CHUNK - pending.start

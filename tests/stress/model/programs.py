@@ -37,7 +37,7 @@ def run_programs(leg: str, seed: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what is logged about label errors out of what a failure prints."""
+    """Keep log lines about label errors out of the output of a failure."""
     logging.disable(logging.CRITICAL)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What one request does, and how an application is set up: the input of the model test."""
+"""Scripts of requests and setups of applications: the input of the model test."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Setup:
     excludes_decorators: bool = True
     registers_default: bool = False
     page: str = ""
-    """What the handler of 500 does: nothing (there is none), `answers` or `raises`."""
+    """The handler of 500: none, `answers` or `raises`."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """What one request does. The first stage that answers or raises skips those between."""
+    """One request. The first stage that answers or raises skips the ones between."""
 
     route: str = "plain"
     number: int = 1
@@ -64,9 +64,9 @@ class Script:
     chunks: int = 2
     ending: str = "ends"
     announced: bool = False
-    """Whether the stream says its length."""
+    """Whether the stream announces its length."""
     hangs: str = ""
-    """Where the request stays until it is told to go on (Quart)."""
+    """Where the request hangs until the test lets it go on (Quart)."""
 
     @property
     def path(self) -> str:

@@ -1,4 +1,4 @@
-"""An application whose requests do what their scripts say."""
+"""An application whose requests follow their scripts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.legs import Leg
 from .scripts import BEFORE, CHUNK, VIEW, Script, Setup
 
 PART = b"12345678"
-"""What each part of a stream has."""
+"""Each part of a stream."""
 
 
 class Quit(BaseException):
-    """What ends a process, and is no `Exception`."""
+    """Ends a process; does not derive from `Exception`."""
 
 
 INSIDE = ("event_loop", "threads", "background_tasks")
@@ -302,7 +302,7 @@ CONSTANT = {"mood": "-", "tenant": "-"}
 
 
 def _status(result: Any) -> object:
-    """Return a status, `none` for what is no response: websockets have none."""
+    """Return the status of a response; `none` for other objects, as websockets have no status."""
     return getattr(result, "status_code", "none")
 
 
@@ -331,7 +331,7 @@ def run_job(how: str) -> str:
 
 
 class Hang:
-    """A place where a request stays, when it first comes there, until it is told to go on."""
+    """A place where a request hangs at its first visit, until the test lets it go on."""
 
     def __init__(self) -> None:
         self.reached, self.released = anyio.Event(), anyio.Event()

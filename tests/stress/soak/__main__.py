@@ -1,8 +1,8 @@
 """`python -m tests.stress.soak [--seconds N]`: load both frameworks and account for every request.
 
 Flask and Quart are loaded at the same time. Clients send to a measured and to a bare service in
-turns. The measured one is scraped every second and restarted gracefully now and then; what it
-counted is what its generations counted together. Exit status 1 if a request is missing or counted
+turns. The measured one is scraped every second and restarted gracefully now and then; its count is
+the sum of its generations' counts. Exit status 1 if a request is missing or counted
 twice, or if a gauge, a thread or a file descriptor is left behind.
 """
 
@@ -29,11 +29,11 @@ SETTLING = 3.0
 """Seconds until a generation has loaded what it loads once."""
 
 LEFT_EARLY = {"flask": 200, "quart": 499}
-"""What is counted for a client that leaves before the response: Flask does not hear of it."""
+"""The status that counts if a client leaves before the response: Flask does not notice."""
 
 
 class Account(NamedTuple):
-    """What became of all requests to a service."""
+    """The fates of all requests to a service."""
 
     answered: int
     """Reached the application."""
@@ -108,10 +108,10 @@ def _wait_until(end: float) -> None:
 
 
 def _reconcile(books: Books, counted: Counter[str], arrived: Counter[int]) -> Account:
-    """Compare what clients know with what was counted.
+    """Compare the clients' books with the service's counts.
 
-    The middleware around promweb saw which requests reached the application. Of one that was cut,
-    nobody knows the status.
+    The middleware around promweb saw which requests reached the application. The status of a
+    request that was cut off is unknown.
     """
     left = [status for number, status in books.left.items() if arrived[number]]
     silent = [*books.unanswered, *(number for number in books.left if not arrived[number])]

@@ -30,7 +30,7 @@ PATIENCE = 60.0
 
 
 class Usage(NamedTuple):
-    """What a process has."""
+    """The resources of a process."""
 
     memory: float
     """Resident, in MiB."""
@@ -54,7 +54,7 @@ class Service:
         self.start()
 
     def start(self) -> None:
-        """Start a generation; clients are told of it when it has what it needs for scrapes."""
+        """Start a generation; clients see it once a few scrapes have warmed it up."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         port = int(self._process.stdout.readline())
@@ -63,7 +63,7 @@ class Service:
                 _scrape(port)
         time.sleep(0.2)  # the threads of these connections end
         self.idle = self.usage()
-        """What the generation had before there was a client."""
+        """The resources of the generation before its first client."""
         self.port = port
 
     def stop(self) -> None:
@@ -87,7 +87,7 @@ class Service:
         )
 
     def scrape(self) -> dict[str, float]:
-        """Return the sums of the samples of each name; raise if nobody answers."""
+        """Return the sums of the samples of each name; raise if there is no answer."""
         return _scrape(self.port)
 
     def rest(self) -> tuple[float, Usage]:

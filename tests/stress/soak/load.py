@@ -1,7 +1,7 @@
-"""Clients, and the books they keep: what became of each request, as far as a client can know.
+"""Clients, and the books they keep: the fate of each request, as far as a client can know.
 
-*Answered* is what got a status line and was ended by the server. *Left* is what the client broke
-off itself. *Unanswered* got nothing at all: nobody listened, or the server closed.
+An *answered* request got a status line and was ended by the server. A *left* one was broken off by
+the client. An *unanswered* one got nothing at all: nothing listened, or the server closed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["Books", "Load"]
 
 TIMEOUT = 30.0
 PAUSE = 0.004
-"""Seconds between two requests of a client: servers are to be busy, but not to queue."""
+"""Seconds between two requests of a client: servers should be busy, but have no queue."""
 
 
 @dataclass
 class Books:
-    """What became of the requests to one service."""
+    """The fates of the requests to one service."""
 
     answered: Counter[str] = field(default_factory=Counter)
     """By method and status."""
@@ -117,7 +117,7 @@ class Load:
         with self._noting_silence(name, number), closing(connection):
             self._send(connection, number, "GET", f"/hold/{number}", reset=True)
             while self._answer(name, "GET", f"/reached/{number}")[1] == b"no":
-                time.sleep(PAUSE)  # and if nobody answers, the service stops
+                time.sleep(PAUSE)  # if there is no answer, the service stops
             self._note_left(name, number, f"GET {self._left_status}")
 
     @contextmanager

@@ -1,7 +1,7 @@
 """The service under load, in its own process: `python -m tests.stress.soak.service FRAMEWORK ...`.
 
-It prints its port. At SIGTERM it stops to accept, ends what is under way, and writes what promweb
-counted to a file, because its counters end with it. A middleware around everything, promweb
+It prints its port. At SIGTERM it stops accepting, finishes its requests, and writes promweb's
+counts to a file, because its counters end with it. A middleware around everything, promweb
 included, writes down the number of each request that reached the application.
 """
 
@@ -33,7 +33,7 @@ NUMBER = "X-Number"
 """The header with a request's number."""
 
 OPTIONS: Any = {"group_by": "url_rule", "in_progress": True, "native_histograms": True}
-"""What the metrics object is given."""
+"""The arguments of the metrics object."""
 
 NATIVE = "native"
 """The key of the observations in native buckets among what a service counted."""
@@ -89,7 +89,7 @@ def flask_app(registry: CollectorRegistry | None) -> flask.Flask:
     @app.get("/hold/<name>")
     def hold(name: str) -> str:
         reached.add(name)
-        time.sleep(0.1)  # Flask does not hear of a client that leaves
+        time.sleep(0.1)  # Flask does not notice a client that leaves
         return "held"
 
     @app.get("/reached/<name>")

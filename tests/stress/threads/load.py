@@ -35,7 +35,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 @contextmanager
 def line_by_line() -> Iterator[None]:
-    """Have threads that start in here take turns at every line of promweb."""
+    """Make threads that start in here take turns at every line of promweb."""
 
     def trace(frame: Any, event: str, argument: object) -> Any:
         if not frame.f_globals.get("__name__", "").startswith("promweb."):
@@ -73,7 +73,7 @@ class Body:
 
 
 class Load:
-    """Two applications that share a registry, what was asked of them, and what scrapes showed."""
+    """Two applications that share a registry, the requests to them, and their scrapes."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -119,7 +119,7 @@ class Load:
         self._flask.logger.disabled = True
 
     def run(self, rounds: int) -> None:
-        """Send requests from eight threads, so many rounds from each, and scrape meanwhile."""
+        """Send rounds of requests from eight threads, and scrape meanwhile."""
         asked = [Counter[str]() for _ in range(THREADS)]
         over = threading.Event()
         scraper = threading.Thread(target=self._scrape_until, args=(over,))
@@ -207,7 +207,7 @@ class Load:
 
 
 def endings(rounds: int) -> Iterator[str]:
-    """Have all threads end the same streams."""
+    """End the same streams in all threads."""
     registry = CollectorRegistry()
     app = flask.Flask("endings")
     metrics = PrometheusMetrics(app, registry=registry, in_progress=True)
@@ -232,7 +232,7 @@ def endings(rounds: int) -> Iterator[str]:
 
 
 def first_exemplars(rounds: int) -> Iterator[str]:
-    """Have the threads give the buckets of new label sets their first exemplars."""
+    """Give the buckets of new label sets their first exemplars, in all threads."""
     family = HistogramFamily("first", "First.", ("number",), buckets=range(THREADS))
     children = [family.child_class(family) for _ in range(rounds)]
 
@@ -247,7 +247,7 @@ def first_exemplars(rounds: int) -> Iterator[str]:
 
 
 def announcements(rounds: int) -> Iterator[str]:
-    """Have the threads announce one process in a directory that shows processes."""
+    """Announce one process from all threads, in a directory that shows processes."""
     for _ in range(rounds):
         with TemporaryDirectory() as directory:
             workers = WorkerMetrics(directory)
@@ -260,7 +260,7 @@ def announcements(rounds: int) -> Iterator[str]:
 
 
 def increments(rounds: int) -> Iterator[str]:
-    """Have all threads count on one label set, read it, and make label sets of their own."""
+    """Count on one label set, read it, and make separate label sets, in all threads."""
     family = CounterFamily("increments", "Increments.", ("who",), max_series=2 * THREADS)
     shared = family.child(("all",))
 

@@ -13,7 +13,7 @@ from .load import Load, announcements, endings, first_exemplars, increments, lin
 
 @pytest.fixture(autouse=True)
 def restless() -> Iterator[None]:
-    """Have threads take turns a thousand times as often, where there is a GIL."""
+    """Make threads switch a thousand times as often, if there is a GIL."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
     yield

@@ -1,8 +1,8 @@
 """The complete list of deliberate differences from prometheus_flask_exporter 0.23.
 
-One sentence each, for README. Where the programs of this package show a difference, it says in
-which answers and series, and the comparing test allows nothing else. The others have a check of
-their name in `tests/behaviour/test_drop_in.py`.
+One sentence each, for `docs/differences.md`. For each difference that the programs of this package
+show, it lists the answers and series, and the comparing test allows no others. The others have a
+check of their name in `tests/behaviour/test_drop_in.py`.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ DIFFERENCES = (
     Difference(
         "raising_helpers",
         "A label callable of one argument gives `<exception>` when a decorated function that is "
-        "no view raises.",
+        "not a view raises.",
     ),
     Difference(
         "process_exits",
@@ -213,8 +213,8 @@ DIFFERENCES = (
     ),
     Difference(
         "max_series",
-        "Every metric has at most `max_series` label sets (1000 unless set); what comes after is "
-        "summed up under `<overflow>` and counts in `promweb_series_folded_total`.",
+        "Every metric has at most `max_series` label sets (1000 unless set); further ones become "
+        "`<overflow>` and count in `promweb_series_folded_total`.",
     ),
     Difference(
         "explicit_labels",
@@ -248,7 +248,7 @@ DIFFERENCES = (
     ),
     Difference(
         "unknown_arguments",
-        "Unknown keyword arguments are a `TypeError`; the exporter ignored them.",
+        "Unknown keyword arguments raise TypeError; the exporter ignored them.",
     ),
     Difference(
         "attributes_of_hooks",
@@ -335,8 +335,8 @@ DIFFERENCES = (
     ),
     Difference(
         "contexts_made_by_hand",
-        "A request context that was made by hand (`app.test_request_context()`) is no request: "
-        "only decorators record what is dispatched there.",
+        "A request context that was made by hand (`app.test_request_context()`) does not "
+        "count as a request: only decorators record there.",
     ),
     Difference(
         "connexion",

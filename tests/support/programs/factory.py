@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 
 class OutOfStock(Exception):
-    """What the shop answers itself."""
+    """The shop's own error handler answers it."""
 
 
 def make_app(library: Any, registry: CollectorRegistry) -> Flask:

@@ -1,0 +1,63 @@
+"""`docs/messages.md` has every message of promweb, with what to do about it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
+from promweb import PrometheusMetrics
+from tests.project.messages import findings, messages, page, unread
+from tests.project.remedies import CAUSES, INTERNAL, REMEDIES
+from tests.support.paths import ROOT
+
+
+def test_the_page_is_what_the_source_says() -> None:
+    assert (ROOT / "docs/messages.md").read_text() == page(), "run `make messages`"
+
+
+def test_each_message_has_a_cause_and_a_remedy() -> None:
+    """Where the message does not say it, `tests/project/remedies.py` does."""
+    without = {message.place: message.text for message in messages() if not all(message.parts)}
+    assert without == {}
+
+
+def test_the_log_has_nothing_else() -> None:
+    """These functions pass on lines that others make, and those are on the page."""
+    assert unread() == {
+        *("deployment.warn_once", "directory_reader.DirectoryReader._warn"),
+        *("factories.InstrumentFactories._instrument", "mistakes.warn_of_routes"),
+        *("naming.check_defaults", "problems.Problems.tell", "problems.Problems.warn"),
+        *("problems._log", "shared.WebMetrics._see_environ", "shared.WebMetrics.init_app"),
+        "shared.WebMetrics.start_http_server",
+    }
+
+
+def test_no_remedy_is_of_a_message_that_is_gone() -> None:
+    places = {message.place for message in messages()}
+    assert {*CAUSES, *REMEDIES} - places == set()
+    assert not [place for place in places if place.startswith(INTERNAL)]
+
+
+def test_messages_are_those_that_a_program_gets(caplog: pytest.LogCaptureFixture) -> None:
+    """The source is read as it runs: errors, lines of the log, findings."""
+    texts = [message.text for message in messages()]
+    app = Flask(__name__)
+    with pytest.raises(ValueError, match="max_series=0") as raised:
+        PrometheusMetrics(app, max_series=0)
+    assert str(raised.value).replace("max_series=0", "max_series=…") in texts
+
+    metrics = PrometheusMetrics(app, registry=CollectorRegistry())
+    app.add_url_rule(
+        "/<page>",
+        view_func=metrics.counter("a", "A.", labels={"b": lambda: 1 / 0})(lambda page: page),
+    )
+    with caplog.at_level(logging.WARNING, "promweb"):
+        app.test_client().get("/home")
+        app.test_client().get("/metrics")
+    error, warning = (record.msg for record in caplog.records)
+    assert error.replace("%r", "…") in texts
+    assert warning.replace("'/<page>'", "…") in texts
+    assert {"unbounded", "directory", "label-errors"} <= {found.check for found in findings()}
