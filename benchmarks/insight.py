@@ -1,4 +1,4 @@
-"""What event_loop, queue_time and the like cost beside the default metrics."""
+"""Measures the cost of event_loop and queue_time beside the default metrics."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 __all__ = ["read_header", "read_labelnames", "read_methods", "read_seconds", "read_statuses"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""What a method and the name of a header may be (RFC 9110, section 5.6.2)."""
+"""The characters of a method and of a header's name (RFC 9110, section 5.6.2)."""
 
 
 def read_header(argument: str, value: object) -> bool | str:

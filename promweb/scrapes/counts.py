@@ -1,4 +1,4 @@
-"""Counts of a scrape as numbers that can be added up; what is none raises ScrapeError."""
+"""Reads counts of a scrape as numbers; raises ScrapeError if a value cannot be a count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scrape says about waiting: who holds the event loop, and how long others wait for what."""
+"""Reads from a scrape which routes hold the event loop, and how long requests waited for what."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAITS = {
     "event loop": process.LAG,
     "thread": process.THREAD_WAIT,
 }
-"""What is waited for, and the family without its prefix."""
+"""The things that requests wait for, and the family of each without its prefix."""
 
 
 def read_loops(

@@ -1,4 +1,4 @@
-"""Who blocks the event loop, on real servers: the right route has it, an innocent one never."""
+"""On real servers the route that blocks the event loop gets the blame, an innocent one never."""
 
 from __future__ import annotations
 
@@ -236,5 +236,5 @@ def test_the_sum_over_the_routes_is_how_busy_the_loop_was(
         value for _, value in samples(leg.registry, "flask_http_request_loop_seconds_total")
     )
     print(f"routes {steps:.2f} s, the event loop {busy[0]:.2f} s")
-    # What is missing is the server's, which belongs to no request.
+    # The rest is the server's own time, which belongs to no request.
     assert 10 * LONG <= steps <= busy[0]

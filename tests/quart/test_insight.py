@@ -1,4 +1,4 @@
-"""Who holds the event loop: steps of requests, the lag, the log line, on asyncio and trio."""
+"""Tests of the steps of requests, the lag and the log line, on asyncio and trio."""
 
 from __future__ import annotations
 

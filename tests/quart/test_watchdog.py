@@ -197,7 +197,7 @@ def test_a_place_is_logged_once_an_hour(
     assert lines(known) == 0
     now[0] += 2
     assert lines(known) == 1
-    # What was not seen is known by its route.
+    # The route tells blocks apart that the thread did not see.
     assert lines(*[Report(1, UNSEEN, a_scope(rule)) for rule in ("/a", "/b", "/a")]) == 2
     assert lines(Report(1, Place("other.py:1", ""), None), known) == 2  # too many: forgotten
 
@@ -216,7 +216,7 @@ def test_a_handler_that_raises_ends_nothing(
 
 
 def frame_in(source: str, file: str, name: str = "somewhere") -> Any:
-    """Return a frame of a function `f` that a file is said to have."""
+    """Return a frame of a function `f` that seems to be in a file."""
     namespace: dict[str, Any] = {"__name__": name, "getframe": sys._getframe}
     exec(compile(source, file, "exec"), namespace)
     return namespace["f"]

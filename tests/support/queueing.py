@@ -1,4 +1,4 @@
-"""What the tests of queue time serve: `app`, on Flask or, with ASGI=1, on Quart."""
+"""The application of the tests of queue time: `app`, on Flask or, with ASGI=1, on Quart."""
 
 from __future__ import annotations
 

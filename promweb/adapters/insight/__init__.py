@@ -1,1 +1,1 @@
-"""What happens around requests on Quart: the event loop, threads, background tasks."""
+"""Measures Quart's event loop, threads and background tasks."""

@@ -1,4 +1,4 @@
-"""What an application needs so that its event loop, threads and background tasks are measured."""
+"""Has an application's event loop, threads and background tasks measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = "promweb_insight"
 
 
 class _Insight:
-    """What is measured of one application, whatever the number of metrics objects."""
+    """The measurements of one application, which all its metrics objects share."""
 
     watch: LoopWatch | None = None
     threads: list[ThreadMetrics] | None = None
@@ -30,7 +30,7 @@ class _Insight:
 
 
 def look_inside(site: Site, options: Options, prefix: str) -> None:
-    """Measure what some options ask for; what another object has asked for is shared."""
+    """Measure what some options ask for; share what another object has asked for."""
     app: Any = site.app
     insight: _Insight = app.extensions.setdefault(_KEY, _Insight())
     if options.event_loop:

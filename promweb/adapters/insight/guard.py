@@ -18,7 +18,7 @@ class LoopGuard:
 
     def __init__(self, most: float) -> None:
         self.reports: list[Report] = []
-        """What blocked the event loop for more than `most` seconds."""
+        """The blocks of more than `most` seconds."""
         self._lane = LoopLane(most, most / _BEATS)
         self._watchdog = Watchdog(self.reports.append, tells_unseen=True)
         self._watchdog.watch(self._lane)
@@ -32,7 +32,7 @@ class LoopGuard:
 
 
 class LoopFree:
-    """What `assert_loop_free` returns; it raises AssertionError when it ends.
+    """A block of `assert_loop_free`; it raises AssertionError when it ends.
 
         async with assert_loop_free():
             await client.get("/orders")

@@ -23,9 +23,9 @@ class LoopLane(Lane):
         self.thread = threading.get_ident()
         self.loop = running_loop()
         self.lags: tuple[Callable[[float], None], ...] = ()
-        """What records a lag, in seconds."""
+        """The functions that record a lag, in seconds."""
         self.watches: set[object] = set()
-        """Who wants the loop to be watched."""
+        """The objects that want the loop to be watched."""
         self.beat = beat_of(self.loop, interval, self._late)
 
     @property

@@ -107,7 +107,7 @@ class Watchdog:
     def _look(self, lane: LoopLane) -> float:
         """Note the place of a block that goes on now. Return the seconds until the next look.
 
-        Then what runs now is a block, if it still runs. What begins later is none before that.
+        A step that runs now is a block then, if it still runs. A later one becomes a block later.
         """
         began, scope = _blocked_since(lane)
         seconds = perf_counter() - began

@@ -1,1 +1,1 @@
-"""What happens around requests: waiting, the event loop, threads, background tasks."""
+"""The metrics of waiting, the event loop, threads and background tasks."""

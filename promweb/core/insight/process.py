@@ -63,7 +63,7 @@ class ThreadMetrics:
         busy = GaugeFamily(prefix + THREADS_BUSY, "Number of threads that run a call")
         waiting = GaugeFamily(prefix + THREADS_WAITING, "Number of calls that wait for a thread")
         self.wait = self.identity = _add(options, wait).child(())
-        """What is another one for other families."""
+        """Tells these families from others."""
         self.busy = _add(options, busy).child(())
         self.waiting = _add(options, waiting).child(())
 

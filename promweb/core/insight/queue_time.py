@@ -23,7 +23,7 @@ HEADERS = ("X-Request-Start", "X-Queue-Start", "X-Request-Received")
 """The headers that proxies and platforms have for the time at which they took a request."""
 
 OLDEST = 3600.0
-"""Seconds after which a time is no time of waiting but a wrong one."""
+"""A header that is more seconds old than this is wrong."""
 SKEW = 1.0
 """Seconds that a proxy's clock may be ahead of this one's."""
 

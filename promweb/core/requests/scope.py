@@ -139,7 +139,7 @@ class Scope:
         self.raised = sys.exc_info()[0] or self.raised
 
     def record_steps(self) -> None:
-        """Record what the code did in the event loop since the last time, and begin anew."""
+        """Record what the code did in the event loop since the last time, and begin again."""
 
     def leave(self) -> None:
         """Count as in progress no longer."""

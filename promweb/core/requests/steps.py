@@ -23,7 +23,7 @@ class Stepping(Protocol):
     request: Any
 
     def record_steps(self) -> None:
-        """Record what the code did in the event loop since the last time, and begin anew."""
+        """Record what the code did in the event loop since the last time, and begin again."""
 
 
 class Block(NamedTuple):
@@ -49,7 +49,7 @@ class Lane:
         self.log_from = log_from
         """From how many seconds on a step is a block."""
         self.blocks: deque[Block] = deque(maxlen=100)
-        """The blocks that are over, for whoever logs them."""
+        """The blocks that are over, until the watchdog logs them."""
 
 
 class Steps:

@@ -1,4 +1,4 @@
-"""What a scrape says of requests that wait: for a worker, for the event loop, for a thread."""
+"""Checks how long requests waited for a worker, for the event loop, for a thread."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def waiting(queries: Queries) -> Row:
             ),
             timeseries(
                 f"Share of the event loop by {group}",
-                "Seconds per second in which requests held the event loop; one for each process is "
-                f"all there is. {on_quart}",
+                "Seconds per second in which requests held the event loop; each process has one "
+                f"second per second. {on_quart}",
                 "short",
                 {legend(group): share},
                 stacked=True,

@@ -101,7 +101,7 @@ class Pending:
 
 
 AROUND = ("_loop_", "_queue_", "thread", "background_task")
-"""What is in the names of families that depend on how busy the machine is."""
+"""Parts of the names of families that depend on how busy the machine is."""
 
 
 def modelled(found: Samples) -> Samples:
