@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import quart
 from quart_trio import QuartTrio
 
@@ -16,6 +17,7 @@ from promweb import AsyncPrometheusMetrics
 def make_app(kind: Any) -> Any:
     app = kind(__name__)
     AsyncPrometheusMetrics(app, in_progress=True)
+    wait_at_the_end(app)
 
     @app.get("/stay")
     @app.get("/stay-on")
@@ -57,6 +59,33 @@ def make_app(kind: Any) -> Any:
         await a_cancelled_task()
 
     return app
+
+
+def wait_at_the_end(app: Any) -> None:
+    """Have a server that ends wait for the requests that it cancelled.
+
+    Since Python 3.12 uvicorn would otherwise end its process before Quart has ended them.
+    """
+    inside: list[None] = []
+    application = app.asgi_app
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        inside.append(None)
+        try:
+            await application(scope, receive, send)
+        finally:
+            inside.pop()
+
+    async def wait() -> None:
+        with anyio.move_on_after(5):
+            while inside:
+                await anyio.lowlevel.checkpoint()
+
+    app.asgi_app = noting
+    app.after_serving(wait)
 
 
 async def a_cancelled_task() -> None:

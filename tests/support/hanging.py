@@ -89,10 +89,15 @@ async def get(app: Any, path: str = "/", **scope: Any) -> Browser:
 
 
 async def cancel_the_rest() -> None:
-    """Cancel what Quart leaves running when a server cancels it."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
+    """Cancel what Quart leaves running when a server cancels it.
+
+    Quart 0.23 may wait for its client after that, and is cancelled again.
+    """
+    rest = waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=1)
     await asyncio.gather(*rest, return_exceptions=True)
 
 

@@ -406,6 +406,7 @@ shop_http_request_duration_seconds_sum{method="GET",status="200",url_rule="/"} 1
 def test_an_application_is_compared_without_requests(
     project: Path, change: tuple[str, str], checks: set[tuple[str, str]]
 ) -> None:
+    pytest.importorskip("promql_parser")
     (project / "loaded_metrics.py").write_text(MEASURED)
     old = EXPOSED.replace(*change)
     (project / "old").write_text(old)

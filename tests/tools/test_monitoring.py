@@ -22,6 +22,8 @@ from tests.support import running
 from tests.support.monitoring import dashboard, panels, printed, rules, run
 from tests.support.needs import program
 
+pytest.importorskip("promql_parser")
+
 VARIANTS = {
     "defaults": (),
     "no prefix": ("--no-prefix", "--group-by", "endpoint"),

@@ -22,6 +22,8 @@ from tests.support.waiting import DEADLINE
 
 from .diffing import printed, run
 
+pytest.importorskip("promql_parser")
+
 
 def board(*arguments: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(printed("dashboard", *arguments))
