@@ -49,7 +49,7 @@ test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := multiprocess/test_containers.py multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
-	live/test_page.py project/test_comparison.py project/test_fleet.py quart/test_endings.py stress/model \
+	live/test_page.py project/test_comparison.py project/test_fleet.py quart/test_endings.py server/test_proxies.py stress/model \
 	stress/faults/test_greenlets.py tools/test_monitoring_prometheus.py tools/test_testing.py tools/test_top.py
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from . import budget, instruments, native, requests, scrapes, worker_files
+from . import budget, insight, instruments, native, requests, scrapes, worker_files
 from .harness import Effort, Table
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
         for accept in (scrapes.TEXT, scrapes.OPENMETRICS)
         for lines, seconds in ((10_000, 4), (100_000, 12))
     ),
+    "insight": insight.insight,
     "lag": lambda effort: [scrapes.event_loop_lag(effort, 100_000, 30)],
     "memory": lambda effort: [scrapes.memory(effort)],
     "native": lambda effort: (

@@ -15,13 +15,16 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from .adapters.insight.guard import LoopFree
 from .core.families.family import FamilyMetric
 from .core.families.problems import strictly
 from .core.native.buckets import Buckets
 
 __all__ = [
+    "LoopFree",
     "MetricDelta",
     "NativeHistogram",
+    "assert_loop_free",
     "assert_metric_delta",
     "isolated_registry",
     "native_histogram",
@@ -172,6 +175,26 @@ def native_histogram(
         lines = [f"{given}: no histogram with native buckets has that name and these labels"]
         raise LookupError("\n".join(lines + _listing("There are:", sorted(names))))
     return NativeHistogram(Buckets.merged(found))
+
+
+def assert_loop_free(most: float = 0.05) -> LoopFree:
+    """Return a context manager, for `with` and `async with`, that asserts that nothing blocks.
+
+    Use it in a coroutine: what runs in its event loop meanwhile, a view for example, may hold the
+    loop for at most `most` seconds without a break. Works on asyncio, uvloop and trio, with any
+    application.
+
+        async with assert_loop_free():
+            await client.get("/orders")
+
+    Raises AssertionError that names each place that held the loop longer; a fifth of `most` longer
+    is always found, and a machine that is too busy looks like a block. Raises RuntimeError without
+    a running event loop, and ValueError unless `most` is above 0. An exception of the body passes
+    through, with nothing asserted.
+
+    .. versionadded:: 0.1
+    """
+    return LoopFree(most)
 
 
 class MetricDelta:

@@ -30,6 +30,7 @@ MARKERS = {
     "browser": ["live/test_page.py"],
     "servers": [
         "multiprocess/test_containers.py",
+        "server/test_proxies.py",
         "multiprocess/test_ports.py",
         "multiprocess/test_servers.py",
         "multiprocess/test_start_up.py",

@@ -17,11 +17,12 @@ from werkzeug.exceptions import HTTPException
 
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
+from ..core.options import Options
 from ..core.requests.exchange import Exchange
 from ..core.requests.scope import current
 from ..core.requests.site import Site
 from .exemptions import exempt_on_flask
-from .protocols.wsgi import Environ, StartResponse, WSGIApp, instrument
+from .protocols.wsgi import Environ, StartResponse, WSGIApp, header_reader, instrument
 from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["PrometheusMetrics"]
@@ -35,6 +36,7 @@ class PrometheusMetrics(WebMetrics):
 
     _coroutines = False
     _request_class = flask.Request
+    _header_reader = staticmethod(header_reader)
 
     def _server_app(self, endpoint: str) -> WSGIApp:
         app = flask.Flask("promweb", static_folder=None)
@@ -82,6 +84,13 @@ class PrometheusMetrics(WebMetrics):
 
     def _attach(self, site: Site) -> None:
         _attach(site)
+
+    def _look_inside(self, site: Site, checked: Options, prefix: str) -> None:
+        arguments = " and ".join(f"{name}=True" for name in checked.looks_inside)
+        self._catalog.problems.warn(
+            f"{arguments} measures what a Quart application has, and nothing on Flask, which has "
+            "no event loop. The argument may stay for when the service moves to Quart."
+        )
 
     @staticmethod
     def _protocol(request: Any) -> str:

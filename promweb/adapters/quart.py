@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from operator import attrgetter
 from typing import Any
@@ -16,9 +17,12 @@ import quart
 import quart.ctx
 import quart.wrappers
 
+from ..core.defaults.naming import naming_of
 from ..core.exposition.scrape import Scrape
+from ..core.insight.process import ThreadMetrics
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
+from ..core.options import Options
 from ..core.requests.connection import Connection
 from ..core.requests.scope import current
 from ..core.requests.site import Site
@@ -28,6 +32,7 @@ from .protocols.asgi import (
     ASGIApp,
     ASGIExchange,
     DisconnectErrors,
+    header_reader,
     instrument,
     is_cancellation,
     shield,
@@ -51,6 +56,7 @@ class AsyncPrometheusMetrics(WebMetrics):
 
     _coroutines = True
     _request_class = quart.Request
+    _header_reader = staticmethod(header_reader)
     _shield = staticmethod(shield)
 
     async def generate_metrics_async(
@@ -118,6 +124,31 @@ class AsyncPrometheusMetrics(WebMetrics):
 
     def _attach(self, site: Site) -> None:
         _attach(site)
+
+    def _look_inside(self, site: Site, checked: Options, prefix: str) -> None:
+        from .insight.attaching import look_inside  # only who asks for it loads it
+
+        look_inside(site, checked, prefix)
+
+    def thread_pool(self, max_workers: int | None = None) -> ThreadPoolExecutor:
+        """Return threads for `loop.set_default_executor` that `threads=True` measures.
+
+        The threads of plain views are measured without it; with it, also what `asyncio.to_thread`
+        and `run_in_executor(None, ...)` run. `max_workers` is how many threads there are, as for
+        any `ThreadPoolExecutor`: min(32, cores + 4) if None. Raises ValueError unless this object
+        was given `threads=True`.
+
+            loop.set_default_executor(metrics.thread_pool(20))
+
+        .. versionadded:: 0.1
+        """
+        if not self.threads:
+            raise ValueError("thread_pool() needs a metrics object that was given threads=True")
+        from .insight.threads import MeasuredThreadPool
+
+        return MeasuredThreadPool(
+            ThreadMetrics(naming_of(self._options).prefix, self._options), max_workers
+        )
 
     @staticmethod
     def _protocol(request: Any) -> str:

@@ -94,12 +94,12 @@ class WebMetrics(MetricsBase):
             self._serve_in_blueprint("metrics", self._metrics_view, self.path, state)
         if self._export_defaults:
             own = replace(options, websockets=False)
-            exemplar = self._exemplar_reader()
+            naming, exemplar = naming_of(own), self._exemplar_reader()
             site.add(
-                BlueprintRecorder(
-                    name, naming_of(own), own, coroutines=self._coroutines, exemplar=exemplar
-                )
+                BlueprintRecorder(name, naming, own, coroutines=self._coroutines, exemplar=exemplar)
             )
+            if own.looks_inside:
+                self._look_inside(site, own, naming.prefix)
             self._catalog.problems.warn(
                 f"{type(self).__name__} was given the blueprint {name!r}, so it does not measure "
                 "requests for other routes, for none (404, 405), and websockets. Pass the "

@@ -15,6 +15,7 @@ from .defaults.naming import naming_of
 from .exposition import scrape
 from .factories import InstrumentFactories
 from .families.storage import Storage
+from .options import Options
 from .requests.site import Site
 
 __all__ = ["Applications"]
@@ -170,7 +171,9 @@ class Applications(InstrumentFactories):
         with forking.definitions:
             site: Site | None = app.extensions.get("promweb")
             if site is None:
-                site = Site(app, self.clock, self._protocol, self._catalog.problems)
+                site = Site(
+                    app, self.clock, self._protocol, self._header_reader, self._catalog.problems
+                )
                 app.extensions["promweb"] = site
                 self._attach(site)
             return site
@@ -195,6 +198,15 @@ class Applications(InstrumentFactories):
     @abstractmethod
     def _protocol(request: Any) -> str:
         """Return the protocol of a request in the framework's spelling."""
+
+    @abstractmethod
+    def _look_inside(self, site: Site, checked: Options, prefix: str) -> None:
+        """Measure an application's event loop, threads and tasks, as far as that is asked for."""
+
+    @staticmethod
+    @abstractmethod
+    def _header_reader(names: Sequence[str]) -> Callable[[Any], str]:
+        """Return a function of a request: the first of these headers that it has, or ""."""
 
     @abstractmethod
     def _metrics_view(self) -> Callable[..., Any]:

@@ -37,6 +37,10 @@ class OtherArguments(TypedDict, total=False):
     naming: Naming
     status_classes: bool
     process_metrics: bool
+    queue_time: bool | str
+    event_loop: bool | float
+    threads: bool
+    background_tasks: bool
     native_histograms: bool | float | None
     namespace: str | None
     excluded_methods: str | Iterable[str] | None

@@ -8,18 +8,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from . import mistakes, names, options
+from . import mistakes, names, options, readers
 from .decorators.calls import Calls, Exclusion
 from .decorators.inert import INERT
 from .decorators.instrument import Instrument
 from .decorators.instruments import Counter, Gauge, Histogram, Summary
 from .decorators.remembered import remember
 from .decorators.wrapping import Probe, wrap
-from .defaults.early import early_labels
 from .families.catalog import Catalog
 from .families.family import Family
 from .families.kinds import CounterFamily, GaugeFamily, HistogramFamily, SummaryFamily
 from .families.native import NativeHistogramFamily
+from .labels.early import early_labels
 from .labels.exemplars import ExemplarReader, exemplar_reader
 from .labels.plan import LabelPlan
 from .native.advice import in_short
@@ -255,7 +255,7 @@ class InstrumentFactories(ABC):
         if namespace is None:
             namespace = self._options.namespace
         full_name = "_".join(filter(None, (namespace, subsystem, name))) if name else name
-        given = options.read_labelnames(labelnames, where)
+        given = readers.read_labelnames(labelnames, where)
         defaults = self._options.default_labels
         if given:  # no decorator will ever show them a response
             defaults = early_labels(where, defaults, self._catalog.problems)

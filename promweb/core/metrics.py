@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from . import forking, mistakes, options
+from . import forking, mistakes, options, readers
 from .applications import Applications
 from .defaults.naming import check_defaults, naming_of
 from .defaults.recording import RequestRecorder
@@ -75,6 +75,13 @@ class MetricsBase(Applications):
       beside those of `buckets`, or in their place with `buckets=()`: True for buckets that grow by
       10 %, or the factor by which they grow at most, such as 1.05. Prometheus needs a setting to
       take them.
+    * `queue_time`: whether to measure how long requests waited before the application was called,
+      by a header in which a proxy writes when it took them: True for `X-Request-Start` and its
+      relatives, or the name of another header. Clients can forge it.
+    * `event_loop`: whether to measure who holds the event loop, and how late it is (Quart). The log
+      names blocks of 0.1 s or more; a number changes that time, in seconds.
+    * `threads`, `background_tasks`: whether to measure the threads in which plain views run, and
+      the tasks that `add_background_task` starts (Quart).
 
     Raises ValueError or TypeError if an argument cannot work, naming it and the remedy. With the
     environment variable `PROMWEB_DISABLED=1` an object measures and serves nothing.
@@ -111,6 +118,10 @@ class MetricsBase(Applications):
     excluded_methods: frozenset[str]
     excluded_statuses: frozenset[int]
     excluded_unmatched: bool
+    queue_time: bool | str
+    event_loop: bool | float
+    threads: bool
+    background_tasks: bool
     version: str
 
     @mistakes.explained
@@ -145,6 +156,10 @@ class MetricsBase(Applications):
         excluded_methods: str | Iterable[str] | None = None,
         excluded_statuses: int | Iterable[int] | None = None,
         excluded_unmatched: bool = False,
+        queue_time: bool | str = False,
+        event_loop: bool | float = False,
+        threads: bool = False,
+        background_tasks: bool = False,
         static_labels: Mapping[str, LabelValue] | None = None,
         group_by_endpoint: bool | None = None,
     ) -> None:
@@ -172,9 +187,13 @@ class MetricsBase(Applications):
             process_metrics=options.read_flag("process_metrics", process_metrics),
             native_histograms=options.read_native(native_histograms),
             namespace=options.read_namespace(namespace),
-            excluded_methods=options.read_methods(excluded_methods),
-            excluded_statuses=options.read_statuses(excluded_statuses),
+            excluded_methods=readers.read_methods(excluded_methods),
+            excluded_statuses=readers.read_statuses(excluded_statuses),
             excluded_unmatched=options.read_flag("excluded_unmatched", excluded_unmatched),
+            queue_time=readers.read_header("queue_time", queue_time),
+            event_loop=readers.read_seconds("event_loop", event_loop),
+            threads=options.read_flag("threads", threads),
+            background_tasks=options.read_flag("background_tasks", background_tasks),
         )
         vars(self).update(vars(checked), excluded_paths=excluded_paths)
         self.native_histograms = native_histograms
@@ -279,15 +298,11 @@ class MetricsBase(Applications):
         check_defaults(checked, problems, self._request_class, coroutines=self._coroutines)
 
     def _record_defaults(self, checked: Options, app: Any) -> None:
-        site = self._site(self._app(app))
-        site.add(
-            RequestRecorder(
-                naming_of(checked),
-                checked,
-                coroutines=self._coroutines,
-                exemplar=self._exemplar_reader(),
-            )
-        )
+        site, naming = self._site(self._app(app)), naming_of(checked)
+        exemplar = self._exemplar_reader()
+        site.add(RequestRecorder(naming, checked, coroutines=self._coroutines, exemplar=exemplar))
+        if checked.looks_inside:
+            self._look_inside(site, checked, naming.prefix)
 
     @mistakes.explained
     def info(

@@ -33,16 +33,13 @@ __all__ = [
     "read_flag",
     "read_group_by",
     "read_in_progress",
-    "read_labelnames",
     "read_max_series",
-    "read_methods",
     "read_namespace",
     "read_naming",
     "read_native",
     "read_path",
     "read_patterns",
     "read_registry",
-    "read_statuses",
 ]
 
 DEFAULT_FACTOR = 1.1
@@ -70,9 +67,6 @@ GROUP_BY: GroupBy = _Unsaid("path")
 """The default of `group_by`."""
 
 _FLAGS = (True, False, None)
-
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""The characters of a method (RFC 9110, section 9.1)."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +99,10 @@ class Options:
     process_metrics: bool = False
     native_histograms: float | None = None
     namespace: str = ""
+    queue_time: bool | str = False
+    event_loop: bool | float = False
+    threads: bool = False
+    background_tasks: bool = False
 
     @property
     def prefix(self) -> str:
@@ -120,6 +118,12 @@ class Options:
             or self.excluded_statuses
             or self.excluded_unmatched
         )
+
+    @property
+    def looks_inside(self) -> list[str]:
+        """The arguments that ask for what only an event loop has."""
+        names = ("event_loop", "threads", "background_tasks")
+        return [name for name in names if getattr(self, name)]
 
 
 def is_disabled() -> bool:
@@ -203,49 +207,6 @@ def read_namespace(namespace: str | None) -> str:
     if namespace is not None and not isinstance(namespace, str):
         raise TypeError(f"namespace={namespace!r}: must be text, as in namespace='shop'")
     return namespace or ""
-
-
-def read_labelnames(labelnames: Iterable[str], where: str) -> tuple[str, ...]:
-    if isinstance(labelnames, (str, bytes)) or not isinstance(labelnames, Iterable):
-        raise TypeError(
-            f"{where}: labelnames={labelnames!r}: must be a list of names, as in "
-            "labelnames=['kind']"
-        )
-    names = tuple(labelnames)
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{where}: labelnames={list(names)!r}: {twice[0]!r} is there twice")
-    return names
-
-
-def read_methods(methods: str | Iterable[str] | None) -> frozenset[str]:
-    wanted = "must be HTTP methods, as in excluded_methods=['OPTIONS']"
-    if methods is None or isinstance(methods, str):
-        methods = [methods] if methods else []
-    if not isinstance(methods, Iterable):
-        raise TypeError(f"excluded_methods={methods!r}: {wanted}")
-    read = list(methods)
-    for method in read:
-        if not isinstance(method, str):
-            raise TypeError(f"excluded_methods: {method!r} is not text; {wanted}")
-        if not _TOKEN.fullmatch(method):
-            raise ValueError(f"excluded_methods: {method!r} is not a method; {wanted}")
-    return frozenset(method.upper() for method in read)
-
-
-def read_statuses(statuses: int | Iterable[int] | None) -> frozenset[int]:
-    wanted = "must be HTTP statuses, as in excluded_statuses=[404]"
-    if statuses is None or isinstance(statuses, int):
-        statuses = [] if statuses is None else [statuses]
-    if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Iterable):
-        raise TypeError(f"excluded_statuses={statuses!r}: {wanted}")
-    read = list(statuses)
-    for status in read:
-        if not isinstance(status, int) or isinstance(status, bool):
-            raise TypeError(f"excluded_statuses: {status!r} is not a whole number; {wanted}")
-        if not 100 <= status <= 599:
-            raise ValueError(f"excluded_statuses: {status!r} is not a status; {wanted}")
-    return frozenset(map(int, read))
 
 
 def read_buckets(

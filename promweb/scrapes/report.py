@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .snapshot import Snapshot, Sockets
@@ -49,6 +49,14 @@ def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
             }
             for route, one in sorted(sockets.items())
         ],
+        "event_loop": [
+            {"route": route, "seconds": _number(tally.seconds), **_quantiles(tally)}
+            for route, tally in sorted(_all(one.loops for one in up).items())
+        ],
+        "waits": [
+            {"for": what, "count": _number(tally.count), **_quantiles(tally)}
+            for what, tally in sorted(_all(one.waits for one in up).items())
+        ],
         "workers": [
             {
                 "url": url,
@@ -90,8 +98,19 @@ def _requests(tally: Tally) -> dict[str, int | float | None]:
         "count": _number(tally.count),
         "errors": _number(tally.errors),
         "seconds": _number(tally.seconds),
-        **{name: _number(tally.quantile(q)) for name, q in QUANTILES.items()},
+        **_quantiles(tally),
     }
+
+
+def _quantiles(tally: Tally) -> dict[str, int | float | None]:
+    return {name: _number(tally.quantile(q)) for name, q in QUANTILES.items()}
+
+
+def _all(found: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
+    """Add up what several services have of the same names."""
+    everything = list(found)
+    names = {name for one in everything for name in one}
+    return {name: Tally.total(one[name] for one in everything if name in one) for name in names}
 
 
 def _number(value: float | None) -> int | float | None:

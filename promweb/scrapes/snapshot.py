@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.samples import Sample
 
 from ..core.defaults.vocabulary import OTEL, PROMWEB, Vocabulary
+from .counts import Labels, bound_of, count_of, key_of, total_of
 from .parsing import Exposition, ScrapeError
 from .tally import Tally, increase
+from .waiting import read_loops, read_waits
 
 __all__ = ["Labels", "Series", "Snapshot", "Sockets", "Worker"]
 
-Labels = tuple[tuple[str, str], ...]
-"""The labels of a series, sorted."""
-
 _MEMORY = "resident_memory_bytes"
-_LARGEST = 1e18
-"""The largest count or number of bytes; sums of such numbers stay finite."""
 _USUAL_GROUPS = ("path", "endpoint", "url_rule")
 
 
@@ -90,6 +87,10 @@ class Snapshot:
     """Exceptions; `None` if the service does not count them."""
     sockets: Mapping[str, Sockets]
     workers: Mapping[Labels, Worker]
+    loops: Mapping[str, Tally] = field(default_factory=dict)
+    """How long the requests of each route held the event loop: longest steps; all in seconds."""
+    waits: Mapping[str, Tally] = field(default_factory=dict)
+    """How long was waited, by what for."""
 
     @classmethod
     def of(
@@ -109,10 +110,12 @@ class Snapshot:
             start,
             group,
             {} if group is None else _series(samples, prefix, group, words),
-            None if in_progress is None else _sum(in_progress),
+            None if in_progress is None else total_of(in_progress),
             _exceptions(exposition, prefix, words),
             _sockets(samples, prefix, words),
             _workers(samples),
+            {} if group is None else read_loops(samples, prefix, group, words.unmatched),
+            read_waits(samples, prefix),
         )
 
     @property
@@ -141,7 +144,13 @@ class Snapshot:
                 labels: replace(one, cpu=_cpu_since(one, before.workers.get(labels)))
                 for labels, one in self.workers.items()
             },
+            loops=_since(self.loops, before.loops),
+            waits=_since(self.waits, before.waits),
         )
+
+
+def _since(now: Mapping[str, Tally], before: Mapping[str, Tally]) -> dict[str, Tally]:
+    return {name: one.since(before.get(name, Tally())) for name, one in now.items()}
 
 
 def _cpu_since(worker: Worker, before: Worker | None) -> float | None:
@@ -215,14 +224,14 @@ def _series(
     samples: Mapping[str, list[Sample]], prefix: str, group: str, words: Vocabulary
 ) -> dict[Labels, Series]:
     name = f"{prefix}{words.duration}"
-    seconds = {_key(sample): sample.value for sample in samples.get(f"{name}_sum", [])}
+    seconds = {key_of(sample): sample.value for sample in samples.get(f"{name}_sum", [])}
     buckets: dict[Labels, dict[float, float]] = {}
     for sample in samples.get(f"{name}_bucket", []):
-        bound = _bound(sample)
-        buckets.setdefault(_key(sample), {})[bound] = _count(sample)
+        bound = bound_of(sample)
+        buckets.setdefault(key_of(sample), {})[bound] = count_of(sample)
     found = {}
     for sample in samples[f"{name}_count"]:
-        key, count = _key(sample), _count(sample)
+        key, count = key_of(sample), count_of(sample)
         status = sample.labels.get(words.status)
         # Without a status the number of failures is unknown, and so is any sum of it.
         failed = math.nan if status is None else status.startswith("5")
@@ -240,30 +249,30 @@ def _exceptions(exposition: Exposition, prefix: str, words: Vocabulary) -> float
         # A service with the one family has the other as well, once there is an exception.
         families = (f"{prefix}{words.exceptions}".removesuffix("_total"), f"{prefix}{words.info}")
         is_known = found or any(name in exposition.families for name in families)
-        return _sum(found) if is_known else None
+        return total_of(found) if is_known else None
     counts = samples.get(f"{prefix}{words.duration}_count", [])
     kinds = ((sample, sample.labels.get(words.error, "")) for sample in counts)
     # A request that was answered with an error has the status as its error type.
-    return _sum(sample for sample, kind in kinds if kind and not kind.isdecimal())
+    return total_of(sample for sample, kind in kinds if kind and not kind.isdecimal())
 
 
 def _sockets(
     samples: Mapping[str, list[Sample]], prefix: str, words: Vocabulary
 ) -> dict[str, Sockets]:
     found: dict[str, Sockets] = {}
-    for name, field in (
+    for name, known in (
         ("connections_in_progress", "open"),
         ("connection_duration_seconds_count", "closed"),
         ("messages_total", None),
     ):
         for sample in samples.get(f"{prefix}websocket_{name}", []):
-            direction = field or sample.labels.get("direction")
+            direction = known or sample.labels.get("direction")
             if direction not in ("open", "closed", "received", "sent"):
                 continue
             # The remaining label is the group, whatever its name.
             groups = sample.labels.keys() - {"direction", "close_code"}
             route = (sample.labels[min(groups)] if groups else "") or words.unmatched
-            more = Sockets(**{direction: _count(sample)})
+            more = Sockets(**{direction: count_of(sample)})
             found[route] = found.get(route, Sockets()) + more
     return found
 
@@ -275,34 +284,10 @@ def _workers(samples: Mapping[str, list[Sample]]) -> dict[Labels, Worker]:
             continue
         base = name.removesuffix(_MEMORY)
         cpu, files = (
-            {_key(sample): _count(sample) for sample in samples.get(f"{base}{rest}", [])}
+            {key_of(sample): count_of(sample) for sample in samples.get(f"{base}{rest}", [])}
             for rest in ("cpu_seconds_total", "open_fds")
         )
         for sample in samples[name]:
-            key = _key(sample)
-            found[key] = Worker(_count(sample), cpu.get(key), files.get(key))
+            key = key_of(sample)
+            found[key] = Worker(count_of(sample), cpu.get(key), files.get(key))
     return found
-
-
-def _sum(samples: Iterable[Sample]) -> float:
-    return sum(_count(sample) for sample in samples)
-
-
-def _key(sample: Sample) -> Labels:
-    return tuple(sorted(pair for pair in sample.labels.items() if pair[0] != "le"))
-
-
-def _count(sample: Sample) -> float:
-    if not abs(sample.value) < _LARGEST:  # NaN is not, either
-        raise ScrapeError(f"{sample.name} is {sample.value}, which cannot be a count")
-    return sample.value
-
-
-def _bound(sample: Sample) -> float:
-    try:
-        bound = float(sample.labels.get("le", "nan"))
-    except ValueError:
-        bound = math.nan
-    if math.isnan(bound):
-        raise ScrapeError(f"{sample.name} has no bound in its label le")
-    return bound

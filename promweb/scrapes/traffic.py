@@ -208,6 +208,25 @@ class Traffic:
         return found
 
     @property
+    def loops(self) -> dict[str, tuple[float, Tally]]:
+        """The share of an event loop that each route had within the window, and its steps."""
+        found: dict[str, tuple[float, Tally]] = {}
+        for source in self.up:
+            for route in source.latest.loops if source.latest else {}:
+                steps = Tally.total(one.loops.get(route, _NONE) for one in source.counted)
+                share, before = found.get(route, (0.0, _NONE))
+                share += steps.seconds / source.seconds if source.seconds else 0.0
+                found[route] = share, Tally.total((before, steps))
+        return found
+
+    @property
+    def waits(self) -> dict[str, Tally]:
+        """How long was waited within the window, by what for."""
+        names = {name for source in self.up if source.latest for name in source.latest.waits}
+        counted = [one for source in self.up for one in source.counted]
+        return {name: Tally.total(one.waits.get(name, _NONE) for one in counted) for name in names}
+
+    @property
     def workers(self) -> dict[tuple[str, Labels], Worker]:
         """The processes behind each URL, `cpu` as seconds per second."""
         found = {}

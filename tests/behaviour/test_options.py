@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
+import flask
 import pytest
 
 from promweb import NO_PREFIX
 from tests.support.legs import Leg
 from tests.support.recorded import Done, Samples, expected, labels, samples
+from tests.support.samples import names
 from tests.support.views import VIEW, plain
 
 
@@ -408,3 +410,28 @@ def test_what_status_classes_remember_is_bounded(leg: Leg) -> None:
         leg.get(app, f"/{status}")
     (recorder,) = app.extensions["promweb"].recorders
     assert recorder._known == {}
+
+
+def test_what_has_no_meaning_on_flask_is_accepted(
+    leg: Leg, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = leg.make_app()
+    asked = {"event_loop": True, "threads": True, "background_tasks": True}
+    for _ in range(2):
+        leg.make_metrics(app, **asked)
+    is_flask = leg.web is flask
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * is_flask
+    for message in caplog.messages:
+        assert message.startswith("event_loop=True and threads=True and background_tasks=True ")
+    families = {name for name in names(leg.registry) if "loop" in name or "thread" in name}
+    assert bool(families) is not is_flask
+
+
+def test_event_loop_may_be_a_number_of_seconds(leg: Leg) -> None:
+    for given, kept in ((True, True), (None, False), (0.5, 0.5), (1, 1.0)):
+        assert leg.make_metrics(None, event_loop=given).event_loop == kept
+    with pytest.raises(TypeError, match="event_loop='yes': must be True, False, or a number"):
+        leg.make_metrics(None, event_loop="yes")
+    for wrong in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=r"must be at least 0\.01 seconds"):
+            leg.make_metrics(None, event_loop=wrong)

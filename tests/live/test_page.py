@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -326,6 +327,32 @@ def test_websockets_are_shown(shop: Shop, live: LivePage) -> None:
         becomes(lambda: shop.leg.value(name, url_rule="/echo"), 1.0)
         live.step()
         assert live.table("websockets") == [["/echo", "1", "1.50/s", "1.50/s", "1"]]
+
+
+@pytest.mark.parametrize("leg", ["quart-async"], indirect=True)  # Flask has no event loop
+def test_who_holds_the_event_loop(leg: Leg, browser: Browser) -> None:
+    with ExitStack() as stack:
+        shop = Shop(leg, stack, event_loop=True)
+
+        async def block() -> str:
+            hold(0.3)
+            return "done"
+
+        shop.app.add_url_rule("/block", "block", block)
+        live = stack.enter_context(open_live(browser, shop.url))
+        live.shown()
+        assert not live.page.locator("#loops").is_visible()
+        shop.get("/block", "/100")
+        live.step()
+        (worst, share, step, requests), other = live.table("loops")
+        assert (worst, requests) == ("/block", "1")
+        assert other[0] == "/<int:milliseconds>"
+        assert "%" in share
+        assert step not in (UNKNOWN, "0.0 ms")
+
+
+def hold(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def test_a_summary_has_a_mean_and_no_quantiles(leg: Leg, browser: Browser) -> None:

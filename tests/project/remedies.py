@@ -42,6 +42,7 @@ CAUSES = {
     "connection.Connection._record": _BUG,
     "connection.Connection.accepted": _BUG,
     "connection.Connection.message": _BUG,
+    "connection.Connection.record_steps": _BUG,
     "connections.ConnectionServer.handle_error": "A client went away or sent nonsense.",
     "connexion._Exchange._imagine_request": _BUG,
     "exchange.Exchange.dispatch": _BUG,
@@ -76,6 +77,12 @@ CAUSES = {
 }
 
 REMEDIES = {
+    "connection.Connection.record_steps": _REPORT,
+    "flask.PrometheusMetrics._look_inside": "Leave the argument out until the service is on Quart.",
+    "guard.LoopFree.__exit__": "Await what the line waits for, or move it to a thread.",
+    "quart.AsyncPrometheusMetrics.thread_pool": "Pass threads=True.",
+    "recording.RequestRecorder._record_now": _REPORT,
+    "watchdog._Log.__call__": "Await what the line waits for, or move it to a thread.",
     # Lines of the log.
     "answering._Answer.log_exception": "Correct what the traceback shows.",
     "callbacks.RequestCallbacks._show": _REPORT,
@@ -150,7 +157,7 @@ REMEDIES = {
     "names.check_label_name": "Use letters, digits and underscores.",
     "names.name_problem 2": "Write the name as text.",
     "options.read_default_labels": "Write default_labels={'name': value}.",
-    "options.read_labelnames 2": "Write each name once.",
+    "readers.read_labelnames 2": "Write each name once.",
     "plan.LabelPlan.__init__ 2": "Leave the label out of one of the two.",
     "ports.port_number": "Write such a number.",
     "quart.AsyncPrometheusMetrics._check_app": "Pass the Quart application, or use the class of "
@@ -201,8 +208,8 @@ REMEDIES = {
     "service_options.service_options 2": "Leave --latency-threshold out, or --summary.",
     "settings.metrics_objects": "Name a Flask or Quart application.",
     "settings.settings_of": "Create a metrics object with export_defaults=True.",
-    "snapshot._bound": _ADDRESS,
-    "snapshot._count": _ADDRESS,
+    "counts.bound_of": _ADDRESS,
+    "counts.count_of": _ADDRESS,
     "snapshot._group": "Add --group with one of the labels.",
     "snapshot._group 2": "Write one of the labels that the message lists.",
     "snapshot._naming": "Write one of the prefixes that the message lists.",

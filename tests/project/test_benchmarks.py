@@ -82,6 +82,19 @@ def test_the_table_of_instruments_has_each_call_beside_prometheus_clients() -> N
     assert bounds(table) == ["<= 0.7", "<= 0.7", "<= 0.3", "<= 0.5", "<= 0.5"]
 
 
+def test_the_tables_of_insight_have_goals() -> None:
+    *compared, beat = TABLES["insight"](QUICK)
+    for table in compared:
+        assert list(rows(table))[:2] == [BARE, NULL]
+    assert [bounds(table) for table in compared] == [
+        ["<= 3.5 µs"],
+        ["<= 5.5 µs"],
+        ["<= 15 µs"],
+        ["<= 2 µs"],
+    ]
+    assert bounds(beat) == ["<= 0.3 %"]
+
+
 @pytest.mark.parametrize("name", ["options", "others"])
 def test_more_is_compared_without_goals(name: str) -> None:
     for table in MORE[name](QUICK):

@@ -192,7 +192,8 @@ def default_families(**options: Any) -> dict[str, Metric]:
 def test_every_default_family_is_listed() -> None:
     named = dict(re.findall(r"^\| `(flask_\w+)`[^|]*\| (\w+)", page("metrics.md"), re.MULTILINE))
     opt_in = {row.option: True for row in promweb_naming(Options()).rows if row.option}
-    found = default_families(**opt_in)
+    around = dict.fromkeys(("queue_time", "event_loop", "threads", "background_tasks"), True)
+    found = default_families(**{**opt_in, **around})
     assert named == {name: metric.type for name, metric in found.items()}
 
 

@@ -16,6 +16,8 @@ PATH = os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])
 
 WHERE = {
     "chromium": " (Debian's package chromium)",
+    "haproxy": " (Debian's package haproxy)",
+    "nginx": " (Debian's package nginx-light)",
     "prometheus": " (Debian's package prometheus)",
     "promtool": " (Debian's package prometheus)",
     "tmux": " (Debian's package tmux)",

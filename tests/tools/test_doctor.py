@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -620,6 +620,44 @@ def test_self_metrics() -> None:
         "1,200 recordings of orders found it full.",
         "Files of workers were left out 2 times, because they are truncated.",
     ]
+
+
+def timed(name: str, bounds: Mapping[str, int], **labels: str) -> list[str]:
+    shown = [f'{label}="{value}"' for label, value in labels.items()]
+    buckets = [",".join((*shown, f'le="{bound}"')) for bound in bounds]
+    return [
+        f"# TYPE {name} histogram",
+        *(
+            f"{name}_bucket{{{bucket}}} {count}"
+            for bucket, count in zip(buckets, bounds.values(), strict=True)
+        ),
+        f"{name}_count{{{','.join(shown)}}} {bounds['+Inf']}",
+    ]
+
+
+def test_what_waits() -> None:
+    late, soon = {"0.1": 0, "1": 100, "+Inf": 100}, {"0.1": 100, "1": 100, "+Inf": 100}
+    waits = ("event_loop_lag", "http_request_queue", "thread_wait")
+    step = "flask_http_request_loop_block_seconds"
+    bad = [line for name in waits for line in timed(f"flask_{name}_seconds", late)]
+    for path in "abcdefg":
+        bad += timed(step, late, path=f"/{path}")
+    bad += timed(step, soon, path="/good")
+    bad.append('promweb_queue_times_ignored_total{reason="future"} 4')
+    found = compare([scraped(*bad)])
+    assert [(finding.level, finding.what) for finding in found] == [
+        (WARNING, "4 headers of queue_time were left out as future."),
+        (WARNING, "One timer in a hundred ran 0.99 s late or more."),
+        (
+            WARNING,
+            "One request in twenty waited 0.95 s or more before the application was called.",
+        ),
+        (WARNING, "One call in twenty waited 0.95 s or more for a thread."),
+        (WARNING, "Requests hold the event loop: /a, /b, /c, /d, /e and 2 more."),
+    ]
+    good = [line for name in waits for line in timed(f"flask_{name}_seconds", soon)]
+    assert levels(compare([scraped(*good, *timed(step, soon, path="/good"))])) == {"scrape": OK}
+    assert levels(compare([scraped(*timed(step, dict.fromkeys(soon, 0)))])) == {"scrape": OK}
 
 
 def fault(text: str, status: int | None = None) -> Outcome:

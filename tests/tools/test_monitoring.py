@@ -137,7 +137,8 @@ def test_the_options_choose_names_labels_and_rows() -> None:
 
     assert titles() == [
         *("Overview", "Requests", "Errors", "Duration", "In progress"),
-        *("Sizes and time to the first byte", "Websockets", "Processes", "promweb and scrapes"),
+        *("Sizes and time to the first byte", "Waiting and the event loop"),
+        *("Websockets", "Processes", "promweb and scrapes"),
     ]
     otel = "--naming", "otel"
     assert titles(*otel)[5] == "Sizes"
@@ -229,6 +230,11 @@ def bucket(le: str) -> str:
     return f"flask_http_request_duration_seconds_bucket{{{labels}}}"
 
 
+def timed(family: str, le: str, *labels: str) -> str:
+    shown = ",".join(('job="shop"', 'instance="a"', *labels, f'le="{le}"'))
+    return f"flask_{family}_seconds_bucket{{{shown}}}"
+
+
 COUNT = bucket("+Inf").replace("_bucket", "_count").replace(',le="+Inf"', "")
 IN_PROGRESS = 'flask_http_requests_in_progress{job="shop",instance="a",method="GET"}'
 FOLDED = 'promweb_series_folded_total{job="shop",instance="a",metric="orders"}'
@@ -311,6 +317,51 @@ CASES: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "a label error long ago": ({FAILED_LABELS: "_x50 1x600"}, "3h", []),
     "label errors": ({FAILED_LABELS: "1+1x600"}, "5h", ["LabelErrors "]),
     "folded series": ({FOLDED: "1+1x600"}, "5h", ["SeriesFolded "]),
+    "a loop that is late": (
+        {
+            timed("event_loop_lag", "0.25"): "0+98x600",
+            timed("event_loop_lag", "0.5"): "0+100x600",
+            timed("event_loop_lag", "+Inf"): "0+100x600",
+        },
+        "1h",
+        ["EventLoopLags "],
+    ),
+    "a route that blocks": (
+        {
+            timed("http_request_loop_block", "0.1", 'path="/"'): "0+98x600",
+            timed("http_request_loop_block", "0.25", 'path="/"'): "0+100x600",
+            timed("http_request_loop_block", "+Inf", 'path="/"'): "0+100x600",
+        },
+        "1h",
+        ["RouteBlocks "],
+    ),
+    "requests that wait": (
+        {
+            timed("http_request_queue", "0.25"): "0+90x600",
+            timed("http_request_queue", "0.5"): "0+100x600",
+            timed("http_request_queue", "+Inf"): "0+100x600",
+        },
+        "1h",
+        ["RequestsQueue "],
+    ),
+    "views that wait for threads": (
+        {
+            timed("thread_wait", "0.1"): "0+90x600",
+            timed("thread_wait", "0.25"): "0+100x600",
+            timed("thread_wait", "+Inf"): "0+100x600",
+        },
+        "1h",
+        ["ThreadsWait "],
+    ),
+    "waiting that is not too long": (
+        {
+            timed(family, le): "0+100x600"
+            for family in ("event_loop_lag", "http_request_queue", "thread_wait")
+            for le in ("0.1", "0.25", "+Inf")
+        },
+        "1h",
+        [],
+    ),
     "websockets that break": (
         {CLOSED % 1000: "0+10x600", CLOSED % 1011: "0+2x600"},
         "1h",
@@ -329,7 +380,11 @@ OTEL_NAMES = {
     "flask_http_request_total": f"{OTEL.duration}_count",
     "flask_http_request_duration_seconds": OTEL.duration,
     "flask_http_requests_in_progress": OTEL.in_progress,
-    "flask_websocket": "websocket",
+    **{
+        f"flask_{name}": name
+        for name in ("websocket", "http_request_loop", "event_loop_lag", "thread_wait")
+    },
+    "flask_http_request_queue": "http_request_queue",
     "method=": f"{OTEL.method}=",
     "status=": f"{OTEL.status}=",
     "path=": f"{OTEL.group}=",
@@ -344,6 +399,10 @@ OTEL_CASES = (
     "full",
     "stalled",
     "websockets that break",
+    "a loop that is late",
+    "a route that blocks",
+    "requests that wait",
+    "views that wait for threads",
 )
 
 

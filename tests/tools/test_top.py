@@ -36,7 +36,7 @@ from tests.support.running import python, run
 from tests.support.servers import werkzeug
 from tests.support.terminal import terminal
 
-from .test_top_numbers import EMPTY, one_route, snapshot
+from .test_top_numbers import EMPTY, histogram, one_route, snapshot
 
 trustme = pytest.importorskip("trustme")  # has no wheel without the GIL
 
@@ -131,6 +131,8 @@ def test_the_report_equals_the_scrapes(ports: list[int]) -> None:
         "in_progress": others["shop_http_requests_in_progress"],
         "routes": [{"route": name, **routes[name].report()} for name in sorted(routes)],
         "websockets": [],
+        "event_loop": [],
+        "waits": [],
         "workers": [],
         "urls": [
             {
@@ -362,6 +364,42 @@ def test_websockets_and_workers_have_tables_where_there_are_any() -> None:
         "",
         "",
     ]
+
+
+def test_who_holds_the_event_loop_and_who_waits() -> None:
+    def at(requests: int) -> Snapshot:
+        route, busy = 'path="/tea"', "shop_http_request_loop"
+        return snapshot(
+            *histogram(0, 0, 0, requests, method="GET", path="/tea", status=200),
+            f'{busy}_block_seconds_bucket{{{route},le="0.5"}} {requests}',
+            f'{busy}_block_seconds_bucket{{{route},le="+Inf"}} {requests}',
+            f"{busy}_block_seconds_count{{{route}}} {requests}",
+            f"{busy}_seconds_total{{{route}}} {requests / 4}",
+            f'shop_event_loop_lag_seconds_bucket{{le="0.1"}} {requests}',
+            f'shop_event_loop_lag_seconds_bucket{{le="+Inf"}} {requests}',
+            f"shop_event_loop_lag_seconds_count {requests}",
+            "shop_thread_wait_seconds_count 0",
+        )
+
+    traffic = Traffic(["http://shop/metrics"], window=10)
+    traffic.add("http://shop/metrics", 0, at(0))
+    traffic.add("http://shop/metrics", 2, at(4))
+    lines = drawn(live(traffic, "rate"), 80)
+    assert [line.split() for line in lines if "/tea" in line][1:] == [
+        ["/tea", "50.0%", "250", "ms", "475", "ms", "495", "ms"]
+    ]
+    assert [line.split() for line in lines if line.startswith("event loop")] == [
+        ["event", "loop", "share", *(word for q in QUANTILES for word in ("step", q))],
+        ["event", "loop", "50.0", "ms", "95.0", "ms", "99.0", "ms"],
+    ]
+    found = report({"http://shop/metrics": at(4), "http://other/metrics": at(4)})
+    assert found["event_loop"] == [
+        {"route": "/tea", "seconds": 2, "p50": 0.25, "p95": 0.475, "p99": 0.495}
+    ]
+    assert [(one["for"], one["count"]) for one in found["waits"]] == [("event loop", 8)]
+    text = "\n".join(drawn(once(found), 80))
+    assert "2.00 s" in text
+    assert "waiting for" in text
 
 
 def test_a_live_table_in_a_narrow_terminal_leaves_room_for_names() -> None:

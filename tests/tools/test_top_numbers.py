@@ -465,6 +465,8 @@ def test_a_report_has_the_sums_of_all_urls_and_says_what_is_unknown() -> None:
             {"route": "/b", "count": 4, "errors": 0, "seconds": None, **unknown},
         ],
         "websockets": [{"route": "/chat", "open": 4, "closed": 0, "received": 0, "sent": 0}],
+        "event_loop": [],
+        "waits": [],
         "workers": [
             {
                 "url": "x",

@@ -92,6 +92,8 @@ def test_the_report_equals_the_scrape(leg: Leg, naming: str) -> None:
         "in_progress": 0,
         "routes": [{"route": name, **routes[name].report()} for name in sorted(routes)],
         "websockets": [],
+        "event_loop": [],
+        "waits": [],
         "workers": [],
         "urls": [
             {

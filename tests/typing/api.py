@@ -64,6 +64,10 @@ metrics = PrometheusMetrics(
     max_series=500,
     in_progress=True,
     status_classes=True,
+    queue_time="X-Edge-Time",
+    event_loop=0.5,
+    threads=True,
+    background_tasks=False,
 )
 PrometheusMetrics(None, naming="otel")
 later = PrometheusMetrics.for_app_factory(group_by=area)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -36,6 +36,7 @@ __all__ = [
     "Message",
     "Receive",
     "Send",
+    "header_reader",
     "instrument",
     "is_cancellation",
     "shield",
@@ -196,6 +197,17 @@ def instrument(
             current.set(before)  # a token could belong to another context by now
 
     return instrumented_app
+
+
+def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
+    """Return a function of a request: the first of these headers that it has, or ""."""
+    ranks = {name.lower().encode(): rank for rank, name in enumerate(names)}
+
+    def header(request: Any) -> str:
+        found = [(ranks[name], value) for name, value in request.scope["headers"] if name in ranks]
+        return min(found)[1].decode("latin-1") if found else ""
+
+    return header
 
 
 async def _serve_websocket(

@@ -15,7 +15,7 @@ from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
 
-__all__ = ["Environ", "StartResponse", "WSGIApp", "instrument"]
+__all__ = ["Environ", "StartResponse", "WSGIApp", "header_reader", "instrument"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -101,6 +101,21 @@ def _leave(exchange: Exchange, environ: Mapping[str, Any], error: BaseException,
     else:
         exchange.sent = sent
         exchange.finish(FAILED)
+
+
+def header_reader(names: Sequence[str]) -> Callable[[Any], str]:
+    """Return a function of a request: the first of these headers that it has, or ""."""
+    variables = ["HTTP_" + name.upper().replace("-", "_") for name in names]
+
+    def header(request: Any) -> str:
+        environ: Environ = request.environ
+        for variable in variables:
+            value: str | None = environ.get(variable)
+            if value is not None:
+                return value
+        return ""
+
+    return header
 
 
 def _witnessed(app: WSGIApp) -> WSGIApp:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..labels.plan import LabelPlan
 from ..requests.exchange import Exchange
+from ..requests.scope import Scope
+from ..requests.site import Site
 from .recording import RequestRecorder
 
 __all__ = ["BlueprintRecorder"]
@@ -28,6 +31,20 @@ class BlueprintRecorder(RequestRecorder):
 
     def _early_plan(self, request: Any) -> LabelPlan | None:
         return super()._early_plan(request) if self._measures(request) else None
+
+    def record_steps(self, exchange: Exchange) -> None:
+        if self._measures(exchange.request):
+            super().record_steps(exchange)
+
+    def preparations(self, site: Site) -> Iterable[Callable[[Scope], None]]:
+        return [self._of_own(prepare) for prepare in super().preparations(site)]
+
+    def _of_own(self, prepare: Callable[[Scope], None]) -> Callable[[Scope], None]:
+        def prepare_own(scope: Scope) -> None:
+            if self._measures(scope.request):
+                prepare(scope)
+
+        return prepare_own
 
     def merge(self, other: RequestRecorder) -> None:
         super().merge(other)

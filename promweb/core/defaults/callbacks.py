@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..families.problems import Problems
 from ..labels.callables import is_coroutine_function
@@ -14,13 +15,8 @@ from ..requests.exchange import Exchange
 from ..requests.methods import standard_method
 from ..requests.recorder import ConnectionRecorder
 from .group_by import Grouping
-from .recording import (
-    group_reader,
-    request_size,
-    response_size,
-    response_start,
-    unless_excluded,
-)
+from .recording import group_reader, unless_excluded
+from .rows import request_size, response_size, response_start
 
 __all__ = ["Callback", "RequestCallbacks", "RequestInfo", "check_callback"]
 
@@ -95,6 +91,13 @@ class RequestCallbacks:
         self.record: Callable[[Exchange, float], None] = self._show
         if options.excludes_some:
             self.record = unless_excluded(options, self._show)
+
+    def preparations(self, site: object) -> Iterable[Callable[[Any], None]]:
+        """Return nothing: these functions see what ended."""
+        return ()
+
+    def record_steps(self, exchange: object) -> None:
+        """Record nothing: a request that goes on has not ended."""
 
     def in_progress(self, request: object) -> None:
         """Return None: nothing is counted."""

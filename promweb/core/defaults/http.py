@@ -10,15 +10,8 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import OTHER, standard_method
 from .group_by import Grouping
-from .recording import (
-    SIZE_BUCKETS,
-    STATUSES,
-    Naming,
-    Row,
-    request_size,
-    response_size,
-    response_start,
-)
+from .recording import STATUSES, Naming
+from .rows import SIZE_BUCKETS, Row, request_size, response_size, response_start
 from .vocabulary import PROMWEB
 
 __all__ = ["promweb_naming"]
@@ -79,7 +72,7 @@ def promweb_naming(options: Options) -> Naming:
         ),
         in_progress_values=lambda request: ((standard_method(request.method),),) * 2,
         info=(prefix + "exporter_info", "Information about the Prometheus Flask exporter"),
-        websockets=(prefix, grouping),
+        prefix=prefix,
     )
 
 

@@ -15,7 +15,8 @@ from ..options import Options
 from ..requests.exchange import Exchange
 from ..requests.methods import METHODS
 from .group_by import Grouping
-from .recording import SIZE_BUCKETS, Naming, Row, request_size, response_size
+from .recording import Naming
+from .rows import SIZE_BUCKETS, Row, request_size, response_size
 from .vocabulary import OTEL
 
 __all__ = ["DURATION_BUCKETS", "LABELS", "otel_naming"]
@@ -81,7 +82,7 @@ def otel_naming(options: Options) -> Naming:
             ((_method(request.method), _scheme(request.scheme)),) * 2
         ),
         info=None,
-        websockets=("", route),  # the conventions have nothing for them
+        prefix="",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..families.catalog import Catalog
 from ..families.children import Child, NumberChild
@@ -15,6 +15,9 @@ from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..families.native import NativeHistogramFamily
+from ..insight.loop import StepMetrics, all_steps, longest_step
+from ..insight.queue_time import QueueTime
+from ..labels.early import early_plan
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
 from ..options import Options
@@ -22,55 +25,27 @@ from ..requests.exchange import Exchange
 from ..requests.excluding import excludes
 from ..requests.methods import METHODS
 from ..requests.recorder import Recorder
+from ..requests.scope import Scope
+from ..requests.site import Site
 from ..version import __version__
-from .early import early_plan
 from .group_by import Grouping
+from .rows import Amount, Row
 from .websockets import WebsocketMetrics
 
 __all__ = [
-    "SIZE_BUCKETS",
     "STATUSES",
     "Naming",
     "RequestRecorder",
-    "Row",
     "group_reader",
-    "request_size",
-    "response_size",
-    "response_start",
     "unless_excluded",
 ]
-
-SIZE_BUCKETS = tuple(4**power for power in range(3, 14))
-"""Upper bounds for sizes, in bytes: 64 B to 64 MiB."""
 
 STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
-Amount = Callable[[Exchange, float], float]
-"""Returns the amount to record for a request that took some seconds, which are never negative."""
-
 
 Children = Sequence[tuple[Child, Amount | None]]
 """The children of a request's label set, each with the amount to record; None means the seconds."""
-
-
-class Row(NamedTuple):
-    """One family that records requests when they have ended."""
-
-    name: str
-    documentation: str
-    amount: Amount | None = None
-    """Returns the amount of an exchange to record; None means its seconds."""
-    buckets: Iterable[float | str] | None = None
-    """Upper bounds of a histogram; None for prometheus_client's."""
-    kind: type[Family[Any]] = HistogramFamily
-    option: str = ""
-    """The constructor's argument that asks for the family; "" if it is always there."""
-    has_group: bool = True
-    """Whether the group is one of its labels."""
-    failures_only: bool = False
-    total: tuple[str, str] | None = None
-    """Name and help of a counter of this family's observations, summed over the groups."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +68,8 @@ class Naming:
     """Returns the values of these labels for a request, and those to use if the family is full."""
     info: tuple[str, str] | None
     """Name and help of the gauge that has promweb's version as a label."""
-    websockets: tuple[str, Grouping]
-    """The beginning of the websocket families' names, and their group."""
+    prefix: str
+    """The beginning of the names of families that the naming has no words of its own for."""
 
 
 class RequestRecorder:
@@ -167,14 +142,24 @@ class RequestRecorder:
                 max_series=options.max_series,
                 multiprocess_mode="livesum",
             )
+        self._steps: StepMetrics | None = None
+        if options.event_loop and coroutines:
+            self._steps = StepMetrics(naming.prefix, grouping.name, options)
         self.websockets: WebsocketMetrics | None = None
         if options.websockets:
-            self.websockets = WebsocketMetrics(*naming.websockets, options, coroutines=coroutines)
+            self.websockets = WebsocketMetrics(
+                naming.prefix, grouping, options, self._steps, coroutines=coroutines
+            )
+        self._queue_time: QueueTime | None = None
+        if options.queue_time:
+            self._queue_time = QueueTime(naming.prefix, options, coroutines=coroutines)
         self._known: dict[Hashable, Children] = {}
         self.record: Callable[[Exchange, float], None] = self._record
         """Records a request that has ended; never raises."""
+        self._record_steps: Callable[[Exchange, float], None] = self._record_now
         if options.excludes_some:
             self.record = unless_excluded(options, self._record)
+            self._record_steps = unless_excluded(options, self._record_now)
 
     comes_last = False
 
@@ -226,6 +211,10 @@ class RequestRecorder:
         self._in_progress_values = values
         return tuple(others) if read is None else (naming.grouping.name, *others)
 
+    def preparations(self, site: Site) -> Iterable[Callable[[Scope], None]]:
+        """Return what else is to be done with a request that reaches the dispatch."""
+        return () if self._queue_time is None else (self._queue_time.preparation(site),)
+
     def merge(self, other: RequestRecorder) -> None:
         """Also record for another recorder of the same duration family."""
         self._families = {**other._families, **self._families}
@@ -234,6 +223,10 @@ class RequestRecorder:
         self._in_progress = self._in_progress or other._in_progress
         self._early = self._early or other._early
         self.websockets = self.websockets or other.websockets
+        self._queue_time = self._queue_time or other._queue_time
+        self._steps = self._steps or other._steps
+        if self.websockets is not None:
+            self.websockets.steps = self._steps
         self._known = {}
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
@@ -256,6 +249,19 @@ class RequestRecorder:
                 amount = seconds if amount_of is None else amount_of(exchange, seconds)
                 child.exemplify(exemplar, amount)
 
+    def record_steps(self, exchange: Exchange) -> None:
+        """Record what a request that goes on did in the event loop; never raises."""
+        self._record_steps(exchange, 0.0)
+
+    def _record_now(self, exchange: Exchange, seconds: float) -> None:
+        try:
+            steps, metrics, plan, start = exchange.steps, self._steps, self.plan, self._plan_starts
+            if steps is not None and metrics is not None:
+                values = plan.overflow if plan.constant else exchange.labels(self)
+                metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
+        except Exception:
+            self.problems.failed("record a request")
+
     def _find(self, exchange: Exchange) -> Children:
         """Return the children of a request's label set; cache them if their number is bounded."""
         known, plan, start = self._known, self.plan, self._plan_starts
@@ -264,7 +270,8 @@ class RequestRecorder:
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
         values = (*values, *defaults[start:])
-        found, is_bounded = [], plan.constant and _is_standard(exchange)
+        found: list[tuple[Child, Amount | None]] = []
+        is_bounded = plan.constant and _is_standard(exchange)
         for row, family in self._families.values():
             if row.failures_only and not exchange.failed:
                 continue
@@ -274,6 +281,10 @@ class RequestRecorder:
             else:
                 child = family.child(_without_group(values), _without_group(overflow))
             found.append((child, row.amount))
+        if self._steps is not None:
+            full = plan.overflow[start:]
+            longest, total = self._steps.children(group, defaults[start:], full)
+            found += [(longest, longest_step), (total, all_steps)]
         children = tuple(found)
         if is_bounded and exchange.request.url_rule is not None:
             known[self._key(exchange)] = children
@@ -294,24 +305,6 @@ def group_reader(grouping: Grouping, recorder: Recorder, metric: str) -> Callabl
         return grouping.middleware if is_unseen else exchange.labels(recorder)[0]
 
     return group
-
-
-def request_size(exchange: Exchange, seconds: float) -> float:
-    """Return the bytes of a request's body."""
-    return 0 if exchange.sizes is None else exchange.sizes.request
-
-
-def response_size(exchange: Exchange, seconds: float) -> float:
-    """Return the bytes of a response's body that were sent."""
-    return 0 if exchange.sizes is None else exchange.sizes.response
-
-
-def response_start(exchange: Exchange, seconds: float) -> float:
-    """Return the seconds to the first byte of the body, or to the end without a body."""
-    sizes = exchange.sizes
-    if sizes is None or sizes.started is None:
-        return seconds
-    return max(sizes.started - exchange.start, 0.0)
 
 
 def _is_standard(exchange: Exchange) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..insight.loop import BLOCK, SECONDS
 from ..requests.methods import OTHER
 from .group_by import UNMATCHED
 
@@ -36,6 +37,10 @@ class Vocabulary(NamedTuple):
     """The label with the class of an unhandled exception, or with a status."""
     unmatched: str
     """The meaning of an empty group."""
+    loop_block: str
+    """The longest step of requests in the event loop."""
+    loop_seconds: str
+    """All their steps."""
     other: str
     """The method of every method that HTTP does not define."""
 
@@ -55,6 +60,8 @@ PROMWEB = Vocabulary(
     group=None,
     error=None,
     unmatched="",
+    loop_block=BLOCK,
+    loop_seconds=SECONDS,
     other=OTHER,
 )
 
@@ -73,6 +80,8 @@ OTEL = Vocabulary(
     group="http_route",
     error="error_type",
     unmatched=UNMATCHED,
+    loop_block=BLOCK,
+    loop_seconds=SECONDS,
     other="_OTHER",
 )
 

@@ -10,10 +10,12 @@ from ..families.children import NumberChild
 from ..families.family import Family
 from ..families.kinds import CounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
+from ..insight.loop import StepMetrics
+from ..labels.early import early_plan
 from ..labels.plan import ERROR, LabelPlan
 from ..options import Options
 from ..requests.excluding import excludes
-from .early import early_plan
+from ..requests.steps import Steps
 from .group_by import Grouping
 
 __all__ = ["WebsocketMetrics"]
@@ -26,12 +28,19 @@ class WebsocketMetrics:
     """The websocket families of one prefix, made when the first connection is dispatched."""
 
     def __init__(
-        self, prefix: str, grouping: Grouping, options: Options, *, coroutines: bool
+        self,
+        prefix: str,
+        grouping: Grouping,
+        options: Options,
+        steps: StepMetrics | None = None,
+        *,
+        coroutines: bool,
     ) -> None:
         self.excludes = excludes(options)
         self._prefix = prefix
         self._grouping = grouping
         self._options = options
+        self.steps = steps
         self._coroutines = coroutines
         self._problems = Catalog.of(options.registry).problems
         self._duration_name = f"{prefix}websocket_connection_duration_seconds"
@@ -54,6 +63,16 @@ class WebsocketMetrics:
     def message(self, values: LabelValues, direction: str) -> None:
         """Count a message, `received` or `sent`."""
         self._messages.child((*values, direction), (*self._overflow, direction)).inc()
+
+    def stepped(self, values: LabelValues, steps: Steps) -> None:
+        """Record what a connection did in the event loop."""
+        metrics = self.steps
+        if metrics is not None:
+            names = self._labels[1:]
+            defaults, overflow = values[1:], self._overflow[1:]
+            metrics.record(
+                values[0], metrics.fill(names, defaults), metrics.fill(names, overflow), steps
+            )
 
     def closed(self, values: LabelValues, close_code: str, seconds: float) -> None:
         """Record a connection that has ended."""
@@ -104,6 +123,7 @@ class WebsocketMetrics:
                 "direction",
             )
             self._plan: LabelPlan = plan
+            self._labels = labels
             self._overflow: LabelValues = overflow
             self.unknown = tuple(ERROR for _ in labels)
             self._made = True

@@ -54,7 +54,12 @@ class Problems:
             "Recordings whose label values became <overflow>: a set too many, or a value too long.",
             ("metric",),
         )
-        self.families = (self.label_errors, self.overflows)
+        self.queue_times = CounterFamily(
+            "promweb_queue_times_ignored_total",
+            "Headers of queue_time that promweb ignored: unreadable, in the future, or too old.",
+            ("reason",),
+        )
+        self.families = (self.label_errors, self.overflows, self.queue_times)
         for family in self.families:
             family.hidden_while_empty = True
         self._logged: dict[tuple[str, ...], object] = {}
@@ -107,6 +112,10 @@ class Problems:
                 "Group by something with fewer values (url_rule, endpoint) or raise max_series.",
                 metric,
             )
+
+    def queue_time_ignored(self, reason: str) -> None:
+        """Count a header of `queue_time` that is left out: `unreadable`, `future` or `old`."""
+        _count(self.queue_times, reason)
 
     def warn(self, message: str) -> None:
         """Log a warning about how the program is set up."""

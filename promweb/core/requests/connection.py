@@ -105,6 +105,16 @@ class Connection(Scope):
         """
         self.finish(1011 if self.is_accepted else 500)
 
+    def record_steps(self) -> None:
+        if self.steps is not None and self._dispatched:
+            if self._counts:
+                for metrics, values in self._labels:
+                    try:
+                        metrics.stepped(values, self.steps)
+                    except Exception:
+                        self.site.problems.failed(_MEASURE)
+            self.steps.begin_anew()
+
     def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""
         try:

@@ -224,6 +224,12 @@ class Exchange(Scope):
             if self.in_progress:
                 self.leave()  # last: otherwise a scrape could show neither
 
+    def record_steps(self) -> None:
+        if self.steps is not None and self.status and not self.finished:  # the labels are known
+            if self.tracked and not self.excluded:
+                self.site.record_steps(self)
+            self.steps.begin_anew()
+
     def in_context(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function in the request context, if the exchange has kept it."""
         context = self.context  # another thread may end this exchange

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ..families.children import NumberChild
@@ -10,6 +11,7 @@ from ..families.problems import Problems
 from ..labels.exemplars import ExemplarReader
 from ..labels.plan import LabelPlan
 from .excluding import Excludes
+from .steps import Steps
 
 __all__ = ["ConnectionRecorder", "Recorder"]
 
@@ -30,6 +32,9 @@ class ConnectionRecorder(Protocol):
 
     def message(self, values: LabelValues, direction: str) -> None:
         """Count a message, `received` or `sent`."""
+
+    def stepped(self, values: LabelValues, steps: Steps) -> None:
+        """Record what a connection did in the event loop."""
 
     def closed(self, values: LabelValues, close_code: str, seconds: float) -> None:
         """Record a connection that has ended."""
@@ -60,8 +65,14 @@ class Recorder(Protocol):
     def counts_in_progress(self) -> bool:
         """Whether `in_progress` returns children."""
 
+    def preparations(self, site: Any) -> Iterable[Callable[[Any], None]]:
+        """Return what else is to be done with a scope of `site` that reaches the dispatch."""
+
     def record(self, exchange: Any, seconds: float) -> None:
         """Record a request that has ended; never raise."""
+
+    def record_steps(self, exchange: Any) -> None:
+        """Record what a request did in the event loop; never raise."""
 
     @property
     def awaits_in_progress(self) -> bool:

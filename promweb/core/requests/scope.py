@@ -11,6 +11,7 @@ from ..families.children import NumberChild
 from ..families.limits import LabelValues
 from ..labels.plan import LabelPlan
 from .site import Site
+from .steps import Steps
 from .unseen import UnseenRequest
 
 __all__ = ["BEGUN", "Measurement", "Scope", "current", "is_begun", "taken"]
@@ -81,6 +82,8 @@ class Scope:
     """
     unseen: UnseenRequest | None = None
     """The request to record if middleware answers; None if there is no middleware."""
+    steps: Steps | None = None
+    """The steps of this scope's code in the event loop; None unless someone asks for them."""
     context: Context | None = None
     """The request context, for labels that are resolved after the code in it has ended."""
 
@@ -134,6 +137,9 @@ class Scope:
     def see_exception(self) -> None:
         """Note the class of the exception that is being handled."""
         self.raised = sys.exc_info()[0] or self.raised
+
+    def record_steps(self) -> None:
+        """Record what the code did in the event loop since the last time, and begin again."""
 
     def leave(self) -> None:
         """Count as in progress no longer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -22,7 +22,8 @@ class Site:
     Adding a recorder or a decorator composes the work for a request:
     `prepare` is called when a request reaches the dispatch, and `labelled` are the recorders that
     have labels to resolve. `protocol` reads the protocol of a request as the framework spells
-    it: `HTTP/1.1` or `1.1`.
+    it: `HTTP/1.1` or `1.1`. `header_reader` returns a function of a request, which returns the
+    first of some headers that the request has, or "".
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Site:
         app: Any,
         clock: Callable[[], float],
         protocol: Callable[[Any], str],
+        header_reader: Callable[[Sequence[str]], Callable[[Any], str]],
         problems: Problems,
     ) -> None:
         self.app = app
         self.clock = clock
         self.protocol = protocol
+        self.header_reader = header_reader
         self.problems = problems
         """Counts and logs problems with requests, for all recorders."""
         self.recorders: tuple[Recorder, ...] = ()
@@ -98,6 +101,8 @@ class Site:
         self.awaiting = tuple(r for r in self.recorders if r.awaits_in_progress)
         if any(r.counts_in_progress and r not in self.awaiting for r in self.recorders):
             preparations.append(self._count_in_progress)
+        for recorder in self.recorders:
+            preparations.extend(recorder.preparations(self))
         self.prepare = _each(preparations)
         one = len(self.recorders) == 1
         self.record = self.recorders[0].record if one else self._record_all
@@ -105,6 +110,11 @@ class Site:
     def _record_all(self, exchange: Any, seconds: float) -> None:
         for recorder in self.recorders:
             recorder.record(exchange, seconds)
+
+    def record_steps(self, exchange: Any) -> None:
+        """Have every recorder record what a request that goes on did in the event loop."""
+        for recorder in self.recorders:
+            recorder.record_steps(exchange)
 
     def _count_in_progress(self, scope: Any) -> None:
         if scope.tracked and not scope.excluded:

@@ -1,7 +1,7 @@
 // The live page: asks for a scrape every two seconds and shows what changed since the last ones.
 
 const file = (name) => new URL(`?file=${name}`, import.meta.url).href;
-const { increases, parse, prefixes, QUANTILES, read, sum, summarise } = await import(file("scrape.js"));
+const { increases, parse, prefixes, quantile, QUANTILES, read, sum, summarise } = await import(file("scrape.js"));
 const parts = await import(file("parts.js"));
 const { element, formatCount, formatRate, formatSeconds, formatShare, formatTime } = parts;
 
@@ -10,6 +10,7 @@ const PATIENCE = 10000; // milliseconds for one
 const POINT = 10; // seconds that a point of a plot covers
 const TABLE = 60; // seconds that a table covers
 const LONG = 10; // seconds without a scrape that leave a gap in the plots
+const BLOCKS = 0.1; // seconds of a step that is too long for others
 const CLASSES = ["4xx", "5xx"]; // statuses whose share is shown
 
 const find = (id) => document.getElementById(id);
@@ -67,6 +68,17 @@ function makeView({ histogram, inProgress }) {
     ],
     open,
   );
+  const share = number("Share of the loop", (row) => row.share, formatShare);
+  const showLoops = parts.makeTable(
+    find("loops").querySelector("table"),
+    [
+      key("Route", (name) => [element("code", "", name)]),
+      share,
+      number("Longest step, p99", (row) => row.p99, formatSeconds, (row) => row.p99 > BLOCKS),
+      number("Requests", (row) => row.requests, formatCount),
+    ],
+    share,
+  );
   const cpu = number("CPU", (row) => row.cpu, formatShare);
   const showWorkers = parts.makeTable(
     find("workers").querySelector("table"),
@@ -91,7 +103,7 @@ function makeView({ histogram, inProgress }) {
         add(reading.time, [point[what]].flat());
       }
     }
-    const { seconds, routes, websockets, workers } = within(TABLE, reading.time);
+    const { seconds, routes, websockets, loops, workers } = within(TABLE, reading.time);
     showRoutes(
       [...reading.routes].map(([key, [total]]) => {
         const recent = routes.has(key) ? [routes.get(key)] : [];
@@ -104,6 +116,13 @@ function makeView({ histogram, inProgress }) {
         return { key, open, closed, received: received / seconds, sent: sent / seconds };
       }),
     );
+    showLoops(
+      [...reading.loops.routes].map(([key, [requests, ...empty]]) => {
+        const [, busy, ...buckets] = loops.get(key) ?? [0, ...empty.fill(0)];
+        const p99 = quantile(0.99, reading.loops.bounds, buckets);
+        return { key, requests, share: busy / seconds, p99 };
+      }),
+    );
     showWorkers(
       [...reading.workers].map(([pid, [total, memory, files, start]]) => {
         const [used] = workers.get(pid) ?? [Number.isNaN(total) ? NaN : 0];
@@ -113,6 +132,7 @@ function makeView({ histogram, inProgress }) {
     );
     find("routes").classList.toggle("none", !reading.routes.size);
     find("websockets").hidden = !reading.websockets.size;
+    find("loops").hidden = !reading.loops.routes.size;
     find("workers").hidden = !reading.workers.size;
   };
 }
@@ -125,6 +145,7 @@ function within(seconds, now) {
     seconds: recent.reduce((total, change) => total + change.seconds, 0),
     routes: all("routes"),
     websockets: all("websockets"),
+    loops: all("loops"),
     workers: all("workers"),
   };
 }
@@ -146,6 +167,7 @@ function take(text) {
     for (const what of ["routes", "websockets", "workers"]) {
       change[what] = increases(reading[what], before[what]);
     }
+    change.loops = increases(reading.loops.routes, before.loops.routes);
     changes = [...changes.filter(({ time }) => time > reading.time - TABLE), change];
   }
   before = reading;

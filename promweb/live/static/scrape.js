@@ -80,6 +80,7 @@ export function read(scrape, start) {
     ...readRoutes(samples, prefix, words),
     inProgress: scrape.types.has(busy) ? total(samples(busy)) : null,
     websockets: readWebsockets(samples, prefix, words),
+    loops: readLoops(scrape, prefix, words),
     workers: readWorkers(samples),
   };
 }
@@ -132,6 +133,29 @@ function readWebsockets(samples, prefix, { unmatched }) {
   for (const sample of samples(closed)) add(sample, 3);
   for (const sample of samples(`${prefix}websocket_connections_in_progress`)) add(sample, 4);
   return found;
+}
+
+/**
+ * By route: requests, seconds in which they held the event loop, and how many of them held it
+ * without a break for up to each bound.
+ */
+function readLoops({ samples: all }, prefix, words) {
+  const samples = (name) => all.get(name) ?? [];
+  const duration = samples(`${prefix}${words.duration}_count`);
+  const group = words.group ?? findGroup(duration, samples(prefix + words.requests));
+  const upper = ({ labels }) => parseNumber(labels.le);
+  const buckets = samples(`${prefix}${words.loop_block}_bucket`);
+  const bounds = [...new Set(buckets.map(upper))].sort((one, other) => one - other);
+  const routes = new Map();
+  const add = ({ labels, value }, place) => {
+    const key = labels[group] || words.unmatched;
+    if (!routes.has(key)) routes.set(key, Array(2 + bounds.length).fill(0));
+    routes.get(key)[place] += value || 0;
+  };
+  for (const sample of samples(`${prefix}${words.loop_block}_count`)) add(sample, 0);
+  for (const sample of samples(prefix + words.loop_seconds)) add(sample, 1);
+  for (const sample of buckets) add(sample, 2 + bounds.indexOf(upper(sample)));
+  return { bounds, routes };
 }
 
 /** By process (a label tells several apart): CPU seconds, bytes, files, start. */

@@ -10,6 +10,7 @@ from ...core.defaults.vocabulary import OTEL
 from ...core.families.storage import DIRECTORY_VARIABLE
 from ...scrapes.parsing import Exposition, ScrapeError
 from .findings import Finding, Findings, error, ok, warning
+from .waiting import check_waiting
 
 __all__ = ["SLOW", "Outcome", "check_scrapes"]
 
@@ -48,6 +49,7 @@ def check_scrapes(url: str, rounds: Sequence[Sequence[Outcome]], timeout: float)
         *_check_processes(expositions, found),
         *_check_promweb(expositions),
         *_check_self_metrics(expositions),
+        *check_waiting(expositions[-1]),
     ]
     yield from findings
     if not (findings or failed):
@@ -195,6 +197,13 @@ _SELF_METRICS = (
         "It has max_series label sets; promweb records new ones as <overflow>.",
         'Use labels with few values: group_by="url_rule" instead of the path, no identifiers of '
         "users or objects in labels. Or raise max_series.",
+    ),
+    (
+        "promweb_queue_times_ignored_total",
+        "queue-time",
+        "{n} headers of queue_time were left out as {reason}.",
+        "The proxy writes no time, its clock is wrong, or clients send the header themselves.",
+        "Have the proxy set the header itself, and keep the clocks of both machines right.",
     ),
     (
         "promweb_multiprocess_files_skipped_total",

@@ -10,6 +10,7 @@ from . import http_rows, other_rows
 from .grafana_layout import dashboard, query_variable
 from .native_queries import queries_of
 from .service import Service
+from .waiting import waiting
 
 __all__ = ["make_dashboard"]
 
@@ -52,6 +53,7 @@ def make_dashboard(
         http_rows.durations(queries),
         http_rows.in_progress(queries),
         http_rows.sizes(queries),
+        waiting(queries),
     ]
     if service.websockets:
         rows.append(other_rows.websockets(queries))

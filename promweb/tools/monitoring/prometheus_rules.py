@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from .native_queries import queries_of
 from .service import Objective, Service, duration_text
+from .waiting import waiting_alerts
 
 __all__ = ["Pair", "make_rules", "shortest_window", "windows"]
 
@@ -101,6 +102,7 @@ class _Rules:
         if service.websockets:
             yield self._group("websockets", self._websockets())
         yield self._group("capacity", self._capacity())
+        yield self._group("waiting", self._waiting())
         yield self._group("health", self._health())
 
     def _group(self, name: str, rules: Iterator[Json]) -> Json:
@@ -220,6 +222,10 @@ class _Rules:
             runbook="Find what the threads or tasks of the process wait for, for example with "
             "py-spy dump; then restart it.",
         )
+
+    def _waiting(self) -> Iterator[Json]:
+        for alert in waiting_alerts(self.queries, f"[{self.recent}]"):
+            yield self._alert(wait="10m", severity=_TICKET, **alert)
 
     def _health(self) -> Iterator[Json]:
         queries, info = self.queries, self.queries.info()

@@ -10,6 +10,8 @@ from .service import Objective, Service
 
 __all__ = ["Queries", "among", "burn"]
 
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
 BROKEN_CLOSE = 'close_code=~"1011|5.."'
 """Connections that the server broke off (RFC 6455) or whose handshake it could not answer."""
 
@@ -102,8 +104,7 @@ class Queries:
 
     def quantiles(self, family: str, over: str, *by: str) -> dict[str, str]:
         """Return the usual quantiles, by their names."""
-        wanted = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-        return {name: self.quantile(value, family, over, *by) for name, value in wanted.items()}
+        return {name: self.quantile(q, family, over, *by) for name, q in _QUANTILES.items()}
 
     def mean(self, family: str, over: str, *by: str) -> str:
         return f"{self.total(family, over, *by)}\n/\n{self.observations(family, over, *by)}"
@@ -111,6 +112,22 @@ class Queries:
     def buckets(self, family: str, over: str) -> str:
         """Return how many observations each bucket got, in the form for a heatmap."""
         return f"sum by (le) (increase({self._select_grouped(f'{family}_bucket')}{over}))"
+
+    # Families without the group: queue time, the lag, threads, background tasks.
+
+    def whole(self, name: str, *by: str) -> str:
+        return self._sum(self._select(name), by)
+
+    def whole_rate(self, name: str, over: str, *by: str) -> str:
+        return self._sum(f"rate({self._select(name)}{over})", by)
+
+    def whole_quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
+        rates = self.whole_rate(f"{family}_bucket", over, *by, "le")
+        return f"histogram_quantile({quantile}, {rates})"
+
+    def whole_quantiles(self, family: str, over: str) -> dict[str, str]:
+        """Return the quantiles that one looks at, by their names."""
+        return {name: self.whole_quantile(q, family, over) for name, q in _QUANTILES.items()}
 
     # Websockets.
 

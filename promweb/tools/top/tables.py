@@ -113,6 +113,19 @@ def live(traffic: Traffic, order: str) -> RenderableType:
             ),
         ),
         _table(
+            ("event loop", "share", *(f"step {name}" for name in QUANTILES)),
+            (
+                [_name(name), Text(share(part)), *_quantiles(tally)]
+                for name, (part, tally) in sorted(
+                    traffic.loops.items(), key=lambda item: (-item[1][0], item[0])
+                )
+            ),
+        ),
+        _table(
+            ("waiting for", *QUANTILES),
+            ([_name(name), *_quantiles(tally)] for name, tally in sorted(traffic.waits.items())),
+        ),
+        _table(
             ("worker", "cpu", "memory", "files"),
             (
                 [
@@ -157,6 +170,24 @@ def once(report: dict[str, Any]) -> RenderableType:
                 [_name(one["route"])]
                 + [Text(f"{one[name]}") for name in ("open", "received", "sent", "closed")]
                 for one in report["websockets"]
+            ),
+            shown=None,
+        ),
+        _table(
+            ("event loop", "seconds", *(f"step {name}" for name in QUANTILES)),
+            (
+                [_name(one["route"]), Text(duration(one["seconds"]))]
+                + [Text(duration(one[name])) for name in QUANTILES]
+                for one in report["event_loop"]
+            ),
+            shown=None,
+        ),
+        _table(
+            ("waiting for", "count", *QUANTILES),
+            (
+                [_name(one["for"]), Text(f"{one['count']}")]
+                + [Text(duration(one[name])) for name in QUANTILES]
+                for one in report["waits"]
             ),
             shown=None,
         ),
@@ -212,8 +243,12 @@ def _table(
 
 
 def _row(row: Row) -> list[Text]:
-    times = [Text(quantile(row.recent, q)) for q in QUANTILES.values()]
-    return [Text(number(row.rate)), _errors(row.recent), *times, Text(number(row.total))]
+    counts = Text(number(row.rate)), _errors(row.recent)
+    return [*counts, *_quantiles(row.recent), Text(number(row.total))]
+
+
+def _quantiles(tally: Tally) -> list[Text]:
+    return [Text(quantile(tally, q)) for q in QUANTILES.values()]
 
 
 def _errors(tally: Tally, style: str = "") -> Text:

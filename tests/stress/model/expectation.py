@@ -100,6 +100,15 @@ class Pending:
         return self.hidden or (self.matched and self.script.route == "untracked")
 
 
+AROUND = ("_loop_", "_queue_", "thread", "background_task")
+"""Parts of the names of families that depend on how busy the machine is."""
+
+
+def modelled(found: Samples) -> Samples:
+    """Return the families that the model knows."""
+    return {name: all_ for name, all_ in found.items() if not any(part in name for part in AROUND)}
+
+
 class Model:
     """Every family, by name and labels."""
 
@@ -112,7 +121,7 @@ class Model:
         self.has_mood = setup.default_labels in ("callable", "late")
         tenant: dict[str, str] = {} if not setup.default_labels else {"tenant": "t1"}
         self.tenant = tenant
-        self.families = samples(leg.registry)
+        self.families = modelled(samples(leg.registry))
         assert not any(map(any, (family.values() for family in self.families.values())))
 
     def samples(self) -> Samples:

@@ -18,7 +18,7 @@ from tests.support.legs import LEGS
 from tests.support.recorded import Samples, labels, samples
 
 from .clients import FlaskClient, Open, QuartClient, Sent
-from .expectation import Model, Pending
+from .expectation import Model, Pending, modelled
 from .scripts import CHUNK, Script, Setup, scripts, setups
 from .shop import Shop
 
@@ -64,7 +64,7 @@ class Machine(RuleBasedStateMachine):
         """Every family is what it should be."""
         steps[self.leg_name] += self.is_under_way
         self.is_under_way = True
-        wrong = _differences(samples(self.leg.registry), self.model.samples())
+        wrong = _differences(modelled(samples(self.leg.registry)), self.model.samples())
         assert not wrong, wrong
 
     def teardown(self) -> None:
@@ -148,7 +148,7 @@ class Machine(RuleBasedStateMachine):
             for name, family in self.model.samples().items()
             if not names or name in names
         }
-        wrong = _differences(found, expected)
+        wrong = _differences(modelled(found), expected)
         assert not wrong, wrong
 
     @precondition(lambda self: self.open)

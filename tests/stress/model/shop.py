@@ -20,6 +20,10 @@ class Quit(BaseException):
     """Ends a process; does not derive from `Exception`."""
 
 
+INSIDE = ("event_loop", "threads", "background_tasks")
+"""The arguments that change how Quart calls the application, and nothing that a client sees."""
+
+
 class Refused(Exception):
     """Has an error handler, which answers 409."""
 
@@ -45,6 +49,8 @@ class Shop:
             request_size=setup.sizes,
             response_size=setup.sizes,
             response_start=setup.sizes,
+            queue_time=setup.sizes,
+            **dict.fromkeys(INSIDE, setup.sizes and self.is_quart),
         )
         self.direct = self.metrics.counter("direct", "Views.", labelnames=["route"])
         self._add_hooks()

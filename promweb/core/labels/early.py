@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families.problems import Problems
-from ..labels.callables import takes_argument
-from ..labels.plan import LabelPlan
+from .callables import takes_argument
+from .plan import LabelPlan
 
 __all__ = ["early_labels", "early_plan"]
 

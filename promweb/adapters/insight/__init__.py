@@ -1,0 +1,1 @@
+"""Measures Quart's event loop, threads and background tasks."""

@@ -1,0 +1,1 @@
+"""The metrics of waiting, the event loop, threads and background tasks."""
