@@ -20,6 +20,7 @@ from ..labels.plan import LabelPlan
 from .recorder import Recorder
 from .scope import Measurement, Scope, taken
 from .site import Site
+from .views import asks_for_exclusion
 
 __all__ = [
     "ANSWERED",
@@ -99,10 +100,14 @@ class Exchange(Scope):
     def dispatch(self, request: Any) -> None:
         """Reach the application's own dispatch with a request; the view may never run."""
         self.request = request
+        site, rule = self.site, request.url_rule
         try:
-            self.site.prepare(self)
+            if rule is not None and (asks_for_exclusion or rule.endpoint in site.endpoints):
+                site.exclude(self)
+            for prepare in site.preparations:
+                prepare(self)
         except Exception:
-            self.site.problems.failed("prepare a request")
+            site.problems.failed("prepare a request")
 
     def is_answered_by(self, target: object) -> bool:
         if target is self._answerer:

@@ -11,7 +11,7 @@ from .. import forking
 from ..families.children import NumberChild
 from ..families.problems import Problems
 from .recorder import Recorder
-from .views import Exclude, asks_for_exclusion, exclusion, targets
+from .views import Exclude, exclusion, targets
 
 __all__ = ["Site"]
 
@@ -19,11 +19,11 @@ __all__ = ["Site"]
 class Site:
     """One Flask or Quart application, as promweb sees it.
 
-    Adding a recorder or a decorator composes the work for a request:
-    `prepare` is called when a request reaches the dispatch, and `labelled` are the recorders that
-    have labels to resolve. `protocol` reads the protocol of a request as the framework spells
-    it: `HTTP/1.1` or `1.1`. `header_reader` returns a function of a request, which returns the
-    first of some headers that the request has, or "".
+    Adding a recorder or a decorator composes the work for a request: `preparations` are called when
+    a request reaches the dispatch, and `labelled` are the recorders that have labels to resolve.
+    `protocol` reads the protocol of a request as the framework spells it: `HTTP/1.1` or `1.1`.
+    `header_reader` returns a function of a request, which returns the first of some headers that
+    the request has, or "".
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Site:
         self.recorders: tuple[Recorder, ...] = ()
         self.labelled: tuple[Recorder, ...] = ()
         """The recorders that have a label to resolve or an exemplar to read."""
-        self.prepare: Callable[[Any], None] = self._exclude
-        """The function to call with a scope that reaches the application's dispatch."""
+        self.preparations: tuple[Callable[[Any], None], ...] = ()
+        """The functions to call with a scope that reaches the application's dispatch."""
         self.awaiting: tuple[Recorder, ...] = ()
         """The recorders that await the labels of requests in progress."""
         self.record: Callable[[Any, float], None] = self._record_all
@@ -93,7 +93,7 @@ class Site:
             self._compose()
 
     def _compose(self) -> None:
-        preparations: list[Callable[[Any], None]] = [self._exclude]
+        preparations: list[Callable[[Any], None]] = []
         if self._decorators:
             preparations.append(self.decorate_view)
         if self.labelled:
@@ -103,7 +103,7 @@ class Site:
             preparations.append(self._count_in_progress)
         for recorder in self.recorders:
             preparations.extend(recorder.preparations(self))
-        self.prepare = _each(preparations)
+        self.preparations = tuple(preparations)
         one = len(self.recorders) == 1
         self.record = self.recorders[0].record if one else self._record_all
 
@@ -132,16 +132,13 @@ class Site:
         except Exception:
             self.problems.failed("prepare a request")
 
-    def _exclude(self, scope: Any) -> None:
+    def exclude(self, scope: Any) -> None:
         """Exclude a request from metrics if its view asks for that; the view need not run."""
-        request = scope.request
-        rule = request.url_rule
-        if rule is None:
-            return
-        if rule.endpoint in self.endpoints:
+        endpoint = scope.request.url_rule.endpoint
+        if endpoint in self.endpoints:
             scope.exclude_all()
-        elif asks_for_exclusion:
-            exclude = self._exclusion(rule.endpoint, request.method)
+        else:
+            exclude = self._exclusion(endpoint, scope.request.method)
             if exclude is not None:
                 exclude(scope)
 
@@ -242,18 +239,6 @@ class Site:
             # Keeping the function keeps its ids valid.
             known = self._views[endpoint] = (function, frozenset(map(id, targets(function))))
         return known[1]
-
-
-def _each(functions: list[Callable[[Any], None]]) -> Callable[[Any], None]:
-    """Return a function that calls functions with a scope, one after the other."""
-    if len(functions) == 1:
-        return functions[0]
-
-    def each(scope: Any) -> None:
-        for function in functions:
-            function(scope)
-
-    return each
 
 
 def _count(scope: Any, child: NumberChild | None) -> None:
