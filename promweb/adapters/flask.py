@@ -219,7 +219,7 @@ def _see(exchange: Exchange, response: Any) -> Any:
         status = response.status_code
     except AttributeError:  # an `after_request` function answers with another WSGI application
         return _seen(exchange, response)
-    if exchange.signalled and status == 500:
+    if status == 500 and exchange.signalled:
         exchange.failed = True
     if exchange.take(status, response):
         exchange.resolve()

@@ -68,7 +68,7 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
             return _MiddlewareBody(exchange, body)
         whole = body if has_middleware or response is None else response.response
         if response is None or type(whole) is list:  # and so not streamed
-            if exchange.sizes is not None and type(whole) is list:
+            if site.needs_sizes and type(whole) is list:
                 exchange.send(_size(environ, exchange.sent or exchange.status, whole))
             exchange.finish()
             return body

@@ -65,16 +65,7 @@ class Measurement(Protocol):
 class Scope:
     """One request or connection: its start, its request, and its exclusions."""
 
-    # Class attributes are defaults: a scope sets only the ones that differ.
-    request: Any = None
-    """The framework's request or websocket, once the application's dispatch was reached."""
-    status = 0
-    """The final status of an HTTP request, 0 while there is none."""
-    finished = False
-    tracked = True
-    """False once `do_not_track` was called: the default metrics omit this scope."""
-    excluded = False
-    """True once `exclude_all_metrics` was called: every metric omits this scope."""
+    # Class attributes are the defaults of what few requests set or read.
     raised: type[BaseException] | None = None
     """The class of the last exception of this scope, even if it was answered.
 
@@ -90,6 +81,15 @@ class Scope:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.start = site.clock()
+        self.request: Any = None
+        """The framework's request or websocket, once the application's dispatch was reached."""
+        self.status = 0
+        """The final status of an HTTP request, 0 while there is none."""
+        self.finished = False
+        self.tracked = True
+        """False once `do_not_track` was called: the default metrics omit this scope."""
+        self.excluded = False
+        """True once `exclude_all_metrics` was called: every metric omits this scope."""
         self.in_progress: list[NumberChild] = []
         """The gauges that go down when this scope ends."""
         self._deferred: list[Measurement] = []
