@@ -19,6 +19,7 @@ from .decorators.instrument import Instrument, check_decorates
 from .decorators.remembered import remembered
 from .families.problems import Problems
 from .requests.scope import taken
+from .requests.views import innermost
 
 __all__ = [
     "BELOW",
@@ -129,19 +130,20 @@ BELOW = "Put it below the route decorator."
 def misplaced(views: Mapping[str, object]) -> Iterator[str]:
     """Describe the decorators that are above the route, which has the function without them.
 
-    Only certain cases count: the route has the very function that is decorated, and the function's
-    name in its module refers to the decorated one.
+    Only certain cases count: the route has a function below the decorator, and either the decorator
+    stands above its definition, or its name in the module refers to the decorated one.
     """
-    endpoints = {id(view): endpoint for endpoint, view in views.items()}
-    for decorated, what in remembered():
-        function = decorated.__wrapped__
-        module = sys.modules.get(getattr(function, "__module__", ""))
-        named = getattr(module, getattr(function, "__name__", ""), None)
-        if id(function) in endpoints and named is decorated:
-            yield (
-                f"{what} is above the route of {function.__module__}.{function.__name__}, so the "
-                f"endpoint {endpoints[id(function)]!r} has the function without it."
-            )
+    for endpoint, view in {id(view): (name, view) for name, view in views.items()}.values():
+        for decoration in remembered(view):
+            function: Any = innermost(view)
+            module = sys.modules.get(getattr(function, "__module__", ""))
+            named = getattr(module, getattr(function, "__name__", ""), None)
+            if decoration.is_above or (named is not None and named is decoration.decorated()):
+                yield (
+                    f"{decoration.what} is above the route of "
+                    f"{function.__module__}.{function.__qualname__}, so the endpoint {endpoint!r} "
+                    "has the function without it."
+                )
 
 
 def warn_of_routes(

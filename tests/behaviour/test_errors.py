@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from promweb import NO_PREFIX, PrometheusMetrics, __version__
+from promweb.core.decorators.remembered import remembered
 from promweb.core.options import GROUP_BY
 from tests.support.legs import Leg
 from tests.support.needs import module
@@ -328,21 +329,36 @@ def test_registering_a_decorator_that_was_not_made(app: flask.Flask, kind: str) 
 # --- decorators above the route -----------------------------------------------------------------
 
 
-def above(leg: Leg, decorate: Callable[[Any], Any]) -> Any:
-    """Return an application whose route has the function without the decorator around it."""
+def above(leg: Leg, *decorators: Callable[[Any], Any]) -> Any:
+    """Make an application as factories do, with decorators above a route."""
     app = leg.make_app()
+    outer, inner = decorators if len(decorators) == 2 else (lambda function: function, *decorators)
+    if leg.async_views:
 
-    @decorate
+        @outer
+        @inner
+        @app.route("/")
+        async def index() -> str:
+            return "ok"
+
+        return app
+
+    @outer
+    @inner
     @app.route("/")
-    @leg.view
     def index() -> str:
         return "ok"
 
-    # The same as in a module with both decorators.
-    index.__wrapped__.__module__ = __name__
-    index.__wrapped__.__name__ = "index_of_a_module"
-    globals()["index_of_a_module"] = index
-    return app
+    return app  # the decorated function is gone
+
+
+def told(leg: Leg, app: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the first two scrapes log."""
+    assert not caplog.records
+    assert leg.get(app, "/").text == "ok"
+    for _ in range(2):
+        assert leg.get(app, "/metrics").status == 200
+    return [record.getMessage() for record in caplog.records if record.name == "promweb"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "do_not_track", "exclude_all_metrics"])
@@ -351,17 +367,77 @@ def test_a_decorator_above_the_route(leg: Leg, kind: str, caplog: pytest.LogCapt
     what = f"{kind} 'jobs'" if kind in KINDS else f"{kind}()"
     app = above(leg, getattr(metrics, kind)(*(("jobs", "Jobs.") if kind in KINDS else ())))
     metrics.init_app(app)
-    assert leg.get(app, "/").text == "ok"
-    assert not caplog.records
-    for _ in range(2):
-        assert leg.get(app, "/metrics").status == 200
-    (record,) = (record for record in caplog.records if record.name == "promweb")
+    (text,) = told(leg, app, caplog)
     assert_mentions(
-        record.getMessage(),
-        f"{what} is above the route of {__name__}.index_of_a_module",
+        text,
+        f"{what} is above the route of {__name__}.above.<locals>.index",
         "endpoint 'index' has the function without it",
         "Put it below the route decorator",
     )
+
+
+def test_each_decorator_above_the_route(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = leg.make_metrics(None)
+    app = above(leg, metrics.counter("jobs", "Jobs."), metrics.do_not_track())
+    metrics.init_app(app)
+    assert [text.partition(" is above")[0] for text in told(leg, app, caplog)] == [
+        "do_not_track()",
+        "counter 'jobs'",
+    ]
+
+
+def test_a_function_of_a_module_that_is_decorated_later(
+    leg: Leg, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    view = leg.view(lambda: "ok")
+    view.__module__, view.__name__ = __name__, "of_a_module"
+    app.add_url_rule("/", "index", view)
+    decorated = metrics.counter("jobs", "Jobs.")(view)
+    monkeypatch.setitem(globals(), "of_a_module", decorated)
+    (text,) = told(leg, app, caplog)
+    assert_mentions(text, "counter 'jobs' is above the route", "endpoint 'index'")
+
+
+def test_decorating_a_function_for_ever_takes_no_memory(leg: Leg) -> None:
+    metrics = leg.make_metrics(None)
+    count = metrics.counter("jobs", "Jobs.")
+    view = leg.view(lambda: "ok")
+    for _ in range(100):
+        kept = count(view)
+    assert len(remembered(view)) < 5
+    assert kept is not view
+
+
+def test_a_factory_without_a_mistake(leg: Leg, caplog: pytest.LogCaptureFixture) -> None:
+    def create_app() -> Any:
+        app = leg.make_app()
+        metrics = leg.make_metrics(app)
+        count = metrics.counter("jobs", "Jobs.")
+
+        @count
+        def helper() -> str:
+            return "ok"
+
+        @app.route("/")
+        @metrics.do_not_track()
+        @count
+        def index() -> str:
+            count(index)
+            return helper()
+
+        def listed() -> str:
+            return "ok"
+
+        app.add_url_rule("/listed", "listed", listed)
+        app.add_url_rule("/counted", "counted", count(listed))
+        assert count(listed)() == "ok"  # for another use, and gone at once
+        return app
+
+    app = create_app()
+    assert leg.get(app, "/counted").text == "ok"
+    assert told(leg, app, caplog) == []
 
 
 SAYS = (
