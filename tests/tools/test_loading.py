@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -278,17 +279,105 @@ def test_an_application_says_what_options_would(
     by_option = printed(command, "--no-websockets", *options)
     done = run(command, "--app", f"loaded_metrics:{name}")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout == by_option  # without what the module prints
+    # Without what the module prints, and what it does not measure.
+    assert parts(done.stdout) == parts(by_option, "waiting", "Waiting and the event loop")
     # What is written besides has to be true.
-    assert printed(command, "--app", f"loaded_metrics:{name}", *options) == by_option
+    assert printed(command, "--app", f"loaded_metrics:{name}", *options) == done.stdout
+
+
+def parts(text: str, *omitted: str) -> list[Any]:
+    """Return the groups of rules or the panels of a dashboard, without their places."""
+    content = yaml.safe_load(text)
+    groups = [
+        group
+        for group in content.get("groups", [])
+        if not group["name"].endswith(tuple(f"-{name}" for name in omitted))
+    ]
+    rows = [panel for panel in content.get("panels", []) if panel["title"] not in omitted]
+    for panel in [*rows, *(below for row in rows for below in row.get("panels", []))]:
+        del panel["id"], panel["gridPos"]
+    assert groups or rows
+    return groups or rows
+
+
+WAITING_ALERTS = {
+    "event_loop": ["EventLoopLags", "RouteBlocks"],
+    "queue_time": ["RequestsQueue"],
+    "threads": ["ThreadsWait"],
+    "background_tasks": [],
+}
+WAITING_PANELS = {
+    "event_loop": [
+        "Longest step by path, p99",
+        "Share of the event loop by path",
+        "Lag of the event loop",
+    ],
+    "queue_time": ["Queue time"],
+    "threads": ["Wait for a thread", "Threads"],
+    "background_tasks": ["Background tasks in progress", "Background tasks"],
+}
+
+
+@pytest.mark.parametrize(
+    ("framework", "several", "measured"),
+    [
+        *(("Quart", [{name: True}], [name]) for name in WAITING_PANELS),
+        ("Quart", [{}], []),
+        ("Quart", [dict.fromkeys(WAITING_PANELS, True)], list(WAITING_PANELS)),
+        ("Quart", [{"threads": True}, {"event_loop": True}], ["event_loop", "threads"]),
+        ("Flask", [dict.fromkeys(WAITING_PANELS, True)], ["queue_time"]),
+        ("Flask", [{}], []),
+    ],
+)
+def test_what_an_application_does_not_measure_is_left_out(
+    project: Path, framework: str, several: list[dict[str, bool]], measured: list[str]
+) -> None:
+    prefix = "Async" if framework == "Quart" else ""
+    (project / "loaded_waiting.py").write_text(
+        f"from {framework.lower()} import {framework}\n"
+        "from prometheus_client import CollectorRegistry\n"
+        f"from promweb import {prefix}PrometheusMetrics\n"
+        "app = " + framework + "(__name__)\n"
+        f"for one in {several}:\n"
+        f"    {prefix}PrometheusMetrics(app, registry=CollectorRegistry(), path=None, **one)\n"
+    )
+    board = json.loads(printed("dashboard", "--app", "loaded_waiting"))
+    rows = [row for row in board["panels"] if row["title"] == "Waiting and the event loop"]
+    shown = [[panel["title"] for panel in row["panels"]] for row in rows]
+    panels = [
+        title for name, titles in WAITING_PANELS.items() if name in measured for title in titles
+    ]
+    assert shown == ([panels] if measured else [])
+    groups = yaml.safe_load(printed("rules", "--app", "loaded_waiting"))["groups"]
+    alerts = [f"Flask{alert}" for name in measured for alert in WAITING_ALERTS[name]]
+    (found, *_) = [
+        *([rule["alert"] for rule in g["rules"]] for g in groups if g["name"] == "flask-waiting"),
+        [],
+    ]
+    assert found == alerts
+    assert all(group["rules"] for group in groups)
+    # Without an application nothing is known, so all of it is there.
+    everything = yaml.safe_load(printed("rules"))["groups"]
+    assert "flask-waiting" in [group["name"] for group in everything]
+
+
+@pytest.mark.parametrize("command", ["dashboard", "rules"])
+def test_the_help_names_what_an_application_says(command: str) -> None:
+    shown = " ".join(printed(command, "--help").split()).partition("--app ")[2]
+    said = shown.partition(" --naming [")[0]
+    assert re.findall(r"--[\w-]+", said)[1:] == [
+        *("--naming", "--prefix", "--no-prefix", "--group-by", "--summary", "--buckets"),
+        *("--websockets", "--native"),
+    ]
+    assert "does not measure" in said
 
 
 def test_the_names_of_opentelemetry_are_read(project: Path) -> None:
     (project / "loaded_metrics.py").write_text(MEASURED)
     options = ("--naming", "otel", "--buckets", "0.25,1", "--latency-threshold", "0.25")
-    by_option = printed("rules", "--no-websockets", *options)
+    by_option = parts(printed("rules", "--no-websockets", *options), "waiting")
     application = ("--app", "loaded_metrics:otel", "--latency-threshold", "0.25")
-    assert printed("rules", *application) == by_option
+    assert parts(printed("rules", *application)) == by_option
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             latency=latency,
             websockets=settings.websockets,
             native=settings.native,
+            waiting=settings.waiting,
         )
         return command(service, **others)
 
@@ -252,8 +253,9 @@ _OPTIONS = (
     click.option(
         "--app",
         metavar="MODULE:APP",
-        help="Load this application as flask --app does, and read the options up to --websockets "
-        "from its metrics object.",
+        help="Load this application as flask --app does, and read from its metrics object what "
+        "--naming, --prefix, --no-prefix, --group-by, --summary, --buckets, --websockets and "
+        "--native say. Leaves out what the object does not measure.",
     ),
     click.option(
         "--naming",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prometheus_client import Histogram
@@ -10,6 +10,7 @@ from prometheus_client import Histogram
 from ...core.defaults.group_by import Grouping
 from ...core.defaults.vocabulary import OTEL
 from ...core.options import NO_PREFIX
+from ..monitoring.service import WAITING
 from .targets import LoadError
 
 __all__ = ["Settings", "inner", "metrics_objects", "read_settings", "settings_of"]
@@ -29,6 +30,8 @@ class Settings:
     websockets: bool
     native: bool = False
     """Whether `native_histograms` is on."""
+    waiting: frozenset[str] = field(default=frozenset(WAITING), compare=False)
+    """The arguments among `WAITING` that are on; objects of one name complete each other."""
 
     def __str__(self) -> str:
         prefix = "--no-prefix" if self.prefix == NO_PREFIX else f"--prefix {self.prefix}"
@@ -49,6 +52,11 @@ def read_settings(metrics: Any, *, is_async: bool) -> Settings:
         summary=not metrics.default_latency_as_histogram,
         websockets=is_async and metrics.websockets,
         native=bool(metrics.native_histograms),
+        waiting=frozenset(
+            name
+            for name, is_for_all in WAITING.items()
+            if getattr(metrics, name) and (is_async or is_for_all)
+        ),
     )
 
 
@@ -83,4 +91,8 @@ def settings_of(application: Any) -> list[Settings]:
     ]
     if not found:
         raise LoadError("no metrics object of this application records the default metrics")
-    return list(dict.fromkeys(found))
+    distinct: dict[Settings, Settings] = {}
+    for one in found:
+        known = distinct.get(one, one)
+        distinct[one] = replace(known, waiting=known.waiting | one.waiting)
+    return list(distinct.values())

@@ -53,8 +53,9 @@ def make_dashboard(
         http_rows.durations(queries),
         http_rows.in_progress(queries),
         http_rows.sizes(queries),
-        waiting(queries),
     ]
+    if service.waiting:
+        rows.append(waiting(queries))
     if service.websockets:
         rows.append(other_rows.websockets(queries))
     rows += [other_rows.processes(queries, multiprocess), other_rows.health(queries)]

@@ -8,7 +8,7 @@ windows longer or shorter in proportion; the factors stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -102,10 +102,12 @@ class _Rules:
         if service.websockets:
             yield self._group("websockets", self._websockets())
         yield self._group("capacity", self._capacity())
-        yield self._group("waiting", self._waiting())
+        waiting = list(self._waiting())
+        if waiting:
+            yield self._group("waiting", waiting)
         yield self._group("health", self._health())
 
-    def _group(self, name: str, rules: Iterator[Json]) -> Json:
+    def _group(self, name: str, rules: Iterable[Json]) -> Json:
         return {"name": f"{self.service.name}-{name}", "rules": list(rules)}
 
     def _requests(self) -> Iterator[Json]:

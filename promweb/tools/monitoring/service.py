@@ -9,7 +9,10 @@ from decimal import Decimal
 from ...core.defaults.vocabulary import Vocabulary
 from ...core.families.numbers import text_of
 
-__all__ = ["Latency", "Objective", "Service", "duration_text", "read_duration"]
+__all__ = ["WAITING", "Latency", "Objective", "Service", "duration_text", "read_duration"]
+
+WAITING = {"event_loop": False, "queue_time": True, "threads": False, "background_tasks": False}
+"""The arguments that measure waiting, and whether Flask has them, too."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Service:
     websockets: bool
     native: bool = False
     """Whether durations and sizes have native buckets, at least in some instances."""
+    waiting: frozenset[str] = frozenset(WAITING)
+    """The arguments among `WAITING` that are on, as far as is known."""
 
     @property
     def start(self) -> str:

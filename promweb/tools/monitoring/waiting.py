@@ -27,9 +27,9 @@ def waiting(queries: Queries) -> Row:
     share = among(
         queries.rate(loop.SECONDS, RATE, group), group, queries.rate(loop.SECONDS, _RANGE, group)
     )
-    return Row(
-        "Waiting and the event loop",
-        [
+    panels = [
+        (
+            "event_loop",
             timeseries(
                 f"Longest step by {group}, p99",
                 "How long one step of a request's code held the event loop, while all others "
@@ -38,6 +38,9 @@ def waiting(queries: Queries) -> Row:
                 {legend(group): blocking},
                 limits=limit(0.1),
             ),
+        ),
+        (
+            "event_loop",
             timeseries(
                 f"Share of the event loop by {group}",
                 "Seconds per second in which requests held the event loop; each process has one "
@@ -46,6 +49,9 @@ def waiting(queries: Queries) -> Row:
                 {legend(group): share},
                 stacked=True,
             ),
+        ),
+        (
+            "event_loop",
             timeseries(
                 "Lag of the event loop",
                 f"How much later than asked for the event loop runs a timer. {on_quart}",
@@ -53,6 +59,9 @@ def waiting(queries: Queries) -> Row:
                 queries.whole_quantiles(process.LAG, RATE),
                 limits=limit(0.25),
             ),
+        ),
+        (
+            "queue_time",
             timeseries(
                 "Queue time",
                 "How long requests waited before the application was called, as a proxy's header "
@@ -60,12 +69,18 @@ def waiting(queries: Queries) -> Row:
                 "s",
                 queries.whole_quantiles(queue_time.NAME, RATE),
             ),
+        ),
+        (
+            "threads",
             timeseries(
                 "Wait for a thread",
                 f"How long plain views waited for a thread. {needs('threads', ' (Quart)')}",
                 "s",
                 queries.whole_quantiles(process.THREAD_WAIT, RATE),
             ),
+        ),
+        (
+            "threads",
             timeseries(
                 "Threads",
                 "Calls that run in a thread, and those that wait for one. "
@@ -76,6 +91,9 @@ def waiting(queries: Queries) -> Row:
                     "waiting": queries.whole(process.THREADS_WAITING),
                 },
             ),
+        ),
+        (
+            "background_tasks",
             timeseries(
                 "Background tasks in progress",
                 f"By the name of their function. {needs('background_tasks', ' (Quart)')}",
@@ -84,6 +102,9 @@ def waiting(queries: Queries) -> Row:
                 stacked=True,
                 width=12,
             ),
+        ),
+        (
+            "background_tasks",
             timeseries(
                 "Background tasks",
                 f"Tasks per second that ended, by how. {needs('background_tasks', ' (Quart)')}",
@@ -95,13 +116,24 @@ def waiting(queries: Queries) -> Row:
                 },
                 width=12,
             ),
-        ],
-        collapsed=True,
-    )
+        ),
+    ]
+    shown = [panel for argument, panel in panels if argument in queries.service.waiting]
+    return Row("Waiting and the event loop", shown, collapsed=True)
 
 
 def waiting_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
     """Yield what is particular to each alert; `over` is the range of their rates."""
+    measured = queries.service.waiting
+    if "event_loop" in measured:
+        yield from _event_loop_alerts(queries, over)
+    if "queue_time" in measured:
+        yield _queue_alert(queries, over)
+    if "threads" in measured:
+        yield _threads_alert(queries, over)
+
+
+def _event_loop_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
     group = queries.service.group
     lag = queries.whole_quantile(0.99, process.LAG, over, "job", "instance")
     yield {
@@ -122,8 +154,11 @@ def waiting_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
         "runbook": "The log of promweb has the line. Await what it waits for, or move it to a "
         "thread with asyncio.to_thread or quart.utils.run_sync.",
     }
+
+
+def _queue_alert(queries: Queries, over: str) -> dict[str, Any]:
     waited = queries.whole_quantile(0.95, queue_time.NAME, over, "job")
-    yield {
+    return {
         "name": "RequestsQueue",
         "expr": f"{waited} > 0.25",
         "summary": "Requests of {{ $labels.job }} wait before it takes them",
@@ -131,8 +166,11 @@ def waiting_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
         "worker, which its duration does not show.",
         "runbook": "Add workers, threads or instances; or see which requests hold them.",
     }
+
+
+def _threads_alert(queries: Queries, over: str) -> dict[str, Any]:
     threads = queries.whole_quantile(0.95, process.THREAD_WAIT, over, "job", "instance")
-    yield {
+    return {
         "name": "ThreadsWait",
         "expr": f"{threads} > 0.1",
         "summary": "Plain views of {{ $labels.instance }} of {{ $labels.job }} wait for a thread",
