@@ -31,6 +31,10 @@ LANGUAGES = {".py": "python", ".yml": "yaml", ".toml": "toml"}
 log = logging.getLogger("mkdocs.hooks.pages")  # strict: a warning is the end
 
 _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(#[^)\s]+)?\)")
+# A package index shows README without these parts, too: see pyproject.toml.
+_REPOSITORY_ONLY = re.compile(
+    r"<!-- repository only: .*?<!-- repository only: end -->\n*", re.DOTALL
+)
 # Resources that a browser loads by itself.
 _RESOURCE = re.compile(
     r"<(?:script|img|iframe|source|link(?=[^>]* rel=\"?(?:stylesheet|preconnect|preload)))"
@@ -81,8 +85,10 @@ def _with_titles(table: re.Match[str]) -> str:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Name the search for screen readers, and allow nothing that needs the network."""
+    """Name the search for screen readers; allow nothing that needs the network or the repository."""
     output = output.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
+    if "repository only" in output:
+        log.warning("%s has what is for the repository only", page.file.src_uri)
     for found in _RESOURCE.findall(output):
         log.warning("%s needs the network: %s", page.file.src_uri, found)
     return output
@@ -107,7 +113,7 @@ class ClassDocstrings(griffe.Extension):
 def _pages() -> Iterator[tuple[str, str, str]]:
     """Yield each page with the file of the repository that it is from, and its Markdown."""
     for name, page in DOCUMENTS.items():
-        yield page, name, (ROOT / name).read_text()
+        yield page, name, _REPOSITORY_ONLY.sub("", (ROOT / name).read_text())
     for name in EXAMPLES:
         yield f"examples/{name}.md", f"examples/{name}", _listing(ROOT / "examples" / name)
 

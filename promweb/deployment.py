@@ -28,15 +28,17 @@ logger = logging.getLogger("promweb")
 SEVERAL = (
     "Several worker processes serve this application, and promweb's metrics cover only one: a "
     "scrape shows the worker that answers it, so counters will seem to jump. Set "
-    "PROMETHEUS_MULTIPROC_DIR to an empty directory before the server starts, or give the metrics "
-    "of each worker another port (path=None, and start_http_server)."
+    "PROMETHEUS_MULTIPROC_DIR to a directory of its own, which promweb creates and cleans, before "
+    "the server starts, or give the metrics of each worker another port (path=None, and "
+    "start_http_server)."
 )
 
 PRELOADED = (
     "start_http_server was called in the server's first process, which loads the application and "
     "leaves the requests to its workers: the metrics on port {port} will not count any request. "
-    "Set PROMETHEUS_MULTIPROC_DIR to an empty directory before the server starts, or call "
-    "start_http_server in each worker, for example in gunicorn's post_fork."
+    "Set PROMETHEUS_MULTIPROC_DIR to a directory of its own, which promweb creates and cleans, "
+    "before the server starts, or call start_http_server in each worker, for example in gunicorn's "
+    "post_fork."
 )
 
 _NETWORK = (

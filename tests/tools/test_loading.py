@@ -281,7 +281,7 @@ def test_an_application_says_what_options_would(
     assert done.exit_code == 0, done.stderr
     # Without what the module prints, and what it does not measure.
     assert parts(done.stdout) == parts(by_option, "waiting", "Waiting and the event loop")
-    # What is written besides has to be true.
+    # Options that agree with the application change nothing.
     assert printed(command, "--app", f"loaded_metrics:{name}", *options) == done.stdout
 
 

@@ -57,8 +57,9 @@ def check_mode(environ: Mapping[str, str], where: Path, *, is_shared: bool) -> F
             f"{source}, but multiprocess mode is off.",
             "Each worker has its own numbers, and a scrape shows those of the worker that happens "
             "to answer: counters seem to jump.",
-            f"Set {DIRECTORY_VARIABLE} to an empty directory before the server starts, or call "
-            "promweb.multiprocess.enable() before metrics are made.",
+            f"Set {DIRECTORY_VARIABLE} to a directory of its own, which promweb creates and "
+            "cleans, before the server starts, or call promweb.multiprocess.enable() before "
+            "metrics are made.",
         )
     if not asked:
         yield ok("workers", "Multiprocess mode is off, and nothing here starts several workers.")

@@ -113,8 +113,9 @@ def _check_processes(
     }
     fell = next(_falling(rounds), None)
     remedy = (
-        f"Set {DIRECTORY_VARIABLE} to an empty directory before the server starts, so that all "
-        "workers share their metrics; behind a load balancer, scrape each instance."
+        f"Set {DIRECTORY_VARIABLE} to a directory of its own, which promweb creates and cleans, "
+        "before the server starts, so that all workers share their metrics; behind a load "
+        "balancer, scrape each instance."
     )
     if len(starts) > 1:
         yield error(
