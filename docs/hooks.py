@@ -85,7 +85,7 @@ def _with_titles(table: re.Match[str]) -> str:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Name the search for screen readers; allow nothing that needs the network or the repository."""
+    """Name the search for screen readers, and refuse what needs the network or the repository."""
     output = output.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
     if "repository only" in output:
         log.warning("%s has what is for the repository only", page.file.src_uri)
