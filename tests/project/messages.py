@@ -256,7 +256,7 @@ def _kind(function: str, arguments: list[ast.expr]) -> tuple[str, list[ast.expr]
 def _text(node: ast.expr, names: dict[str, ast.expr]) -> str:
     """Return a text with `…` for what is not known before the program runs."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return re.sub(r"%[rsd]", "…", node.value)
+        return re.sub(r"(?:%(?:\.\d+)?[rsdfg])+", "…", node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part, names) for part in node.values).replace("……", "…")
     if isinstance(node, ast.FormattedValue):

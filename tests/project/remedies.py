@@ -72,6 +72,8 @@ CAUSES = {
     "site.Site.count_in_progress": _BUG,
     "site.Site.decorate_view": "A decorator of `register_default` raised.",
     "site.Site.make_response": _BUG,
+    "watchdog._Log.__call__": "Code at this line computed, or waited without `await`, in the event "
+    "loop.",
     "worker_metrics.WorkerMetrics.announce": _DISK,
     "wsgi.instrument": _BUG,
 }
@@ -82,7 +84,8 @@ REMEDIES = {
     "guard.LoopFree.__exit__": "Await what the line waits for, or move it to a thread.",
     "quart.AsyncPrometheusMetrics.thread_pool": "Pass threads=True.",
     "recording.RequestRecorder._record_now": _REPORT,
-    "watchdog._Log.__call__": "Await what the line waits for, or move it to a thread.",
+    "watchdog._Log.__call__": "Await what the line waits for, or move it to a thread: "
+    "[Your Quart service is slow](slow-quart-service.md#minute-5-the-remedy).",
     # Lines of the log.
     "answering._Answer.log_exception": "Correct what the traceback shows.",
     "callbacks.RequestCallbacks._show": _REPORT,

@@ -28,6 +28,20 @@ def test_blocks_of_yaml_are_yaml(document: str) -> None:
         assert all(isinstance(part, (dict, list)) for part in yaml.safe_load_all(text)), text
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_queries_are_promql(document: str) -> None:
+    """Those of panels have a variable of Grafana as their window."""
+    promql_parser = pytest.importorskip("promql_parser")
+    queries = [query.replace("$__rate_interval", "5m") for query in blocks_of("promql", document)]
+    for block in blocks_of("yaml", document):
+        for part in yaml.safe_load_all(block):
+            if isinstance(part, dict):
+                for group in part.get("groups", ()):
+                    queries += [rule["expr"] for rule in group["rules"]]
+    for query in queries:
+        promql_parser.parse(query)  # raises ValueError
+
+
 @pytest.mark.parametrize("document", ["docs/deployment.md", "docs/kubernetes.md"])
 def test_kubernetes_finds_what_the_application_has(document: str) -> None:
     """Ports, labels, secrets and paths are the same wherever they are named."""

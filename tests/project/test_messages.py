@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from flask import Flask
@@ -16,6 +17,12 @@ from tests.support.paths import ROOT
 
 def test_the_page_is_what_the_source_says() -> None:
     assert (ROOT / "docs/messages.md").read_text() == page(), "run `make messages`"
+
+
+def test_lines_are_found_by_the_words_of_the_log() -> None:
+    """No entry shows a placeholder of Python in place of …."""
+    assert not re.search(r"%[\d.]*[a-z]", page())
+    assert "`Code blocked the event loop for … s at …." in page()
 
 
 def test_each_message_has_a_cause_and_a_remedy() -> None:

@@ -472,7 +472,7 @@ def test_the_log_names_the_line_and_the_rule(
     eventually(log)
     watchdog.join()
     (line,) = log()
-    assert line.startswith("blocked the event loop for ")
+    assert line.startswith("Code blocked the event loop for ")
     number = deeper.__code__.co_firstlineno + 1
     assert f" s at tests/quart/test_insight.py:{number} in /orders/<name>." in line
     assert "secret" not in line

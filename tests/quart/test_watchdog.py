@@ -160,12 +160,13 @@ PLACE = Place("shop.py:18", "readinto at socket.py:718")
     [
         (
             Report(0.42, PLACE, a_scope("/orders/<name>")),
-            "blocked the event loop for 0.4 s at shop.py:18 (readinto at socket.py:718) in "
-            "/orders/<name>.",
+            "Code blocked the event loop for 0.4 s at shop.py:18 (readinto at socket.py:718) in "
+            "/orders/<name>. All other requests",
         ),
         (
             Report(10.5, Place("shop.py:18", ""), None, is_over=False),
-            "has blocked the event loop for 10.5 s at shop.py:18, outside of requests.",
+            "Code blocked the event loop for 10.5 s at shop.py:18, outside of requests, and still "
+            "does. All other requests",
         ),
         (Report(1, UNSEEN, a_scope(None)), "a place that the watchdog did not see in <unmatched>."),
         (Report(1, PLACE, a_scope(dispatched=False)), "in a request before its dispatch."),

@@ -169,12 +169,12 @@ class _Log:
         self._logged[key] = now
         with suppress(Exception):  # a handler may raise
             logger.warning(
-                "%s the event loop for %.1f s at %s%s. All other requests waited meanwhile. Such a "
-                "place is logged once an hour.",
-                "blocked" if report.is_over else "has blocked",
+                "Code blocked the event loop for %.1f s at %s%s%s. All other requests waited "
+                "meanwhile. Such a place is logged once an hour.",
                 report.seconds,
                 report.place,
                 f" in {rule}" if rule else ", outside of requests",
+                "" if report.is_over else ", and still does",
             )
 
 

@@ -85,7 +85,7 @@ class ASGIExchange(Exchange):
 
     def see_body(self, message: Message) -> None:
         """Note a part of the body."""
-        if self.sizes is not None and sends_body(self.scope["method"], self.sent):
+        if self.site.needs_sizes and sends_body(self.scope["method"], self.sent):
             self.send(len(message.get("body", b"")))
         if not message.get("more_body"):
             self.finish(ANSWERED if self.sent else self.outcome())

@@ -24,7 +24,7 @@ from .client_options import with_client
 
 __all__ = ["command"]
 
-_MESSAGES = "docs/messages.md, the page Messages of the documentation"
+_MESSAGES = "on the page Messages of promweb's documentation (docs/messages.md)"
 
 _ROUNDS = 3
 _AT_ONCE = 4
@@ -172,7 +172,7 @@ def _print(findings: Sequence[Finding], form: str) -> None:
     for finding in findings:
         click.echo("\n".join(_lines(finding)))
     if any(finding.level is not Level.OK for finding in findings):
-        click.echo(f"\nCauses and remedies of all messages: {_MESSAGES}")
+        click.echo(f"\nCauses and remedies of all messages are {_MESSAGES}.")
 
 
 def _lines(finding: Finding) -> Iterable[str]:

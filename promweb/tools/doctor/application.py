@@ -83,6 +83,7 @@ def check_application(load: Callable[[], Any]) -> Findings:
     ]
     yield from found or [ok("application", f"{len(_rules(app, site))} routes are measured.")]
     yield from _check_native(site)
+    yield from _check_event_loop(site)
 
 
 def _check_mode(site: Any) -> Findings:
@@ -102,6 +103,17 @@ def _check_native(site: Any) -> Findings:
             "native-histograms",
             f"Durations have native buckets. {in_short()} "
             "Run promweb doctor --prometheus URL to check your Prometheus.",
+        )
+
+
+def _check_event_loop(site: Any) -> Findings:
+    on_quart = [owner for owner in site.owners if owner._coroutines]
+    if on_quart and not any(owner.event_loop for owner in on_quart):
+        yield ok(
+            "event-loop",
+            "Nobody watches whether a view blocks the event loop. "
+            "AsyncPrometheusMetrics(app, event_loop=True) does: the log names the line, and "
+            "metrics name the route.",
         )
 
 
