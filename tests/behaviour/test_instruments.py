@@ -296,7 +296,7 @@ def test_what_only_decorators_know_raises_at_the_first_direct_call(leg: Leg) -> 
     metrics = leg.make_metrics(None)
     orders = metrics.counter("orders", "Orders", {"status": lambda response: "x"})
     seconds = metrics.histogram("seconds", "Time", {"status": lambda response: "x"})
-    text = "'status' a value, because it comes from what a function returns"
+    text = "'status' a value, because it comes from a function's return value"
     for call in (orders.inc, lambda: seconds.observe(1), seconds.time().__enter__):
         for _ in range(2):
             with pytest.raises(ValueError, match=text):

@@ -684,7 +684,7 @@ def test_client_certificates(
 
 def test_unknown_tls_path_is_an_error(tls: dict[str, str]) -> None:
     """A misspelt `client_ca` would let in everybody."""
-    with pytest.raises(ValueError, match=r"ssl has no \['ca'\].*'client_ca'"):
+    with pytest.raises(ValueError, match=r"ssl has no key \['ca'\].*'client_ca'"):
         serve(App(), 0, HOST, ssl={**tls, "ca": "ca.pem"})
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
+from quart import Quart
 from websockets.sync.client import connect
 
 from examples import demo, shop_flask, shop_quart
@@ -52,8 +52,13 @@ class Workers:
             yield metric
 
 
+WAITING = {"event_loop": True, "queue_time": True, "threads": True, "background_tasks": True}
+"""What only a Quart service has, but for the time before a request reaches it."""
+
+
 def add_everything(app: Any, metrics_class: Any, registry: CollectorRegistry) -> None:
     """Let the shop have what it does not have by itself."""
+    waiting = WAITING if metrics_class is AsyncPrometheusMetrics else {}
     metrics_class(
         app,
         path=None,
@@ -62,6 +67,7 @@ def add_everything(app: Any, metrics_class: Any, registry: CollectorRegistry) ->
         default_labels={"service": "shop"},
         response_start=True,
         registry=registry,
+        **waiting,
     )
     metrics_class(
         app,
@@ -71,6 +77,7 @@ def add_everything(app: Any, metrics_class: Any, registry: CollectorRegistry) ->
         request_size=True,
         response_size=True,
         registry=registry,
+        **waiting,
     )
     add_trouble(app, metrics_class, registry)
     registry.register(Workers())
@@ -106,13 +113,26 @@ def make_shop_quart() -> Any:
     async def chat() -> None:
         await websocket.send(await websocket.receive())
 
+    add_task(app)
     return app
+
+
+def add_task(app: Any) -> None:
+    """Add a page that leaves work behind."""
+
+    async def work() -> None:
+        pass
+
+    @app.route("/task")
+    async def task() -> str:
+        app.add_background_task(work)
+        return "begun"
 
 
 def make_plain() -> Any:
     registry = CollectorRegistry()
-    app = Flask(__name__)
-    PrometheusMetrics(
+    app = Quart(__name__)
+    AsyncPrometheusMetrics(
         app,
         defaults_prefix=NO_PREFIX,
         default_latency_as_histogram=False,
@@ -121,11 +141,13 @@ def make_plain() -> Any:
         response_size=True,
         response_start=True,
         registry=registry,
+        **WAITING,
     )
-    add_trouble(app, PrometheusMetrics, registry)
+    add_trouble(app, AsyncPrometheusMetrics, registry)
+    add_task(app)
 
     @app.route("/orders/1/invoice")
-    def invoice() -> None:
+    async def invoice() -> None:
         raise RuntimeError("the printer is on fire")
 
     registry.register(ProcessCollector(registry=None))
@@ -135,7 +157,7 @@ def make_plain() -> Any:
 SERVICES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
     "shop-flask": (demo.serve_flask, make_shop_flask),
     "shop-quart": (demo.serve_quart, make_shop_quart),
-    "plain": (demo.serve_flask, make_plain),
+    "plain": (demo.serve_quart, make_plain),
 }
 
 
@@ -174,7 +196,8 @@ class Scene:
     def send_everything(self) -> None:
         for name, port in self.ports.items():
             self.send(name, errors=True)
-            demo.send(port, "GET", "/search")
+            demo.send(port, "GET", "/search", **{"X-Request-Start": f"t={time.time()}"})
+            demo.send(port, "GET", "/task")
         with connect(f"ws://127.0.0.1:{self.ports['shop-quart']}/chat") as chat:
             chat.send("hello")
             chat.recv()
