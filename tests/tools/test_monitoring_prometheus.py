@@ -53,7 +53,7 @@ class Workers:
 
 
 WAITING = {"event_loop": True, "queue_time": True, "threads": True, "background_tasks": True}
-"""What only a Quart service has, but for the time before a request reaches it."""
+"""Arguments of a Quart service; Flask measures the queue time alone."""
 
 
 def add_everything(app: Any, metrics_class: Any, registry: CollectorRegistry) -> None:
