@@ -60,7 +60,8 @@ class LabelPlan:
         if labels is not None and not isinstance(labels, Mapping):
             raise TypeError(
                 f"metric {metric!r}: labels must be a dictionary of label name to value or "
-                f"callable, not {type(labels).__name__}; write labels={{'name': value}}"
+                f"callable, not {type(labels).__name__}; write labels={{'name': value}}, "
+                "or labelnames=['name'] for values that calls give"
             )
         twice = [name for name in given if name in (labels or {})]
         if twice:
