@@ -271,7 +271,7 @@ def memory(effort: Effort) -> Table:
     def observe(path: str) -> None:
         client.labels("GET", path, "200").observe(0.01)
 
-    app = programs.flask_app(partial(programs.flask_promweb, max_series=10**6))
+    app = programs.flask_app(partial(programs.flask_promweb, group_by="path", max_series=10**6))
     app.add_url_rule("/item/<int:item>", "item", lambda item: "hello")
     request = programs.flask_requests(app, lambda n: [request_path] * n)
     request_path = ""
