@@ -471,7 +471,8 @@ def test_the_log_names_the_line_and_the_rule(
     run(main)
     eventually(log)
     watchdog.join()
-    (line,) = log()
+    # On a busy machine the watchdog may be late for one of the two.
+    (line,) = [one for one in log() if "did not see" not in one]
     assert line.startswith("Code blocked the event loop for ")
     number = deeper.__code__.co_firstlineno + 1
     assert f" s at tests/quart/test_insight.py:{number} in /orders/<name>." in line
