@@ -126,7 +126,7 @@ class AsyncPrometheusMetrics(WebMetrics):
         _attach(site)
 
     def _look_inside(self, site: Site, checked: Options, prefix: str) -> None:
-        from .insight.attaching import look_inside  # only who asks for it loads it
+        from .insight.attaching import look_inside  # loaded only on request
 
         look_inside(site, checked, prefix)
 

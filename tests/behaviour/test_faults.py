@@ -194,3 +194,20 @@ def test_scrape_that_is_cancelled_before_it_has_a_thread() -> None:
         assert shared._running == {}
 
     asyncio.run(main())
+
+
+def test_a_group_attribute_that_raises(leg: Leg) -> None:
+    app = leg.make_app()
+
+    class Request(app.request_class):  # type: ignore[misc, name-defined]
+        @property
+        def tenant(self) -> str:
+            raise RuntimeError("there is none")
+
+    app.request_class = Request
+    leg.make_metrics(app, group_by="tenant")
+    app.add_url_rule("/", view_func=leg.view(lambda: "ok"), endpoint="view")
+    for _ in range(3):
+        assert leg.get(app, "/").text == "ok"
+    name = "flask_http_request_duration_seconds_count"
+    assert leg.value(name, method="GET", tenant="<error>", status="200") == 3

@@ -24,7 +24,7 @@ class LoopGuard:
         self._watchdog.watch(self._lane)
 
     def stop(self) -> None:
-        """End to watch."""
+        """Stop watching."""
         beat = self._lane.beat
         beat.beat()  # what blocked until now let no beat come
         beat.stop()

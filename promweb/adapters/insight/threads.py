@@ -1,4 +1,4 @@
-"""The threads in which Quart runs plain functions: how many are busy, and who waits for one."""
+"""The threads in which Quart runs plain functions: how many are busy, how many calls wait."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Call:
                 one.busy.dec()
 
     def end_waiting(self) -> None:
-        """Wait no more; the thread and who gives up may both say so, and the first one counts."""
+        """Stop waiting; thread and caller may both call this, and the first call counts."""
         if self._is_waiting:
             try:
                 self._is_waiting.pop()

@@ -6,6 +6,7 @@ A naming is data: the labels of a request and how to read them, and a table of f
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -286,8 +287,9 @@ class RequestRecorder:
             longest, total = self._steps.children(group, defaults[start:], full)
             found += [(longest, longest_step), (total, all_steps)]
         children = tuple(found)
-        if is_bounded and exchange.request.url_rule is not None:
-            known[self._key(exchange)] = children
+        if is_bounded:
+            with suppress(Exception):  # a request without a route or a readable group has no key
+                known[self._key(exchange)] = children
         return children
 
 
