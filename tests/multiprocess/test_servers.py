@@ -173,9 +173,14 @@ def countable(clients: Load) -> tuple[int, int]:
 
 
 def restart_all(server: Server, clients: Load) -> None:
-    """Replace all workers under load."""
+    """Replace all workers under load, once each of them has answered.
+
+    A worker of granian ignores a signal that comes while it loads the application, and granian then
+    waits for that worker for ever.
+    """
     clients.reaches(300)
     if server.kind.restart is not None:
+        eventually(lambda: len(clients.workers) >= WORKERS)
         before = set(clients.workers)
         server.process.send_signal(server.kind.restart)
         eventually(lambda: len(clients.workers - before) >= WORKERS)
