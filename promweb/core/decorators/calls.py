@@ -147,9 +147,9 @@ class _Timing:
         self._calls = calls
         self._scope = scope
         self._exemplar: ExemplarLabels | None = None
-        self._begun: float | None = None
         self._amount = 1.0 if calls.counts else None
         """The amount to record; None for the seconds of a call that has not ended."""
+        self.start()  # a generator may never start
         self.plan = plan
         self.values: LabelValues | None = None
         self._deferred = scope is not None and scope.defer(self, target)
@@ -207,9 +207,7 @@ class _Timing:
             self._exemplar = self._calls.exemplar()
 
     def _elapsed(self) -> float:
-        """Return the seconds since the start: 0 if the call never started."""
-        if self._begun is None:
-            return 0.0
+        """Return the seconds since the start."""
         clock = self._calls.clock
         seconds = clock() - self._begun
         return seconds if seconds > 0.0 else 0.0  # a clock may go backwards

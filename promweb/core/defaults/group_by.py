@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
@@ -28,13 +28,6 @@ _ATTRIBUTES: dict[str, Callable[[Any], str]] = {
     "endpoint": attrgetter("endpoint"),
     "url_rule": attrgetter("url_rule.rule"),
 }
-
-_KEYS = {
-    "path": ("request.url_rule.endpoint", "request.path"),
-    "endpoint": ("request.url_rule.endpoint",),
-    "url_rule": ("request.url_rule.rule",),
-}
-"""The attributes of an exchange that have its group, or raise AttributeError without a route."""
 
 
 class Grouping:
@@ -77,17 +70,6 @@ class Grouping:
             if not takes_argument(group_by, where):
                 raise ValueError(f"{where}: must take one argument, the request")
             self.call = _of_current_request(group_by)
-
-    def key(self, *attributes: str) -> Callable[[Any], Hashable]:
-        """Return a function that reads attributes of an exchange, and its group.
-
-        It raises if the exchange has no route.
-        """
-        known, group = _KEYS.get(self.name), self.attribute
-        if known:
-            return attrgetter(*known, *attributes)
-        others = attrgetter("request.url_rule.endpoint", *attributes)
-        return lambda exchange: (group and group(exchange.request), others(exchange))
 
     def reader(self, metric: str, problems: Problems) -> Callable[[Any], str] | None:
         """Return a function that reads the group of a request or a websocket, and never raises.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from ..families.kinds import CounterFamily, HistogramFamily, SummaryFamily
 from ..families.limits import LabelValues
@@ -62,7 +62,7 @@ def promweb_naming(options: Options) -> Naming:
     return Naming(
         grouping=grouping,
         labels=("method", grouping.name, "status"),
-        key=grouping.key("request.method", "status", "failed"),
+        key=_KEYS.get(grouping.name) or _key_reader(grouping),
         values=_values_reader(_status_class if options.status_classes else str),
         rows=rows,
         in_progress=(
@@ -74,6 +74,34 @@ def promweb_naming(options: Options) -> Naming:
         info=(prefix + "exporter_info", "Information about the Prometheus Flask exporter"),
         prefix=prefix,
     )
+
+
+Key = tuple[Hashable, ...]
+"""What distinguishes label sets. A function that makes one raises for a request without a route."""
+
+
+def _key_by_path(exchange: Exchange) -> Key:
+    request = exchange.request
+    return request.url_rule.rule, request.path, request.method, exchange.status, exchange.failed
+
+
+def _key_by_endpoint(exchange: Exchange) -> Key:
+    request = exchange.request
+    return request.url_rule.endpoint, request.method, exchange.status, exchange.failed
+
+
+def _key_by_rule(exchange: Exchange) -> Key:
+    request = exchange.request
+    return request.url_rule.rule, request.method, exchange.status, exchange.failed
+
+
+_KEYS = {"path": _key_by_path, "endpoint": _key_by_endpoint, "url_rule": _key_by_rule}
+
+
+def _key_reader(grouping: Grouping) -> Callable[[Exchange], Key]:
+    """Return what makes the key for any other group; one that a function gives is a label."""
+    group = grouping.attribute
+    return lambda exchange: (group and group(exchange.request), *_key_by_endpoint(exchange))
 
 
 def _values_reader(

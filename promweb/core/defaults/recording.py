@@ -231,7 +231,7 @@ class RequestRecorder:
         self._known = {}
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
-        key = self._key  # Python 3.11 is slow to call an attribute that is no method
+        key = self._key  # Python 3.11 is slow to call an attribute that is not a method
         try:
             try:
                 children = self._known[key(exchange)]

@@ -89,7 +89,7 @@ class Scope:
     """The request context, for labels that are resolved after the code in it has ended."""
 
     def __init__(self, site: Site) -> None:
-        clock = site.clock  # Python 3.11 is slow to call an attribute that is no method
+        clock = site.clock  # Python 3.11 is slow to call an attribute that is not a method
         self.site = site
         self.start = clock()
         self.request: Any = None
