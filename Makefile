@@ -22,7 +22,7 @@ test: lint check
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell
+	$(BIN)/python -m codespell_lib
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m tests.project.public_types
