@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import threading
 
 import pytest
 
-from tests.conftest import MARKERS
+from tests.conftest import MARKERS, takes_long
 from tests.support.needs import module, program
 from tests.support.paths import ROOT
+from tests.support.running import unmeasured
 
 TESTS = ROOT / "tests"
 
@@ -18,6 +22,23 @@ def test_markers_are_of_tests_that_exist(name: str) -> None:
     file, _, function = name.partition("::")
     assert (TESTS / file).exists()
     assert not function or f"\ndef {function}" in (TESTS / file).read_text()
+
+
+def test_long_files_are_run_first(request: pytest.FixtureRequest) -> None:
+    tests = request.session.items
+    long = {test.path for test in tests if takes_long(test)}
+    files = [*dict.fromkeys(test.path for test in tests)]
+    assert {*files[: len(long)]} == long
+
+
+def test_what_is_unmeasured_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sys.gettrace(), threading.gettrace()
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "config")
+    with unmeasured():
+        assert (sys.gettrace(), threading.gettrace()) == (None, None)
+        assert "COVERAGE_PROCESS_CONFIG" not in os.environ
+    assert (sys.gettrace(), threading.gettrace()) == before
+    assert os.environ["COVERAGE_PROCESS_CONFIG"] == "config"
 
 
 def test_the_makefile_names_tests_that_exist() -> None:
