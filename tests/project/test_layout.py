@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.conftest import MARKERS, takes_long
+from tests.conftest import MARKERS
 from tests.support.needs import module, program
 from tests.support.paths import ROOT
 from tests.support.running import unmeasured
@@ -24,11 +24,11 @@ def test_markers_are_of_tests_that_exist(name: str) -> None:
     assert not function or f"\ndef {function}" in (TESTS / file).read_text()
 
 
-def test_long_files_are_run_first(request: pytest.FixtureRequest) -> None:
-    tests = request.session.items
-    long = {test.path for test in tests if takes_long(test)}
-    files = [*dict.fromkeys(test.path for test in tests)]
-    assert {*files[: len(long)]} == long
+def test_files_with_markers_are_run_first(request: pytest.FixtureRequest) -> None:
+    marked = tuple(name.partition("::")[0] for names in MARKERS.values() for name in names)
+    files = dict.fromkeys(item.path for item in request.session.items)
+    found = [path.relative_to(TESTS).as_posix().startswith(marked) for path in files]
+    assert found == sorted(found, reverse=True)
 
 
 def test_what_is_unmeasured_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
