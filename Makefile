@@ -22,7 +22,7 @@ test: lint check
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell
+	$(BIN)/python -m codespell_lib
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m tests.project.public_types
@@ -30,23 +30,26 @@ lint: .venv/ready
 # uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
 uwsgi: .venv/uwsgi
 
-# Test files run side by side; each starts its servers once for all of its tests.
-JOBS ?= auto
+# Test files run side by side; each starts its servers once for all of its tests. There is one
+# process more than there are cores, because tests of servers often wait. tests/conftest.py orders
+# the files.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
+SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 check: .venv/ready
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 # Most tests, within four minutes on two cores: without servers, browsers, and what takes long.
 MARKERS := not slow and not browser and not servers
 quick: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 
 # The oldest versions that pyproject.toml admits. Tests with servers, browsers and terminals take
 # long, and run with the newest versions only; the model knows the newest Quart's errors.
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
+	$(OLDEST)/python -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := multiprocess/test_containers.py multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
 	live/test_page.py project/test_comparison.py project/test_fleet.py quart/test_endings.py server/test_proxies.py stress/model \
@@ -56,7 +59,7 @@ NEWEST_ONLY := multiprocess/test_containers.py multiprocess/test_ports.py multip
 # on their versions; `make test` has the rest.
 test-newest:
 	$(if $(PYTHON_NEWEST),$(MAKE) .venv-newest/ready,@echo 'test-newest is skipped: there is no Python 3.13')
-	$(if $(PYTHON_NEWEST),$(NEWEST)/python -m pytest -n $(JOBS) --dist loadfile -k 'not (test_model and (flask or second))' $(ON_NEWEST) $(ARGS))
+	$(if $(PYTHON_NEWEST),$(NEWEST)/python -m pytest $(SIDE_BY_SIDE) -k 'not (test_model and (flask or second))' $(ON_NEWEST) $(ARGS))
 
 # pyenv keeps versions that are not on the path.
 PYENV_ROOT ?= $(HOME)/.pyenv
@@ -73,13 +76,13 @@ ON_NEWEST := $(addprefix tests/,behaviour connexion flask quart live/test_routes
 OTHER = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
 test-python:
 	$(MAKE) $(OTHER)/ready
-	$(OTHER)/bin/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
+	$(OTHER)/bin/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 
 # The same on a Python without the GIL, and the stress of threads: `make test-freethreaded
 # PYTHON=python3.13t`. It installs what has wheels, or builds without Rust.
 test-freethreaded:
 	$(MAKE) $(OTHER)/without-gil
-	PYTHON_GIL=0 $(OTHER)/bin/python -m pytest -n $(JOBS) --dist loadfile -m '$(MARKERS)' $(ARGS)
+	PYTHON_GIL=0 $(OTHER)/bin/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 	PYTHON_GIL=0 $(OTHER)/bin/python -m tests.stress.threads
 
 # A million hostile requests to each framework, or `make attack REQUESTS=10000`; fails if they leave

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from tests.support.legs import LEGS, Leg
 from tests.support.needs import program
 from tests.support.prometheus import PROGRAMS
+from tests.support.running import unmeasured
 
 # The same examples in every run, and no limits of time.
 settings.register_profile(
@@ -56,6 +58,25 @@ MARKERS = {
         "tools/test_testing.py::test_the_sample_project",
         "tools/test_testing.py::test_a_program_may_import",
     ],
+    "unmeasured": [
+        "behaviour/test_bounds.py::test_sixteen_threads",
+        "behaviour/test_bounds.py::test_twenty_thousand_paths",
+        "behaviour/test_concurrency.py",
+        "behaviour/test_protobuf.py::test_any_family",
+        "behaviour/test_rendering.py::test_any_family",
+        "multiprocess/test_bounds.py::test_restarts",
+        "multiprocess/test_compaction.py::test_a_compaction_that_is_killed",
+        "multiprocess/test_native.py::test_a_compaction_that_is_killed",
+        "project/test_benchmarks.py",
+        "project/test_comparison.py",
+        "project/test_documents.py::test_the_code_of_a_document",
+        "project/test_native_prometheus.py",
+        "project/test_words.py",
+        "stress/attacks",
+        "stress/model",
+        "tools/test_monitoring.py::test_alerts_fire",
+        "tools/test_top_numbers.py::test_safe_text",
+    ],
 }
 """Which tests have which markers, by how their names begin; pyproject.toml says what they mean."""
 
@@ -67,6 +88,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, names in MARKERS.items():
             if name.startswith(tuple(names)):
                 item.add_marker(marker)
+    # Long files first, then those with many tests: what is run last is short, and no process of
+    # pytest-xdist waits long for the others. Tests of a file stay together.
+    tests = Counter(item.path for item in items)
+    long = {item.path for item in items if takes_long(item)}
+    items.sort(key=lambda item: (item.path not in long, -tests[item.path]))
+
+
+def takes_long(item: pytest.Item) -> bool:
+    """Tell whether a test has any of the markers."""
+    return any(item.get_closest_marker(marker) for marker in MARKERS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no coverage where that takes long: other tests reach the same lines."""
+    if item.get_closest_marker("unmeasured") is None:
+        return (yield)
+    with unmeasured():
+        return (yield)
 
 
 @pytest.fixture(params=LEGS)

@@ -239,6 +239,10 @@ def sell(directory: Path, *items: str) -> Callable[[], None]:
 
 
 def test_a_compaction_that_is_killed_at_any_line_changes_no_sum(tmp_path: Path) -> None:
+    workers.from_a_small_process(kill_at_each_line, tmp_path)
+
+
+def kill_at_each_line(tmp_path: Path) -> None:
     master = tmp_path / "master"
     master.mkdir()
     workers.run(sell(master, "tea"))

@@ -195,6 +195,10 @@ def test_a_signal_handler_that_interrupts_who_writes_histograms_has_files_of_its
 
 
 def test_a_compaction_that_is_killed_at_any_line_changes_no_count(tmp_path: Path) -> None:
+    workers.from_a_small_process(kill_at_each_line, tmp_path)
+
+
+def kill_at_each_line(tmp_path: Path) -> None:
     master = tmp_path / "master"
     master.mkdir()
     killed(master, 0.25, 0.5)

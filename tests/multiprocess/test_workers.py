@@ -197,6 +197,7 @@ def test_it_is_off_unless_asked_for(
     monkeypatch.delenv(SWITCH)
     if said is not None:
         monkeypatch.setenv(SWITCH, said)
+    gc.collect()  # or what other tests left goes meanwhile
     callbacks = list(gc.callbacks)
     app = make_app(leg)
     serve(leg, app)()

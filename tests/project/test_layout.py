@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import threading
 
 import pytest
 
 from tests.conftest import MARKERS
 from tests.support.needs import module, program
 from tests.support.paths import ROOT
+from tests.support.running import unmeasured
 
 TESTS = ROOT / "tests"
 
@@ -18,6 +22,23 @@ def test_markers_are_of_tests_that_exist(name: str) -> None:
     file, _, function = name.partition("::")
     assert (TESTS / file).exists()
     assert not function or f"\ndef {function}" in (TESTS / file).read_text()
+
+
+def test_files_with_markers_are_run_first(request: pytest.FixtureRequest) -> None:
+    marked = tuple(name.partition("::")[0] for names in MARKERS.values() for name in names)
+    files = dict.fromkeys(item.path for item in request.session.items)
+    found = [path.relative_to(TESTS).as_posix().startswith(marked) for path in files]
+    assert found == sorted(found, reverse=True)
+
+
+def test_what_is_unmeasured_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sys.gettrace(), threading.gettrace()
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "config")
+    with unmeasured():
+        assert (sys.gettrace(), threading.gettrace()) == (None, None)
+        assert "COVERAGE_PROCESS_CONFIG" not in os.environ
+    assert (sys.gettrace(), threading.gettrace()) == before
+    assert os.environ["COVERAGE_PROCESS_CONFIG"] == "config"
 
 
 def test_the_makefile_names_tests_that_exist() -> None:

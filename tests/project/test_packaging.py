@@ -80,8 +80,13 @@ def test_each_supported_python_is_a_classifier() -> None:
 
 def test_a_commit_is_checked_by_what_make_lint_runs() -> None:
     lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
-    linted = {line.split()[0].removeprefix("$(BIN)/") for line in lint.splitlines()[1:]}
+    linted = {program_of(line, "$(BIN)/") for line in lint.splitlines()[1:]}
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
-    checked = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
-    assert {"ruff", "codespell"} <= checked <= linted
+    checked = {program_of(hook["entry"], ".venv/bin/") for hook in hooks}
+    assert {"ruff", "codespell_lib"} <= checked <= linted
+
+
+def program_of(command: str, directory: str) -> str:
+    """Return the name of the program or the module that a command runs."""
+    return command.strip().removeprefix(directory).removeprefix("python -m ").split()[0]

@@ -43,9 +43,13 @@ class Prometheus:
             pass  # it is starting
         return None
 
-    def vector(self, query: str) -> list[dict[str, Any]]:
-        """Return the result of an instant query; none while Prometheus is starting."""
-        found = self.get("query", query=query)
+    def vector(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        """Return the result of an instant query; none while Prometheus is starting.
+
+        `at` is the time of the query, which may be in the future; the default is now.
+        """
+        time = {} if at is None else {"time": at}
+        found = self.get("query", query=query, **time)
         return [] if found is None else found["result"]
 
 

@@ -49,6 +49,8 @@ class Kind:
     """Whether clients may keep connections: each of them may keep a worker, too."""
     is_abrupt: bool = False
     """Whether a restart cuts answers off, and the server ends when a worker is killed."""
+    requests: int = 1000
+    """How many requests are answered at least while a worker is killed, or all are replaced."""
 
     @property
     def own_port(self) -> bool:

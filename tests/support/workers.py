@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from promweb.core.families.family import Family
 from promweb.multiprocess.file_storage import FileStorage
 
+from . import running
 from .waiting import DEADLINE
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -71,6 +73,16 @@ def kill_after(function: Callable[[], object]) -> int:
     pid = start(work)
     assert join(pid) == -signal.SIGKILL
     return pid
+
+
+def from_a_small_process(function: Callable[[Path], object], directory: Path) -> None:
+    """Call a function of a module, which forks often, in a fresh process; it must not raise.
+
+    A fork of the process that has collected all tests takes ten times as long.
+    """
+    name, module = function.__name__, function.__module__
+    program = f"import sys, pathlib; from {module} import {name}; {name}(pathlib.Path(sys.argv[1]))"
+    running.python(program, str(directory), check=True)
 
 
 def samples(text: str, *, is_openmetrics: bool = False) -> Samples:
