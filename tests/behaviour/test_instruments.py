@@ -355,6 +355,9 @@ WRONG_CALLS: dict[str, tuple[Callable[[Any], object], str, type[Exception]]] = {
     "by position": (lambda m: m.orders.labels("a", "b").inc(), "kind", ValueError),
     "block": (lambda m: m.use(m.seconds.time(kid="a")), "query", ValueError),
     "down": (lambda m: m.orders.inc(-1, kind="a"), "", ValueError),
+    "other label and down": (lambda m: m.orders.inc(-1, kid="a"), "kind", ValueError),
+    "other label and text": (lambda m: m.seconds.observe("3", kid="a"), "query", ValueError),
+    "bound and down": (lambda m: m.orders.labels(kid="a").inc(-1), "kind", ValueError),
     "NaN": (lambda m: m.orders.inc(float("nan"), kind="a"), "", TypeError),
     "text": (lambda m: m.orders.inc("3", kind="a"), "", TypeError),
     "none": (lambda m: m.orders.inc(None, kind="a"), "", TypeError),
@@ -409,7 +412,9 @@ def test_wrong_calls_record_nothing_and_are_logged_once(
     ]
     assert len(caplog.records) == 1
     assert "The call recorded nothing" in caplog.text
-    assert __file__ in caplog.text  # where the call is
+    stack = (caplog.records[0].stack_info or "").splitlines()
+    assert __file__ in stack[-2]  # the call itself is the innermost line
+    assert caplog.records[0].pathname == __file__
     for name in ("orders_total", "seconds_count", "busy", "newest"):
         assert sum(n for _, n in samples(leg.registry, name)) == 0
 
@@ -425,6 +430,27 @@ def test_wrong_calls_raise_in_tests(
     with pytest.raises(error, match=r"^(counter|gauge|histogram) '"):
         call(shop)
     assert errors(leg) == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ({}, "the label 'kind' is missing"),
+        ({"kind": "a", "shop": "b"}, "calls cannot give the label 'shop'"),
+        (
+            {"kid": "a", "shop": "b"},
+            "calls cannot give the labels 'kid', 'shop', and the label 'kind' is missing",
+        ),
+        ({"kid": "a"}, "calls cannot give the label 'kid', and the label 'kind' is missing"),
+    ],
+)
+def test_a_wrong_label_is_named_beside_the_right_ones(
+    leg: Leg, labels: dict[str, str], problem: str
+) -> None:
+    orders = leg.make_metrics(None).counter("orders", "Orders", labelnames=["kind"])
+    with isolated_registry(), pytest.raises(ValueError, match="the label") as raised:
+        orders.inc(**labels)
+    assert str(raised.value) == f"counter 'orders': {problem}; its labelnames are: kind"
 
 
 def test_wrong_calls_raise_for_objects_of_modules_too(leg: Leg) -> None:

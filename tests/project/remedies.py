@@ -63,9 +63,10 @@ CAUSES = {
     "recording.RequestRecorder._record": _BUG,
     "scope.Scope.leave": _BUG,
     "scrape.answer": "A collector of the registry raised; its traceback is in the log.",
-    "setup._open": "prometheus_client's files are made with the first metric.",
+    "setup.enable": "Metrics that were created before keep their numbers in this process.",
     "setup.mark_process_dead": _DISK,
-    "setup.storage_of": "The directory of PROMETHEUS_MULTIPROC_DIR cannot be used.",
+    "setup.storage_of": "prometheus_client decides when a metric is created.",
+    "setup.storage_of 2": "The directory of PROMETHEUS_MULTIPROC_DIR cannot be used.",
     "shared.WebMetrics.start_http_server": _PORT,
     "shared.WebMetrics.start_http_server 2": "The reloader runs the program twice, and the first "
     "process has the port.",
@@ -124,7 +125,7 @@ REMEDIES = {
     "scope.Scope.leave": _REPORT,
     "scrape.answer": "Correct the collector. The scrape answers 500 until then.",
     "setup.mark_process_dead": _ROOM,
-    "setup.storage_of": _ROOM,
+    "setup.storage_of 2": _ROOM,
     "shared.WebMetrics.start_http_server": "Nothing, if workers share the port. Otherwise choose "
     "another one.",
     "shared.WebMetrics.start_http_server 2": "Nothing.",

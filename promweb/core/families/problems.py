@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..options import frames_of_promweb
 from .kinds import CounterFamily
 from .limits import MAX_LABEL_BYTES
 
@@ -90,7 +91,7 @@ class Problems:
                 "%s. The call recorded nothing. This is logged once; promweb_label_errors_total "
                 "counts every time.",
                 error,
-                stack_info=True,
+                with_place=True,
             )
 
     def overflowed(self, metric: str, too_long: bool) -> None:
@@ -142,7 +143,17 @@ def _count(family: CounterFamily, *values: str) -> None:
         family.child(values).inc()
 
 
-def _log(level: int, message: str, *args: object, stack_info: bool = False) -> None:
-    """Log a message; an error with the exception being handled. A handler may raise."""
+def _log(level: int, message: str, *args: object, with_place: bool = False) -> None:
+    """Log a message; an error with the exception being handled. A handler may raise.
+
+    `with_place` adds the stack down to the line of the program that called promweb.
+    """
     with suppress(Exception):
-        logger.log(level, message, *args, exc_info=level == logging.ERROR, stack_info=stack_info)
+        logger.log(
+            level,
+            message,
+            *args,
+            exc_info=level == logging.ERROR,
+            stack_info=with_place,
+            stacklevel=frames_of_promweb() if with_place else 1,
+        )

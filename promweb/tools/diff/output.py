@@ -16,17 +16,24 @@ _COLOURS = {
     Level.BREAKS: "bold red",
     Level.UNREAD: "bold red",
     Level.MAYBE: "yellow",
+    Level.UNCHECKED: "yellow",
     Level.KNOWN: "cyan",
     Level.NOTE: "dim",
     Level.ADDS: "green",
 }
-_COMMANDS = {Level.BREAKS: "error", Level.UNREAD: "error", Level.MAYBE: "warning"}
+_COMMANDS = {
+    Level.BREAKS: "error",
+    Level.UNREAD: "error",
+    Level.MAYBE: "warning",
+    Level.UNCHECKED: "warning",
+}
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _PROPERTY_ESCAPES = {**_ESCAPES, ":": "%3A", ",": "%2C"}
 _COUNTED = {
     Level.BREAKS: "break queries",
     Level.UNREAD: "could not be compared",
     Level.MAYBE: "may be other traffic",
+    Level.UNCHECKED: "not checked",
     Level.KNOWN: "documented",
     Level.NOTE: "invisible to queries",
     Level.ADDS: "new",
