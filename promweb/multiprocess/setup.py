@@ -33,7 +33,7 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
     It sets `PROMETHEUS_MULTIPROC_DIR`. Without `directory` it uses the directory that the variable
     names, or one for this program in the system's temporary directory. It creates the directory
     and removes the files of earlier runs. Raises OSError if it cannot write there. If metrics were
-    created before, it logs their names: the workers do not share them.
+    created before, it logs their names: they have no numbers in the directory.
 
         promweb.multiprocess.enable("/dev/shm/shop")
     """
@@ -46,8 +46,8 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
     late = [*Catalog.outside(path), *late]
     if late:
         logger.warning(
-            "promweb.multiprocess.enable() was called too late. The workers do not share the "
-            "metrics that were created before: %s. Call it before the first metric is created.",
+            "promweb.multiprocess.enable() was called too late. These metrics were created before, "
+            "and have no numbers in the directory: %s. Call it before the first metric is created.",
             ", ".join(dict.fromkeys(late)),
         )
     return path

@@ -18,6 +18,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -37,7 +38,8 @@ PAGES = (
     "securing/",
     "slow-quart-service/",
 )
-SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+WIDE: Any = {"width": 1280, "height": 900}
+PHONE: Any = {"width": 390, "height": 844}
 SCREENSHOTS = ROOT / "build/screenshots"
 TOO_WIDE = """() => [...document.querySelectorAll("html, .md-typeset__scrollwrap")]
     .filter((one) => one.scrollWidth > one.clientWidth + 1)
@@ -64,31 +66,43 @@ def served(site: Path) -> Iterator[str]:
 
 def look(browser: Browser, url: str, names: list[str]) -> Iterator[str]:
     """Yield what is wrong with the pages."""
-    for scheme in ("light", "dark"):
-        for size, (width, height) in SIZES.items():
-            with browser.new_context(
-                color_scheme=scheme,  # type: ignore[arg-type]  # one of two texts
-                viewport={"width": width, "height": height},
-            ) as context:
-                page = context.new_page()
-                complaints: list[str] = []
-                page.on("pageerror", lambda error, c=complaints: c.append(str(error)))
-                page.on("console", lambda message, c=complaints: c.append(message.text))
-                for name in names if scheme == "light" else PAGES:
-                    page.goto(url + name)
-                    where = f"/{name} ({scheme}, {size})"
-                    for text in page.evaluate(TOO_WIDE):
-                        yield f"{where}: too wide: {text!r}"
-                    if name in PAGES:
-                        yield from _examined(page, where, f"{name.strip('/')}-{scheme}-{size}")
-                yield from (f"{scheme}, {size}: {one}" for one in complaints)
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text))
+    for name in names:
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(WIDE)
+        page.goto(url + name)
+        yield from _too_wide(page, f"/{name} (wide)")
+        if name in PAGES:
+            yield from _examined(page, name, "light")
+        page.set_viewport_size(PHONE)
+        yield from _too_wide(page, f"/{name} (phone)")
+        if name in PAGES:
+            page.screenshot(path=_picture(name, "phone"))
+            page.emulate_media(color_scheme="dark")
+            page.set_viewport_size(WIDE)
+            page.reload()
+            yield from _examined(page, name, "dark")
+        yield from (f"/{name}: {one}" for one in complaints)
+        complaints.clear()
+    page.close()
 
 
-def _examined(page: Page, where: str, name: str) -> Iterator[str]:
-    page.screenshot(path=SCREENSHOTS / f"site-{name}.png")
+def _too_wide(page: Page, where: str) -> Iterator[str]:
+    yield from (f"{where} is too wide: {text!r}" for text in page.evaluate(TOO_WIDE))
+
+
+def _examined(page: Page, name: str, scheme: str) -> Iterator[str]:
+    page.screenshot(path=_picture(name, scheme))
     found = Axe().run(page)
     if found.violations_count:
-        yield f"{where}: {found.generate_report()}"
+        yield f"/{name} ({scheme}): {found.generate_report()}"
+
+
+def _picture(name: str, kind: str) -> Path:
+    return SCREENSHOTS / f"site-{name.strip('/') or 'home'}-{kind}.png"
 
 
 def search(browser: Browser, url: str) -> Iterator[str]:

@@ -119,7 +119,7 @@ REMEDIES = {
     "multiprocess._warn_internal": "Use the class that the message names.",
     "options._deprecated": "Write the argument that the message names.",
     "problems.Problems.label_error": "Correct the function. Watch promweb_label_errors_total.",
-    "problems.Problems.misused": "Correct the call; the log has its place.",
+    "problems.Problems.misused": "Correct the call at this line.",
     "problems.tell_disabled": "Remove the variable to measure.",
     "recording.RequestRecorder._record": _REPORT,
     "scope.Scope.leave": _REPORT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -86,12 +87,14 @@ class Problems:
             raise error
         _count(self.label_errors, metric, label)
         if self._first("misused", metric, label):
+            call = sys._getframe(frames_of_promweb() - 1)
             _log(
                 logging.WARNING,
-                "%s. The call recorded nothing. This is logged once; promweb_label_errors_total "
-                "counts every time.",
+                "%s. The call at %s:%d recorded nothing. This is logged once; "
+                "promweb_label_errors_total counts every time.",
                 error,
-                with_place=True,
+                call.f_code.co_filename,
+                call.f_lineno,
             )
 
     def overflowed(self, metric: str, too_long: bool) -> None:
@@ -143,17 +146,7 @@ def _count(family: CounterFamily, *values: str) -> None:
         family.child(values).inc()
 
 
-def _log(level: int, message: str, *args: object, with_place: bool = False) -> None:
-    """Log a message; an error with the exception being handled. A handler may raise.
-
-    `with_place` adds the stack down to the line of the program that called promweb.
-    """
+def _log(level: int, message: str, *args: object) -> None:
+    """Log a message; an error with the exception being handled. A handler may raise."""
     with suppress(Exception):
-        logger.log(
-            level,
-            message,
-            *args,
-            exc_info=level == logging.ERROR,
-            stack_info=with_place,
-            stacklevel=frames_of_promweb() if with_place else 1,
-        )
+        logger.log(level, message, *args, exc_info=level == logging.ERROR)
