@@ -21,12 +21,7 @@ _COLOURS = {
     Level.NOTE: "dim",
     Level.ADDS: "green",
 }
-_COMMANDS = {
-    Level.BREAKS: "error",
-    Level.UNREAD: "error",
-    Level.MAYBE: "warning",
-    Level.UNCHECKED: "warning",
-}
+_COMMANDS = {Level.BREAKS: "error", Level.UNREAD: "error", Level.MAYBE: "warning"}
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _PROPERTY_ESCAPES = {**_ESCAPES, ":": "%3A", ",": "%2C"}
 _COUNTED = {

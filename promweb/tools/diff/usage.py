@@ -110,8 +110,8 @@ def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) ->
                     users.append(query.place)
     found: dict[_Finding, list[str]] = {}
     for (file, selector), users in places.items():
-        if judged := _judged(before, after, selector):
-            level, check, why = judged
+        if problem := _judged(before, after, selector):
+            level, check, why = problem
             finding = _Finding(level, check, file, f"{selector}: {why}")
             found.setdefault(finding, []).extend(users)
     for finding, users in found.items():
