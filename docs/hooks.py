@@ -96,7 +96,8 @@ def _with_titles(table: re.Match[str]) -> str:
             found[0],
         )
 
-    return re.sub(r"<tr>.*?</tr>", row, table[0], flags=re.DOTALL)
+    named = re.sub(r"<tr>.*?</tr>", row, table[0], flags=re.DOTALL)
+    return re.sub(r"(?<=\d) (?=%)", "&nbsp;", named)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
