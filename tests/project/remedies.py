@@ -18,9 +18,7 @@ INTERNAL = (
 )
 """Where messages begin that promweb itself handles."""
 
-_BUG = (
-    "promweb caught an exception, logged its traceback and answered the request as without metrics."
-)
+_BUG = "promweb caught an exception and logged its traceback. The request got its usual answer."
 _REPORT = (
     "If the traceback leads into your program or a library, correct it there. Otherwise report it."
 )
