@@ -82,12 +82,13 @@ def metrics_objects(application: Any) -> list[Any]:
 
 def settings_of(application: Any) -> list[Settings]:
     """Return the distinct settings of the objects that record the default metrics."""
+    objects = metrics_objects(application)
     framework = inner(application)
     is_async = hasattr(framework, "asgi_app")
     has_websockets = any(rule.websocket for rule in framework.url_map.iter_rules())
     found = [
         read_settings(metrics, is_async=is_async, has_websockets=has_websockets)
-        for metrics in metrics_objects(application)
+        for metrics in objects
         # The method `export_defaults` has the argument's name.
         if metrics._export_defaults
     ]
