@@ -9,7 +9,7 @@ from typing import Any
 
 from ...core.requests.connection import Connection
 from ...core.requests.exchange import Exchange
-from ...core.requests.scope import current
+from ...core.requests.scope import get_scope
 from ...core.requests.site import Site
 from ...core.requests.steps import Block, Lane, Steps
 
@@ -68,7 +68,6 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
     `lane` returns that of the running event loop. `has_sender_task` tells whether the framework
     may send a response in a task of its own.
     """
-    scope: Callable[[], Any] = current.get
     http_class: Any = site.app.asgi_http_class
     websocket_class: Any = site.app.asgi_websocket_class
     wrapped_handle_request = http_class.handle_request
@@ -78,7 +77,7 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
     class HTTPConnection(http_class):  # type: ignore[misc]
         async def handle_request(self, *args: Any) -> None:
             """Answer a request."""
-            exchange = scope()
+            exchange = get_scope()
             if not isinstance(exchange, Exchange) or exchange.site is not site:
                 await wrapped_handle_request(self, *args)
                 return
@@ -86,14 +85,14 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
             try:
                 await timed(wrapped_handle_request(self, *args), steps)
             finally:
-                if exchange.finished:  # a cycle costs more to collect than all of this
+                if not exchange.unfinished:  # a cycle costs more to collect than all of this
                     exchange.steps = None
 
         if has_sender_task:
 
             async def _send_response(self, *args: Any) -> None:
                 """Send the response; `asyncio.wait_for` does so in another task."""
-                exchange = scope()
+                exchange = get_scope()
                 if exchange is None or exchange.site is not site or exchange.steps is None:
                     await wrapped_send_response(self, *args)
                 else:
@@ -102,7 +101,7 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
     class WebsocketConnection(websocket_class):  # type: ignore[misc]
         async def handle_websocket(self, *args: Any) -> None:
             """Serve a websocket, and record its steps when all of them are over."""
-            connection = scope()
+            connection = get_scope()
             if not isinstance(connection, Connection) or connection.site is not site:
                 await wrapped_handle_websocket(self, *args)
                 return
