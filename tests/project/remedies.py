@@ -74,7 +74,7 @@ CAUSES = {
     "watchdog._Log.__call__": "Code at this line computed, or waited without `await`, in the event "
     "loop.",
     "worker_metrics.WorkerMetrics.announce": _DISK,
-    "wsgi.instrument": _BUG,
+    "wsgi._follow": _BUG,
 }
 
 REMEDIES = {
@@ -131,7 +131,7 @@ REMEDIES = {
     "site.Site.decorate_view": "Correct the decorator.",
     "site.Site.make_response": _REPORT,
     "worker_metrics.WorkerMetrics.announce": _ROOM,
-    "wsgi.instrument": _REPORT,
+    "wsgi._follow": _REPORT,
     # Errors.
     "applications.Applications._protected": "Have the decorator return the function.",
     "arguments.argument_reader": "Write the name of one of the function's parameters.",
