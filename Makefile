@@ -10,6 +10,8 @@ DOCS := .venv-docs/bin
 RELEASE := .venv-release/bin
 COMPARISON := .venv-comparison/bin
 COMPATIBILITY := .venv-compatibility/bin
+# Notices of a newer pip say nothing about promweb.
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
 .PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility messages uwsgi release-check
@@ -109,9 +111,11 @@ bench: .venv-bench/ready
 bench-e2e: .venv-bench/ready
 	$(BENCH)/python -m benchmarks.e2e $(ARGS)
 
-# The documents as a site, in build/site. A warning is an error.
+# The documents as a site, in build/site. A warning is an error, and so is what Chromium and axe find
+# on the pages.
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
+	$(DOCS)/python -m tests.project.pages build/site
 
 # Compares promweb with its peers. If the result differs from docs/comparison.md, the test suite
 # fails: copy it there.

@@ -35,6 +35,9 @@ _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(#[^)\s]+)?\)")
 _REPOSITORY_ONLY = re.compile(
     r"<!-- repository only: .*?<!-- repository only: end -->\n*", re.DOTALL
 )
+_WIDE = {"comparison.md", "compatibility.md", "messages.md", "reliability.md", "security.md"}
+# Where a name may go on in the next line.
+_INNER = re.compile(r"(?<=\w)[_./:]+(?=\w)")
 # Resources that a browser loads by itself.
 _RESOURCE = re.compile(
     r"<(?:script|img|iframe|source|link(?=[^>]* rel=\"?(?:stylesheet|preconnect|preload)))"
@@ -60,14 +63,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Have links to files of the repository lead to their pages."""
     here = page.file.src_uri
+    if here == "index.md":
+        page.meta["hide"] = ["navigation"]  # it has one page
     if page.file.generated_by is not None:
         return markdown
     return _relinked(markdown, f"docs/{here}", here)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Give each cell the title of its column, which `site.css` shows on a phone."""
-    return re.sub(r"<table>.*?</table>", _with_titles, html, flags=re.DOTALL)
+    """Give each cell the title of its column, which `site.css` shows on a phone.
+
+    Tables of `_WIDE` would not fit beside the navigation if their long names did not break.
+    """
+    html = re.sub(r"<table>.*?</table>", _with_titles, html, flags=re.DOTALL)
+    if page.file.src_uri in _WIDE:
+        html = re.sub(r"<table>.*?</table>", _with_breaks, html, flags=re.DOTALL)
+    return html
+
+
+def _with_breaks(table: re.Match[str]) -> str:
+    return re.sub(r"(?<=>)[^<]+", lambda text: _INNER.sub(r"\g<0><wbr>", text[0]), table[0])
 
 
 def _with_titles(table: re.Match[str]) -> str:
@@ -81,7 +96,8 @@ def _with_titles(table: re.Match[str]) -> str:
             found[0],
         )
 
-    return re.sub(r"<tr>.*?</tr>", row, table[0], flags=re.DOTALL)
+    named = re.sub(r"<tr>.*?</tr>", row, table[0], flags=re.DOTALL)
+    return re.sub(r"(?<=\d) (?=%)", "&nbsp;", named)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

@@ -320,12 +320,13 @@ def _explain(
             "pass registry=metrics.registry."
         )
         lines += _listing("It has:", get_close_matches(wanted.name, names) or names)
+    lines += _listing("Of that name:", changed)
+    same = [f"{series} is {_number(after[series])}" for series in ours if series not in changes]
+    lines += _listing("Unchanged:", same)
     if not changed:
         others = [text for series, text in changes.items() if not series.name.endswith("_bucket")]
         lines += _listing("Of other names:", sorted(others))
-    lines += _listing("Of that name:", changed)
-    same = [f"{series} is {_number(after[series])}" for series in ours if series not in changes]
-    return lines + _listing("Unchanged:", same)
+    return lines
 
 
 def _listing(heading: str, items: Sequence[str]) -> list[str]:

@@ -198,7 +198,7 @@ class _Exchange(ASGIExchange):
         # The context refers to this exchange.
         context, self.context, self._answer = self.context, None, None
         assert context is not None
-        self.signalled = False  # what Connexion makes of an exception is decided
+        self.signalled = False  # Connexion has answered an exception by now
         if super().take(response):
             context.run(self.resolve)
 

@@ -34,9 +34,9 @@ Self = TypeVar("Self", bound="MetricsBase")
 class MetricsBase(Applications):
     """Prometheus metrics of one or more web applications.
 
-    The default metrics measure every request from when it reaches the application until its last
-    byte is sent, in seconds. Arguments (each can be read back from the object under its name,
-    with an underscore in front where a method has that name):
+    The default metrics measure every request in seconds, from the call of the application to the
+    last byte of the body. The object has each of these arguments as an attribute of the same name
+    (`export_defaults` as `_export_defaults`, because a method has that name):
 
     * `app`: the application; None to call `init_app` later.
     * `path`: where the application serves the metrics; None for nowhere.
@@ -55,9 +55,9 @@ class MetricsBase(Applications):
     * `metrics_decorator`: applied to the metrics view, for example to ask for a password.
     * `registry`: prometheus_client's global one if None, looked up now.
     * `max_series`: the most label sets of any family; more become `<overflow>`.
-    * `in_progress`, `request_size`, `response_size`, `response_start`: more families, off
-      unless asked for: requests in progress by method (`in_progress="group"`: by group), sizes
-      of bodies in bytes, and seconds to the first byte.
+    * `in_progress`, `request_size`, `response_size`, `response_start`: whether to measure requests
+      in progress by method (`in_progress="group"`: by group), sizes of bodies in bytes, and
+      seconds to the first byte.
     * `websockets`: whether to measure websockets (Quart).
     * `exemplar`: the exemplars of counters and histograms, except in plain text: labels that a
       function returns; True for the trace and span of OpenTelemetry's current span if it is

@@ -154,12 +154,21 @@ def read_default_labels(
     return {**(static_labels or {}), **(default_labels or {})}
 
 
-def _deprecated(argument: str, instead: str) -> None:
-    """Warn at the user's line, however many of promweb's own calls lie between."""
-    level, frame = 1, sys._getframe()
+def frames_of_promweb() -> int:
+    """Return the `stacklevel`, for the caller, of the line of the program that called promweb."""
+    level, frame = 1, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("promweb."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(f"{argument} is deprecated; use {instead}", DeprecationWarning, stacklevel=level)
+    return level
+
+
+def _deprecated(argument: str, instead: str) -> None:
+    """Warn at the user's line, however many of promweb's own calls lie between."""
+    warnings.warn(
+        f"{argument} is deprecated; use {instead}",
+        DeprecationWarning,
+        stacklevel=frames_of_promweb(),
+    )
 
 
 def read_max_series(max_series: int) -> int:

@@ -258,6 +258,10 @@ class RegistryStorage:
         self._shows_processes = is_switched_on()
         self.due = 0
 
+    @property
+    def path(self) -> str:
+        return self._storage.path
+
     def accept(self, family: StoredFamily) -> None:
         self._storage.accept(family, self._token)
 

@@ -9,6 +9,7 @@ import tempfile
 from contextlib import suppress
 
 from ..core import forking
+from ..core.families.catalog import Catalog
 from ..core.families.problems import logger
 from ..core.families.storage import DIRECTORY_VARIABLE, shared_directory
 from .file_storage import FileStorage
@@ -31,7 +32,8 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
     Call it before metrics are created, in the process that starts the workers or in each of them.
     It sets `PROMETHEUS_MULTIPROC_DIR`. Without `directory` it uses the directory that the variable
     names, or one for this program in the system's temporary directory. It creates the directory
-    and removes the files of earlier runs. Raises OSError if it cannot write there.
+    and removes the files of earlier runs. Raises OSError if it cannot write there. If metrics were
+    created before, it logs their names: they have no numbers in the directory.
 
         promweb.multiprocess.enable("/dev/shm/shop")
     """
@@ -39,8 +41,15 @@ def enable(directory: str | os.PathLike[str] | None = None) -> str:
         path = os.path.abspath(directory)
     else:
         path = os.path.abspath(shared_directory() or _temporary_directory())
-    _open(path)
+    _, late = _open(path)
     os.environ[DIRECTORY_VARIABLE] = path
+    late = [*Catalog.outside(path), *late]
+    if late:
+        logger.warning(
+            "promweb.multiprocess.enable() was called too late. These metrics were created before, "
+            "and have no numbers in the directory: %s. Call it before the first metric is created.",
+            ", ".join(dict.fromkeys(late)),
+        )
     return path
 
 
@@ -54,7 +63,7 @@ def storage_of(directory: str) -> FileStorage | None:
         if path in _unusable:
             return None
         try:
-            return _open(path)
+            storage, late = _open(path)
         except OSError as error:
             _unusable.add(path)
             client_files.use_own_files(path, file_names.NO_RUN)
@@ -63,10 +72,24 @@ def storage_of(directory: str) -> FileStorage | None:
                 error,
             )
             return None
+        if late:
+            logger.warning(
+                "These metrics of prometheus_client were created before multiprocess mode was "
+                "enabled, and scrapes will not show them: %s. Set %s before the program starts, or "
+                "call promweb.multiprocess.enable() before they are created.",
+                ", ".join(late),
+                DIRECTORY_VARIABLE,
+            )
+        return storage
 
 
-def _open(path: str) -> FileStorage:
-    """Return this process's storage in a directory. Raises OSError if it cannot be used."""
+def _open(path: str) -> tuple[FileStorage, list[str]]:
+    """Return this process's storage in a directory, and metrics that were created too early.
+
+    Those are metrics of prometheus_client, and only the first call returns them. Raises OSError if
+    the directory cannot be used.
+    """
+    late: list[str] = []
     with forking.definitions:
         storage = _storages.get(path)
         if storage is None:
@@ -77,16 +100,8 @@ def _open(path: str) -> FileStorage:
             storage = _storages[path] = FileStorage(path, run)
             client_files.take_over(path, run.token, Living(path).is_mine)
             late = client_files.share_new_metrics(path, run.token)
-            if late:
-                logger.warning(
-                    "These metrics of prometheus_client were created before multiprocess mode was "
-                    "enabled, and scrapes will not show them: %s. Set %s before the program "
-                    "starts, or call promweb.multiprocess.enable() before they are created.",
-                    ", ".join(late),
-                    DIRECTORY_VARIABLE,
-                )
             storage.directory.compact()
-        return storage
+        return storage, late
 
 
 def mark_process_dead(pid: int, path: str | None = None) -> None:

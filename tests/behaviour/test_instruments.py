@@ -6,6 +6,7 @@ import asyncio
 import decimal
 import inspect
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -355,6 +356,9 @@ WRONG_CALLS: dict[str, tuple[Callable[[Any], object], str, type[Exception]]] = {
     "by position": (lambda m: m.orders.labels("a", "b").inc(), "kind", ValueError),
     "block": (lambda m: m.use(m.seconds.time(kid="a")), "query", ValueError),
     "down": (lambda m: m.orders.inc(-1, kind="a"), "", ValueError),
+    "other label and down": (lambda m: m.orders.inc(-1, kid="a"), "kind", ValueError),
+    "other label and text": (lambda m: m.seconds.observe("3", kid="a"), "query", ValueError),
+    "bound and down": (lambda m: m.orders.labels(kid="a").inc(-1), "kind", ValueError),
     "NaN": (lambda m: m.orders.inc(float("nan"), kind="a"), "", TypeError),
     "text": (lambda m: m.orders.inc("3", kind="a"), "", TypeError),
     "none": (lambda m: m.orders.inc(None, kind="a"), "", TypeError),
@@ -411,8 +415,9 @@ def test_wrong_calls_record_nothing_and_are_logged_once(
         record.getMessage() for record in caplog.records
     ]
     assert len(caplog.records) == 1
-    assert "The call recorded nothing" in caplog.text
-    assert __file__ in caplog.text  # where the call is
+    (place,) = re.findall(r" The call at (.*):\d+ recorded nothing\.", caplog.text)
+    assert place == __file__
+    assert caplog.text.count("\n") == 1  # without a stack
     for name in ("orders_total", "seconds_count", "busy", "newest"):
         assert sum(n for _, n in samples(leg.registry, name)) == 0
 
@@ -428,6 +433,27 @@ def test_wrong_calls_raise_in_tests(
     with pytest.raises(error, match=r"^(counter|gauge|histogram) '"):
         call(shop)
     assert errors(leg) == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ({}, "the label 'kind' is missing"),
+        ({"kind": "a", "shop": "b"}, "calls cannot give the label 'shop'"),
+        (
+            {"kid": "a", "shop": "b"},
+            "calls cannot give the labels 'kid', 'shop', and the label 'kind' is missing",
+        ),
+        ({"kid": "a"}, "calls cannot give the label 'kid', and the label 'kind' is missing"),
+    ],
+)
+def test_a_wrong_label_is_named_beside_the_right_ones(
+    leg: Leg, labels: dict[str, str], problem: str
+) -> None:
+    orders = leg.make_metrics(None).counter("orders", "Orders", labelnames=["kind"])
+    with isolated_registry(), pytest.raises(ValueError, match="the label") as raised:
+        orders.inc(**labels)
+    assert str(raised.value) == f"counter 'orders': {problem}; its labelnames are: kind"
 
 
 def test_wrong_calls_raise_for_objects_of_modules_too(leg: Leg) -> None:

@@ -19,6 +19,7 @@ from promweb.multiprocess.files import file_names, locks
 from promweb.multiprocess.lifecycle import runs
 from promweb.multiprocess.lifecycle.runs import this_run
 from tests.support import workers
+from tests.support.legs import Leg
 from tests.support.running import python
 from tests.support.workers import value
 
@@ -185,9 +186,56 @@ def test_metrics_of_prometheus_client_from_before_are_named(tmp_path: Path) -> N
         prometheus_client.Counter("late", "In time").inc()
     """
     result = python(script, cwd=tmp_path, check=True)
-    assert "created before multiprocess mode was enabled" in result.stderr
-    assert "early" in result.stderr
+    assert (
+        "were created before, and have no numbers in the directory: early. Call it" in result.stderr
+    )
     assert value(read(tmp_path / "shared"), "late_total") == 1
+
+
+def test_metrics_of_prometheus_client_from_before_the_variable_are_named(tmp_path: Path) -> None:
+    script = """
+        import os, prometheus_client
+        prometheus_client.Counter("early", "Too early")
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = "shared"
+        from flask import Flask
+        from promweb import PrometheusMetrics
+        PrometheusMetrics(Flask("shop"))
+    """
+    result = python(script, cwd=tmp_path, check=True)
+    assert "scrapes will not show them: early. Set PROMETHEUS_MULTIPROC_DIR" in result.stderr
+
+
+def test_enable_that_is_too_late_names_the_metrics_and_the_remedy(
+    leg: Leg, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = leg.make_metrics(None)
+    metrics.counter("early", "Too early")
+    enable(tmp_path / "one")
+    [message] = caplog.messages
+    assert "enable() was called too late" in message
+    assert "early" in message.split(": ")[1]
+    assert message.endswith("Call it before the first metric is created.")
+
+    caplog.clear()
+    second = leg.make_metrics(None, registry=CollectorRegistry())
+    second.counter("in_one", "In time for the first directory")
+    enable(tmp_path / "one")
+    assert "in_one" not in caplog.text
+    enable(tmp_path / "two")
+    assert "in_one" in caplog.messages[-1]
+
+
+def test_enable_after_a_directory_that_could_not_be_used_is_too_late(
+    leg: Leg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(setup, "_unusable", set())
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "file"))
+    metrics = leg.make_metrics(None)
+    metrics.counter("early", "Made before there was a directory")
+    enable(tmp_path / "good")
+    assert "enable() was called too late" in caplog.messages[-1]
+    assert "early" in caplog.messages[-1]
 
 
 def leave_something(directory: Path) -> None:

@@ -299,7 +299,7 @@ _BEGIN = (
 )
 _LOG = (
     "promweb writes to the logger `promweb`. It logs each problem once for each place, so a line\n"
-    "that is there once may stand for many requests."
+    "that is there once may stand for many requests. Where the cause is empty, the line names it."
 )
 _DOCTOR = "[The command](command-line.md#promweb-doctor) has these checks."
 
@@ -308,7 +308,8 @@ def _lines(found: list[Message]) -> list[tuple[str, str, str, str]]:
     """Return the rows of messages, each text once."""
     rows = {}
     for message in found:
-        cause, remedy = message.parts
+        remedy = message.parts[1]
+        cause = CAUSES.get(message.place, "")  # otherwise the text has it
         rows.setdefault(
             (message.kind, message.text),
             (_code(message.text), message.kind, _plain(cause), _plain(remedy)),

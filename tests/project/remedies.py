@@ -18,9 +18,7 @@ INTERNAL = (
 )
 """Where messages begin that promweb itself handles."""
 
-_BUG = (
-    "promweb caught an exception, logged its traceback and answered the request as without metrics."
-)
+_BUG = "promweb caught an exception and logged its traceback. The request got its usual answer."
 _REPORT = (
     "If the traceback leads into your program or a library, correct it there. Otherwise report it."
 )
@@ -63,9 +61,10 @@ CAUSES = {
     "recording.RequestRecorder._record": _BUG,
     "scope.Scope.leave": _BUG,
     "scrape.answer": "A collector of the registry raised; its traceback is in the log.",
-    "setup._open": "prometheus_client's files are made with the first metric.",
+    "setup.enable": "Metrics that were created before keep their numbers in this process.",
     "setup.mark_process_dead": _DISK,
-    "setup.storage_of": "The directory of PROMETHEUS_MULTIPROC_DIR cannot be used.",
+    "setup.storage_of": "prometheus_client decides when a metric is created.",
+    "setup.storage_of 2": "The directory of PROMETHEUS_MULTIPROC_DIR cannot be used.",
     "shared.WebMetrics.start_http_server": _PORT,
     "shared.WebMetrics.start_http_server 2": "The reloader runs the program twice, and the first "
     "process has the port.",
@@ -75,7 +74,7 @@ CAUSES = {
     "watchdog._Log.__call__": "Code at this line computed, or waited without `await`, in the event "
     "loop.",
     "worker_metrics.WorkerMetrics.announce": _DISK,
-    "wsgi.instrument": _BUG,
+    "wsgi._follow": _BUG,
 }
 
 REMEDIES = {
@@ -118,13 +117,13 @@ REMEDIES = {
     "multiprocess._warn_internal": "Use the class that the message names.",
     "options._deprecated": "Write the argument that the message names.",
     "problems.Problems.label_error": "Correct the function. Watch promweb_label_errors_total.",
-    "problems.Problems.misused": "Correct the call; the log has its place.",
+    "problems.Problems.misused": "Correct the call at this line.",
     "problems.tell_disabled": "Remove the variable to measure.",
     "recording.RequestRecorder._record": _REPORT,
     "scope.Scope.leave": _REPORT,
     "scrape.answer": "Correct the collector. The scrape answers 500 until then.",
     "setup.mark_process_dead": _ROOM,
-    "setup.storage_of": _ROOM,
+    "setup.storage_of 2": _ROOM,
     "shared.WebMetrics.start_http_server": "Nothing, if workers share the port. Otherwise choose "
     "another one.",
     "shared.WebMetrics.start_http_server 2": "Nothing.",
@@ -132,7 +131,7 @@ REMEDIES = {
     "site.Site.decorate_view": "Correct the decorator.",
     "site.Site.make_response": _REPORT,
     "worker_metrics.WorkerMetrics.announce": _ROOM,
-    "wsgi.instrument": _REPORT,
+    "wsgi._follow": _REPORT,
     # Errors.
     "applications.Applications._protected": "Have the decorator return the function.",
     "arguments.argument_reader": "Write the name of one of the function's parameters.",

@@ -307,7 +307,10 @@ MUTATIONS = {
         rule=f'{DURATION}_bucket{{le="0.5"}}',
     ),
     "what neither has and a rule uses": Mutation(
-        lambda text: text, set(), rule='nobody_has_this or shop_item_views_total{client="robot"}'
+        lambda text: text,
+        {("unchecked", "old-empty", "rules.yml")},
+        "OLD has no such series now",
+        rule='nobody_has_this or shop_item_views_total{client="robot"}',
     ),
 }
 
@@ -485,6 +488,8 @@ def test_json_says_what_was_compared(tmp_path: Path) -> None:
         "version": 1,
         "old": [str(tmp_path / "old")],
         "new": [str(tmp_path / "new")],
-        "counts": dict.fromkeys(("breaks", "unread", "maybe", "known", "note", "adds"), 0),
+        "counts": dict.fromkeys(
+            ("breaks", "unread", "maybe", "unchecked", "known", "note", "adds"), 0
+        ),
         "differences": [],
     }

@@ -368,6 +368,37 @@ def test_what_is_missing_is_said(expression: str, says: str, tmp_path: Path) -> 
     assert all(one["users"] == ["r0"] and one["level"] == "breaks" for one in said)
 
 
+def test_what_was_not_checked_is_listed(tmp_path: Path) -> None:
+    """A series that OLD does not have now, and label values that only requests make."""
+    (tmp_path / "old").write_text(OLD)
+    used = rules_of(['jobs_total{result="lost"}', "nobody", "jobs_total"], tmp_path / "rules.yml")
+    code, [found] = diff(tmp_path / "old", tmp_path / "old", "--used", used)
+    assert (code, found["level"], found["check"], found["users"]) == (
+        *(0, "unchecked", "old-empty"),
+        ["r0"],
+    )
+    assert found["what"] == (
+        'jobs_total{result="lost"}: OLD has no such series now, so it was not checked'
+    )
+
+    app = tmp_path / "unasked_shop.py"
+    app.write_text(
+        "from flask import Flask\nfrom promweb import PrometheusMetrics\n"
+        "app = Flask('shop')\nPrometheusMetrics(app)\n"
+    )
+    count = "flask_http_request_duration_seconds_count"
+    (tmp_path / "old").write_text(
+        f"# TYPE flask_http_request_duration_seconds histogram\n{count}"
+        '{method="GET",path="/items/1",status="200"} 1\n'
+    )
+    by_path = [f'{count}{{path="/items/1"}}', f"sum by (path) ({count})"]
+    used = rules_of(by_path, tmp_path / "rules.yml")
+    _, found = diff(tmp_path / "old", "--app", f"{app}:app", "--used", used)
+    assert [one["what"] for one in found if one["level"] == "unchecked"] == [
+        f"{by_path[0]}: NEW has label values only after requests, so it was not checked"
+    ]
+
+
 def test_what_cannot_be_read_is_no_success(tmp_path: Path) -> None:
     (tmp_path / "old").write_text(OLD)
     used = rules_of(["jobs_total", "smooth(jobs_total"], tmp_path / "rules.yml")

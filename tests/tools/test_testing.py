@@ -202,11 +202,11 @@ def test_a_failure_lists_what_else_changed(registry: CollectorRegistry, visits: 
     visits.labels("/", "a").inc()
     assert failure(registry, lambda: work.observe(2), "visits_total") == [
         "visits_total should have changed by 1, but changed by 0 (from 1 to 1)",
+        "Unchanged:",
+        '  visits_total{name="a",page="/"} is 1',
         "Of other names:",
         "  work_seconds_count changed by 1 (from 0 to 1)",
         "  work_seconds_sum changed by 2 (from 0 to 2)",
-        "Unchanged:",
-        '  visits_total{name="a",page="/"} is 1',
     ]
 
 

@@ -16,7 +16,7 @@ from .watching import LoopWatch
 __all__ = ["look_inside"]
 
 LOG_FROM = 0.1
-"""Seconds from which on a block of the event loop is logged, unless the program says another."""
+"""The log names blocks of at least this many seconds, unless the program has another limit."""
 
 _KEY = "promweb_insight"
 

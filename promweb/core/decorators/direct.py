@@ -137,12 +137,13 @@ class Direct:
         names = plan.given
         missing = [name for name in names if name not in labels]
         unknown = [name for name in labels if name not in names]
-        wanted = ", ".join(names) or "none"
+        problems = []
+        if unknown:
+            problems.append(f"calls cannot give {_named(unknown)}")
         if missing:
-            problem = f"the label {missing[0]!r} is missing"
-        else:
-            problem = f"calls cannot give a label {unknown[0]!r}"
-        error = ValueError(f"{self.what}: {problem}; its labelnames are: {wanted}")
+            problems.append(f"{_named(missing)} {'are' if missing[1:] else 'is'} missing")
+        wanted = ", ".join(names) or "none"
+        error = ValueError(f"{self.what}: {', and '.join(problems)}; its labelnames are: {wanted}")
         plan.problems.misused(plan.metric, (missing or unknown)[0], error)
 
 
@@ -176,6 +177,10 @@ class _OnlySet:
             f"{self._what}: the most recent of several processes' values counts, so it can be set "
             "and not counted up or down; use another multiprocess_mode"
         )
+
+
+def _named(labels: list[str]) -> str:
+    return f"the label{'s' if labels[1:] else ''} {', '.join(map(repr, labels))}"
 
 
 def _is_number(amount: Any) -> bool:

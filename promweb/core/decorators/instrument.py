@@ -93,7 +93,8 @@ class Instrument:
             problem = None
         except Exception as error:
             problem = error
-        self._direct.refuse(amount, problem)
+        if child is not NOTHING:  # otherwise its labels were wrong, and that is logged
+            self._direct.refuse(amount, problem)
 
     def _lookup(self, labels: dict[str, object]) -> Any:
         """Return the child of a known label set, or None."""

@@ -70,6 +70,18 @@ class Catalog:
         source: Any = registry.restricted_registry(names) if names else registry
         return source.collect()  # type: ignore[no-any-return]
 
+    @staticmethod
+    def outside(directory: str) -> list[str]:
+        """Return the names of families of all registries that keep no numbers in `directory`."""
+        with forking.definitions:
+            return [
+                family.given_name
+                for catalog in _catalogs.values()
+                for family in catalog._families.values()
+                if family not in catalog.problems.families
+                and (family.storage is None or family.storage.path != directory)
+            ]
+
     def keep_in(self, storage: Storage) -> None:
         """Keep the numbers of every family that is added from now on in `storage`."""
         late = [name for name in self._families if not name.startswith("promweb_")]

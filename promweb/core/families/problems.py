@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..options import frames_of_promweb
 from .kinds import CounterFamily
 from .limits import MAX_LABEL_BYTES
 
@@ -85,12 +87,14 @@ class Problems:
             raise error
         _count(self.label_errors, metric, label)
         if self._first("misused", metric, label):
+            call = sys._getframe(frames_of_promweb() - 1)
             _log(
                 logging.WARNING,
-                "%s. The call recorded nothing. This is logged once; promweb_label_errors_total "
-                "counts every time.",
+                "%s. The call at %s:%d recorded nothing. This is logged once; "
+                "promweb_label_errors_total counts every time.",
                 error,
-                stack_info=True,
+                call.f_code.co_filename,
+                call.f_lineno,
             )
 
     def overflowed(self, metric: str, too_long: bool) -> None:
@@ -142,7 +146,7 @@ def _count(family: CounterFamily, *values: str) -> None:
         family.child(values).inc()
 
 
-def _log(level: int, message: str, *args: object, stack_info: bool = False) -> None:
+def _log(level: int, message: str, *args: object) -> None:
     """Log a message; an error with the exception being handled. A handler may raise."""
     with suppress(Exception):
-        logger.log(level, message, *args, exc_info=level == logging.ERROR, stack_info=stack_info)
+        logger.log(level, message, *args, exc_info=level == logging.ERROR)

@@ -54,6 +54,10 @@ class StoredFamily(Owner, Protocol):
 class Storage(Protocol):
     """Keeps the numbers of families, and collects them for a scrape."""
 
+    @property
+    def path(self) -> str:
+        """The directory with the numbers."""
+
     def accept(self, family: StoredFamily) -> None:
         """Keep a family's numbers from now on."""
 

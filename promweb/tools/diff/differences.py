@@ -21,6 +21,8 @@ class Level(Enum):
     """promweb could not compare it."""
     MAYBE = "maybe"
     """Different traffic explains it; or it breaks queries."""
+    UNCHECKED = "unchecked"
+    """promweb could not check a query, because there are no such series."""
     KNOWN = "known"
     """README documents it, and no query that was right breaks."""
     NOTE = "note"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from ..promql.files import Query
 from ..promql.selectors import Matcher, Selector
@@ -18,6 +18,15 @@ _TARGET = ("job", "instance")
 """Labels that Prometheus adds to every series; it renames a service's own labels of that name."""
 
 Labels = Mapping[str, str]
+
+
+class _Finding(NamedTuple):
+    """A difference, without the panels and rules that it is about."""
+
+    level: Level
+    check: str
+    file: str
+    what: str
 
 
 class Answers:
@@ -86,43 +95,48 @@ def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) ->
         for query in queries:
             try:
                 read = read_variable if query.is_variable else read_expression
-                found = read(query.text)
+                selectors = read(query.text)
             except (ValueError, re.error) as error:
                 said = str(error).split("\n")[0]
                 what = f"{query.place}: {query.text!r} cannot be read: {said}"
                 yield Difference(Level.UNREAD, "query", file, what)
                 continue
-            for one in found:
+            for one in selectors:
                 if before.has(one):
                     assumed |= {matcher.label for matcher in one.matchers} - known - {"__name__"}
                 judged = _without_target(one, known)
                 users = places.setdefault((file, judged), [])
                 if query.place not in users:
                     users.append(query.place)
-    found_missing: dict[tuple[str, str], list[str]] = {}
-    unjudged: Counter[str] = Counter()
+    found: dict[_Finding, list[str]] = {}
     for (file, selector), users in places.items():
-        missing = _missing(before, after, selector)
-        if missing:
-            found_missing.setdefault((file, f"{selector}: {missing}"), []).extend(users)
-        elif missing is None:
-            unjudged[file] += 1
-    for (file, what), users in found_missing.items():
-        who = tuple(dict.fromkeys(users))
-        yield Difference(Level.BREAKS, "selector", file, what, users=who)
-    for file, count in unjudged.items():
-        what = f"{count} selectors match label values that exist only after a request; not compared"
-        yield Difference(Level.NOTE, "values-unknown", file, what)
+        if problem := _judged(before, after, selector):
+            level, check, why = problem
+            finding = _Finding(level, check, file, f"{selector}: {why}")
+            found.setdefault(finding, []).extend(users)
+    for finding, users in found.items():
+        yield Difference(*finding, users=tuple(dict.fromkeys(users)))
     if assumed := assumed - set(_TARGET):
         what = f"no series has the labels {listed(assumed)}; Prometheus is assumed to add them"
         yield Difference(Level.NOTE, "target-labels", "", what)
 
 
+def _judged(before: Answers, after: Answers, selector: Selector) -> tuple[Level, str, str] | None:
+    """Return what NEW lacks, or why promweb cannot know; None if NEW has what OLD has."""
+    if not before.of(selector):
+        if not before.has(selector):
+            return None  # a query about another program
+        return Level.UNCHECKED, "old-empty", "OLD has no such series now, so it was not checked"
+    missing = _missing(before, after, selector)
+    if missing is None:
+        why = "NEW has label values only after requests, so it was not checked"
+        return Level.UNCHECKED, "values-unknown", why
+    return (Level.BREAKS, "selector", missing) if missing else None
+
+
 def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
     """Return what NEW lacks: "" if nothing, None if that is unknown without requests."""
     answered = before.of(selector)
-    if not answered:
-        return ""
     there = after.of(selector)
     if not there and (shape := after.expected(selector)):
         used = {matcher.label for matcher in _on_labels(selector)} | selector.labels

@@ -38,7 +38,7 @@ class Settings:
         return f"--naming {self.naming} {'' if self.naming == 'otel' else prefix}".strip()
 
 
-def read_settings(metrics: Any, *, is_async: bool) -> Settings:
+def read_settings(metrics: Any, *, is_async: bool, has_websockets: bool) -> Settings:
     """Read a metrics object; only this function knows its attributes."""
     is_otel = metrics.naming == "otel"
     group = OTEL.group if is_otel else Grouping(metrics.group_by).name
@@ -50,7 +50,7 @@ def read_settings(metrics: Any, *, is_async: bool) -> Settings:
         group_by=group,
         buckets=tuple(float(bound) for bound in buckets),
         summary=not metrics.default_latency_as_histogram,
-        websockets=is_async and metrics.websockets,
+        websockets=is_async and has_websockets and metrics.websockets,
         native=bool(metrics.native_histograms),
         waiting=frozenset(
             name
@@ -82,10 +82,13 @@ def metrics_objects(application: Any) -> list[Any]:
 
 def settings_of(application: Any) -> list[Settings]:
     """Return the distinct settings of the objects that record the default metrics."""
-    is_async = hasattr(inner(application), "asgi_app")
+    objects = metrics_objects(application)
+    framework = inner(application)
+    is_async = hasattr(framework, "asgi_app")
+    has_websockets = any(rule.websocket for rule in framework.url_map.iter_rules())
     found = [
-        read_settings(metrics, is_async=is_async)
-        for metrics in metrics_objects(application)
+        read_settings(metrics, is_async=is_async, has_websockets=has_websockets)
+        for metrics in objects
         # The method `export_defaults` has the argument's name.
         if metrics._export_defaults
     ]
