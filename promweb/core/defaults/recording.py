@@ -16,7 +16,7 @@ from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..families.native import NativeHistogramFamily
-from ..insight.loop import StepMetrics, all_steps, longest_step
+from ..insight.loop import StepMetrics, steps_of
 from ..insight.queue_time import QueueTime
 from ..labels.early import early_plan
 from ..labels.exemplars import ExemplarReader
@@ -45,8 +45,8 @@ STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 
-Children = Sequence[tuple[Child, Amount | None]]
-"""The children of a request's label set, each with the amount to record; None means the seconds."""
+Children = Sequence[tuple[Any, Callable[[Exchange, float], Any] | None]]
+"""The children of a request's label set, each with what to record; None means the seconds."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,8 @@ class RequestRecorder:
             steps, metrics, plan, start = exchange.steps, self._steps, self.plan, self._plan_starts
             if steps is not None and metrics is not None:
                 values = plan.overflow if plan.constant else exchange.labels(self)
-                metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
+                full = plan.overflow[start:]
+                metrics.child(self._group(exchange), values[start:], full).record(steps)
         except Exception:
             self.problems.failed("record a request")
 
@@ -284,8 +285,7 @@ class RequestRecorder:
             found.append((child, row.amount))
         if self._steps is not None:
             full = plan.overflow[start:]
-            longest, total = self._steps.children(group, defaults[start:], full)
-            found += [(longest, longest_step), (total, all_steps)]
+            found.append((self._steps.child(group, defaults[start:], full), steps_of))
         children = tuple(found)
         if is_bounded:
             with suppress(Exception):  # a request without a route or a readable group has no key
