@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..families.catalog import Catalog
-from ..families.children import Child, NumberChild
+from ..families.children import NumberChild
 from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
@@ -30,7 +30,7 @@ from ..requests.scope import Scope
 from ..requests.site import Site
 from ..version import __version__
 from .group_by import Grouping
-from .rows import Amount, Row
+from .rows import Row
 from .websockets import WebsocketMetrics
 
 __all__ = [
@@ -45,8 +45,10 @@ STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 
-Children = Sequence[tuple[Any, Callable[[Exchange, float], Any] | None]]
-"""The children of a request's label set, each with what to record; None means the seconds."""
+Recording = tuple[Any, Callable[[Exchange, float], Any] | None]
+"""A child, and what it records of a request; None means the seconds."""
+Children = Sequence[Recording]
+"""The children of a request's label set."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ class RequestRecorder:
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
         values = (*values, *defaults[start:])
-        found: list[tuple[Child, Amount | None]] = []
+        found: list[Recording] = []
         is_bounded = plan.constant and _is_standard(exchange)
         for row, family in self._families.values():
             if row.failures_only and not exchange.failed:
