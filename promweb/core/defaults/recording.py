@@ -262,7 +262,7 @@ class RequestRecorder:
             if steps is not None and metrics is not None:
                 values = plan.overflow if plan.constant else exchange.labels(self)
                 full = plan.overflow[start:]
-                metrics.child(self._group(exchange), values[start:], full).record(steps)
+                metrics.child(self._group(exchange), values[start:], full).record(steps.read())
         except Exception:
             self.problems.failed("record a request")
 

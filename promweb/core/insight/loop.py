@@ -10,7 +10,6 @@ from ..families.kinds import CounterFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
-from ..requests.steps import Steps
 
 __all__ = ["BLOCK", "BUCKETS", "SECONDS", "StepMetrics", "StepsChild", "steps_of"]
 
@@ -20,9 +19,14 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Upper bounds, in seconds."""
 
 
-def steps_of(exchange: Exchange, seconds: float) -> Steps | None:
-    """Return what a `StepsChild` records of a request."""
-    return exchange.steps
+Numbers = tuple[float, float]
+"""The longest step of a request in seconds, and all of them added up."""
+
+
+def steps_of(exchange: Exchange, seconds: float) -> Numbers:
+    """Return what a `StepsChild` records of a request; one whose code never ran has no steps."""
+    steps = exchange.steps
+    return (0.0, 0.0) if steps is None else steps.read()
 
 
 class StepsChild:
@@ -34,17 +38,14 @@ class StepsChild:
         self._block = block
         self._seconds = seconds
 
-    def record(self, steps: Steps | None) -> None:
-        """Record the longest step, and all of them; a request that never ran has none."""
-        longest, total = (0.0, 0.0) if steps is None else steps.read()
-        self._block.record(longest)
-        self._seconds.record(total)
+    def record(self, numbers: Numbers) -> None:
+        self._block.record(numbers[0])
+        self._seconds.record(numbers[1])
 
-    def exemplify(self, exemplar: Mapping[str, str], steps: Steps | None) -> None:
+    def exemplify(self, exemplar: Mapping[str, str], numbers: Numbers) -> None:
         """Keep an exemplar of both."""
-        longest, total = (0.0, 0.0) if steps is None else steps.read()
-        self._block.exemplify(exemplar, longest)
-        self._seconds.exemplify(exemplar, total)
+        self._block.exemplify(exemplar, numbers[0])
+        self._seconds.exemplify(exemplar, numbers[1])
 
 
 class StepMetrics:
