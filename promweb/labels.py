@@ -13,7 +13,7 @@ from typing import Any
 
 from .core.labels.callables import ArgumentLabel, OutcomeLabel
 from .core.labels.plan import plain
-from .core.requests.scope import current
+from .core.requests.scope import get_scope
 
 __all__ = [
     "exception_type",
@@ -134,7 +134,7 @@ def exception_type() -> Callable[[object], str]:
 
 class _ExceptionType(OutcomeLabel):
     def __call__(self, outcome: object) -> str:
-        scope: Any = current.get()
+        scope: Any = get_scope()
         # The request's response is the outcome of its view only.
         response = getattr(scope, "response", None)  # a websocket connection has none
         if response is None or response is not outcome or scope.raised is None:
@@ -158,7 +158,7 @@ def _reader(
     choose = _chooser(f"{what}({name!r})", name, allowed, default)
 
     def value() -> str:
-        scope = current.get()
+        scope = get_scope()
         return default if scope is None or scope.request is None else choose(read(scope.request))
 
     value.__qualname__ = value.__name__ = what

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +20,7 @@ import flask
 
 from ..core.decorators.wrapping import wrap
 from ..core.requests.exchange import ANSWERED, GONE, Outcome
-from ..core.requests.scope import current
+from ..core.requests.scope import get_scope, set_scope
 from ..core.requests.site import Site
 from .flask import CONNEXION, PrometheusMetrics
 from .protocols.asgi import ASGIApp, ASGIExchange, Message, Receive, Send, instrument
@@ -154,21 +154,32 @@ class _Exchange(ASGIExchange):
     def scope(self, scope: Message) -> None:
         self._scope = dict(scope)  # a copy, because routers change it
 
-    def take(self, status: int, response: object = None) -> bool:
-        """Keep Flask's response, None for an exception, and the context for labels."""
+    def take(self, response: Any) -> Sequence[object]:
+        """Keep Flask's response, and the context for labels."""
         if not self.status:
-            self._answer = response
-            self.context = copy_context()
-            if response is None:
-                self.failed = False  # Connexion decides: it may have a handler
-        return False
+            self._keep(response)
+            if response.status_code == 500 and self.signalled:
+                self.failed = True
+        return ()
+
+    def respond(self, status: int) -> None:
+        """Leave the decision about an exception to Connexion: it may have a handler."""
+        if not self.status:
+            self._keep(None)
+            self.failed = False
+
+    def _keep(self, answer: Any) -> None:
+        self._answer, self.context = answer, copy_context()
+
+    async def respond_async(self, status: int) -> None:
+        self.respond(status)
 
     def see_head(self, message: Message) -> None:
         super().see_head(message)
         self._answered(message["status"], message.get("headers", ()))
 
     def finish(self, outcome: Outcome = ANSWERED) -> None:
-        if not self.finished:
+        if self.unfinished:
             if outcome is GONE:
                 self.failed = False
             self._answered(self.sent or int(outcome) or 500)
@@ -187,7 +198,8 @@ class _Exchange(ASGIExchange):
         # The context refers to this exchange.
         context, self.context, self._answer = self.context, None, None
         assert context is not None
-        if super().take(status, response):
+        self.signalled = False  # what Connexion makes of an exception is decided
+        if super().take(response):
             context.run(self.resolve)
 
     def _imagine_request(self) -> None:
@@ -197,7 +209,7 @@ class _Exchange(ASGIExchange):
         """
         imagined = self.site.app.request_context(_environ(self.scope))
         self.context = copy_context()
-        self.context.run(current.set, self)
+        self.context.run(set_scope, self)
         if self.site.labelled:
             # Pushed for the label callables, in a context that is dropped. Popping it would call
             # the application's teardown functions for a request that never began there.
@@ -228,7 +240,7 @@ class _Raising:
         try:
             await self._app(scope, receive, send)
         except Exception as error:
-            exchange = current.get()
+            exchange = get_scope()
             if isinstance(exchange, _Exchange):
                 exchange.failed = not self._is_handled(error)
                 exchange.see_exception()
@@ -250,7 +262,7 @@ class _Routed:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        exchange = current.get()
+        exchange = get_scope()
         if isinstance(exchange, _Exchange):
             exchange.routed = True
         await self._app(scope, receive, send)

@@ -19,7 +19,7 @@ from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
 from ..core.options import Options
 from ..core.requests.exchange import Exchange
-from ..core.requests.scope import current
+from ..core.requests.scope import get_scope
 from ..core.requests.site import Site
 from .exemptions import exempt_on_flask
 from .protocols.wsgi import Environ, StartResponse, WSGIApp, header_reader, instrument
@@ -139,28 +139,37 @@ def _attach(site: Site) -> None:
     wrapped_handle_user_exception = app.handle_user_exception
     get_request = flask.request._get_current_object  # type: ignore[attr-defined]
     get_context = _context_reader()
-    scope: Callable[[], Any] = current.get
 
-    def full_dispatch_request(*args: Any) -> Any:
-        """See the request, and the response as every `after_request` function left it."""
-        exchange = scope()
-        request = (args[0] if args else get_context()).request
+    def full_dispatch_request(context: Any = None) -> Any:
+        """See the request, and the response as every `after_request` function left it.
+
+        Flask 3.2 passes the context.
+        """
+        exchange = get_scope()
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            with by_hand(site, request) as exchange:
-                return _see(exchange, wrapped_full_dispatch_request(*args))
-        exchange.dispatch(request)
+            with by_hand(site, Exchange):
+                return full_dispatch_request(context)
+        exchange.dispatch((get_context() if context is None else context).request)
         try:
-            response = wrapped_full_dispatch_request(*args)
+            if context is None:
+                response = wrapped_full_dispatch_request()
+            else:
+                response = wrapped_full_dispatch_request(context)
         except Exception:
             raise  # `handle_exception` is next
         except BaseException:
             exchange.respond(500)  # the request context is about to go
             raise
-        return _see(exchange, response)
+        try:
+            if exchange.take(response):
+                exchange.resolve()
+        except AttributeError:
+            return _seen(exchange, response)
+        return response
 
     def handle_user_exception(*args: Any) -> Any:
         """See an exception before anything answers it."""
-        exchange = scope()
+        exchange = get_scope()
         if exchange is not None:
             exchange.see_exception()
         return wrapped_handle_user_exception(*args)
@@ -176,7 +185,12 @@ def _attach(site: Site) -> None:
         except BaseException:
             exchange.respond(500)
             raise
-        return _see(exchange, response)
+        try:
+            if exchange.take(response):
+                exchange.resolve()
+        except AttributeError:
+            return _seen(exchange, response)
+        return response
 
     def see_exception(sender: object, exception: BaseException, **_: Any) -> None:
         """See an exception that an extension answers itself, as Flask-RESTful does.
@@ -213,21 +227,11 @@ def _context_reader() -> Callable[[], Any]:
         return context._get_current_object  # type: ignore[no-any-return]
 
 
-def _see(exchange: Exchange, response: Any) -> Any:
-    """Give the exchange a response; return the response to send."""
-    try:
-        status = response.status_code
-    except AttributeError:  # an `after_request` function answers with another WSGI application
-        return _seen(exchange, response)
-    if status == 500 and exchange.signalled:
-        exchange.failed = True
-    if exchange.take(status, response):
-        exchange.resolve()
-    return response
-
-
 def _seen(exchange: Exchange, application: WSGIApp) -> WSGIApp:
-    """Return a WSGI application that notes the status of another one."""
+    """Return a WSGI application that notes the status of another one.
+
+    An `after_request` function may answer with any WSGI application.
+    """
 
     def see(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, *args: Any) -> Any:

@@ -24,7 +24,7 @@ from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
 from ..core.options import Options
 from ..core.requests.connection import Connection
-from ..core.requests.scope import current
+from ..core.requests.scope import get_scope
 from ..core.requests.site import Site
 from .exemptions import exempt_on_quart
 from .protocols import wsgi_bridge
@@ -199,33 +199,29 @@ def _attach(site: Site) -> None:
     is_property = hasattr(quart.ctx, "RequestContext")
     read_request = attrgetter("request_websocket" if is_property else "request")
     get_websocket = proxies.websocket._get_current_object
-    scope: Callable[[], Any] = current.get
 
-    async def handle_request(*args: Any) -> Any:
+    async def handle_request(request: Any) -> Any:
         """See an exception that leaves the framework, of a teardown function for example."""
         try:
-            return await wrapped_handle_request(*args)
+            return await wrapped_handle_request(request)
         except Exception:
-            exchange = scope()
+            exchange = get_scope()
             if exchange is not None and exchange.site is site:
                 exchange.fail()
             raise
 
-    async def full_dispatch_request(*args: Any) -> Any:
+    async def full_dispatch_request(context: Any = None) -> Any:
         """See the request, and the response as every `after_request` function left it."""
-        exchange = scope()
-        request = read_request(args[0]) if args else get_request()
+        exchange = get_scope()
         if exchange is None or exchange.site is not site or exchange.request is not None:
-            with by_hand(site, request) as exchange:
-                response = await wrapped_full_dispatch_request(*args)
-                await exchange.respond_async(response.status_code, response)
-                return response
-        exchange.dispatch(request)
+            with by_hand(site, _Exchange):
+                return await full_dispatch_request(context)
+        exchange.dispatch(get_request() if context is None else read_request(context))
         try:
             if site.awaiting:
                 await site.count_in_progress(exchange)
-            response = await wrapped_full_dispatch_request(*args)
-            if exchange.take(response.status_code, response):
+            response = await wrapped_full_dispatch_request(context)
+            if exchange.take(response):
                 await exchange.resolve_async()
         except Exception:
             raise  # `handle_exception` is next
@@ -236,7 +232,7 @@ def _attach(site: Site) -> None:
 
     def handle_user_exception(*args: Any) -> Awaitable[Any]:
         """See an exception before anything answers it."""
-        exchange = scope()
+        exchange = get_scope()
         if exchange is not None:
             exchange.see_exception()
         handled: Awaitable[Any] = wrapped_handle_user_exception(*args)
@@ -254,7 +250,8 @@ def _attach(site: Site) -> None:
             except Exception as error:
                 await exchange.respond_async(int(exchange.outcome(error)))
                 raise
-            await exchange.respond_async(response.status_code, response)
+            if exchange.take(response):
+                await exchange.resolve_async()
         except Exception:
             raise  # it leaves the framework
         except BaseException as error:
@@ -264,7 +261,7 @@ def _attach(site: Site) -> None:
 
     async def full_dispatch_websocket(*args: Any) -> Any:
         """See the websocket before its view runs, and a cancellation of the view."""
-        connection = scope()
+        connection = get_scope()
         if not isinstance(connection, Connection) or connection.site is not site:
             return await wrapped_full_dispatch_websocket(*args)
         try:
@@ -297,12 +294,12 @@ def _request_reader(proxy: Any) -> Callable[[], Any]:
 def _watch_sending(site: Site) -> None:
     """End an exchange with its request: Quart 0.23 waits for the client to leave after that."""
     connection_class: Any = site.app.asgi_http_class
-    wrapped_handle_request, scope = connection_class.handle_request, current.get
+    wrapped_handle_request = connection_class.handle_request
 
     class HTTPConnection(connection_class):  # type: ignore[misc]
         async def handle_request(self, *args: Any) -> None:
             """See a response that was cut off; only its missing final message shows that."""
-            exchange: Any = scope()
+            exchange: Any = get_scope()
             if exchange is None or exchange.site is not site:
                 await wrapped_handle_request(self, *args)
                 return

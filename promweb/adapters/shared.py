@@ -20,7 +20,7 @@ from ..core.metrics import MetricsBase
 from ..core.mistakes import explained
 from ..core.options import read_path
 from ..core.requests.exchange import ANSWERED, FAILED, Exchange
-from ..core.requests.scope import current
+from ..core.requests.scope import get_scope, set_scope
 from ..core.requests.site import Site
 from ..deployment import (
     PRELOADED,
@@ -201,7 +201,7 @@ def _registered_name(state: Any) -> str:
 
 def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None:
     """Return the exchange of the current request; None for a request context made by hand."""
-    exchange: Any = current.get()
+    exchange: Any = get_scope()
     if exchange is None or exchange.site is not site:
         return None
     request = get_request()
@@ -211,16 +211,18 @@ def find_exchange(site: Site, get_request: Callable[[], Any]) -> Exchange | None
 
 
 @contextmanager
-def by_hand(site: Site, request: Any) -> Iterator[Exchange]:
-    """Let decorators see a request context that was made by hand; nothing else records it."""
-    outer = current.get()
-    exchange = Exchange.apart(site, outer)
-    current.set(exchange)
+def by_hand(site: Site, kind: type[Exchange]) -> Iterator[None]:
+    """Let decorators see a request context that was made by hand; nothing else records it.
+
+    Its exchange waits for the dispatch.
+    """
+    outer = get_scope()
+    exchange = kind.apart(site, outer)
+    set_scope(exchange)
     outcome = FAILED
     try:
-        exchange.dispatch(request)
-        yield exchange
+        yield
         outcome = ANSWERED
     finally:
-        current.set(outer)
+        set_scope(outer)
         exchange.finish(outcome)

@@ -21,7 +21,7 @@ from werkzeug.test import EnvironBuilder
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.families.kinds import CounterFamily, HistogramFamily
 from promweb.core.requests.exchange import Exchange
-from promweb.core.requests.scope import current, taken
+from promweb.core.requests.scope import set_scope, taken
 from promweb.core.requests.site import Site
 from tests.support.asgi import Browser
 from tests.support.legs import LEGS, Leg
@@ -311,13 +311,13 @@ def test_a_response_that_comes_while_a_view_begins(what: str, reads: int, is_ove
     exchange = Interrupted(app.extensions["promweb"])
     exchange.request = EnvironBuilder().get_request()
     exchange.request.url_rule = None
-    current.set(exchange)
+    set_scope(exchange)
     try:
         count(lambda: "ok")()
         end()
         exchange.finish()
     finally:
-        current.set(None)
+        set_scope(None)
     assert samples(leg.registry)["views_total"] == {labels(status="503"): 1.0}
     assert samples(leg.registry)["flask_http_request_total"] == {
         labels(method="GET", status="503"): 1.0

@@ -179,12 +179,17 @@ def test_queue_time_is_what_clients_waited_beyond_the_duration(
         return time.perf_counter() - began
 
     with (
-        running(serve, tmp_path / "server.log", ASGI=asgi),
+        running(serve, tmp_path / "server.log", ASGI=asgi, MARKS=str(tmp_path)),
         running(started, tmp_path / "proxy.log"),
     ):
         eventually(lambda: is_served(front))
         with ThreadPoolExecutor(CLIENTS) as clients:
-            took = sum(clients.map(ask, range(CLIENTS)))
+            first = clients.submit(ask, 0)
+            eventually((tmp_path / "begun").exists)
+            others = [clients.submit(ask, number) for number in range(1, CLIENTS)]
+            time.sleep(0.5)  # that long they wait
+            (tmp_path / "go").touch()
+            took = sum(done.result() for done in (first, *others))
         found = values(back)
     durations = sum(
         value

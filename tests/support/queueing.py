@@ -1,13 +1,17 @@
-"""The application of the tests of queue time: `app`, on Flask or, with ASGI=1, on Quart."""
+"""The application of the tests of queue time: `app`, on Flask or, with ASGI=1, on Quart.
+
+Its requests write a file `begun` in the directory MARKS, and wait there for a file `go`.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
-TAKES = 0.3
-"""Seconds that a request takes."""
+TAKES = 0.1
+"""Seconds that a request takes after it may go."""
 
 
 def make_app() -> Any:
@@ -42,6 +46,10 @@ def make_app() -> Any:
 
 
 def block() -> None:
+    marks = Path(os.environ["MARKS"])
+    (marks / "begun").touch()
+    while not (marks / "go").exists():
+        time.sleep(0.01)
     time.sleep(TAKES)
 
 

@@ -7,7 +7,7 @@ from time import perf_counter
 from types import coroutine
 from typing import Any
 
-from ...core.requests.scope import current
+from ...core.requests.scope import get_scope
 from ...core.requests.site import Site
 from ...core.requests.steps import Block, Lane, Stepping, Steps
 
@@ -80,14 +80,13 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
 
 
 def _time_connections(site: Site, lane: Callable[[], Lane]) -> None:
-    scope: Callable[[], Any] = current.get
     connection_class: Any = site.app.asgi_http_class
     wrapped_handle_request = connection_class.handle_request
 
     class HTTPConnection(connection_class):  # type: ignore[misc]
         async def handle_request(*args: Any) -> None:
             """Answer a request, and send the response."""
-            exchange = scope()
+            exchange = get_scope()
             if exchange is None or exchange.site is not site:
                 await wrapped_handle_request(*args)
                 return
@@ -102,14 +101,13 @@ def _time_answering_and_sending(site: Site, lane: Callable[[], Lane]) -> None:
 
     They need not be tasks, so no coroutine has to be around the generator of each.
     """
-    scope: Callable[[], Any] = current.get
     connection_class: Any = site.app.asgi_http_class
     wrapped_handle_request = site.app.handle_request
     wrapped_send_response = connection_class._send_response
 
     def handle_request(*args: Any) -> Awaitable[Any]:
         """Answer a request."""
-        exchange = scope()
+        exchange = get_scope()
         if exchange is None or exchange.site is not site:
             answering: Awaitable[Any] = wrapped_handle_request(*args)
             return answering
@@ -119,7 +117,7 @@ def _time_answering_and_sending(site: Site, lane: Callable[[], Lane]) -> None:
     class HTTPConnection(connection_class):  # type: ignore[misc]
         def _send_response(*args: Any) -> Awaitable[None]:
             """Send the response."""
-            exchange = scope()
+            exchange = get_scope()
             if exchange is None or exchange.site is not site or exchange.steps is None:
                 sending: Awaitable[None] = wrapped_send_response(*args)
                 return sending
@@ -130,14 +128,13 @@ def _time_answering_and_sending(site: Site, lane: Callable[[], Lane]) -> None:
 
 
 def _time_websockets(site: Site, lane: Callable[[], Lane]) -> None:
-    scope: Callable[[], Any] = current.get
     connection_class: Any = site.app.asgi_websocket_class
     wrapped_handle_websocket = connection_class.handle_websocket
 
     class WebsocketConnection(connection_class):  # type: ignore[misc]
         async def handle_websocket(*args: Any) -> None:
             """Serve a websocket, and record its steps when all of them are over."""
-            connection = scope()
+            connection = get_scope()
             if connection is None or connection.site is not site:
                 await wrapped_handle_websocket(*args)
                 return

@@ -24,7 +24,7 @@ from ...core.requests.exchange import (
     Outcome,
     Sizes,
 )
-from ...core.requests.scope import BEGUN, current, is_begun
+from ...core.requests.scope import BEGUN, get_scope, is_begun, set_scope
 from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
@@ -83,12 +83,10 @@ class ASGIExchange(Exchange):
         if not self.left:
             self.sent = message["status"]
 
-    def see_body(self, message: Message) -> None:
-        """Note a part of the body."""
-        if self.site.needs_sizes and sends_body(self.scope["method"], self.sent):
+    def count_body(self, message: Message) -> None:
+        """Count the bytes of a part of the body; the server drops what HTTP has no room for."""
+        if sends_body(self.scope["method"], self.sent):
             self.send(len(message.get("body", b"")))
-        if not message.get("more_body"):
-            self.finish(ANSWERED if self.sent else self.outcome())
 
     def outcome(self, error: BaseException | None = None) -> Outcome:
         """Return the outcome of a request without a last byte."""
@@ -99,7 +97,7 @@ class ASGIExchange(Exchange):
 
     async def interrupt(self, error: BaseException) -> None:
         """Resolve the labels of a request without a response, while its context exists."""
-        if self.finished:
+        if not self.unfinished:
             return
         self.see_exception()
         if is_cancellation(error, self.disconnect_errors) and not isinstance(error, GeneratorExit):
@@ -177,15 +175,18 @@ def instrument(
             if seen is not None:
                 kind = message["type"]
                 if kind == "http.response.body":
-                    seen.see_body(message)
+                    if site.needs_sizes:
+                        seen.count_body(message)
+                    if not message.get("more_body"):
+                        seen.finish(ANSWERED if seen.sent else seen.outcome())
                 elif kind == "http.response.start":
                     seen.see_head(message)
 
-        before = current.get()
-        current.set(exchange)
+        before = get_scope()
+        set_scope(exchange)
         try:
             await app(scope, receive_and_see, send_and_see)
-            if not exchange.finished:
+            if exchange.unfinished:
                 exchange.finish(exchange.outcome())
         except BaseException as error:
             await exchange.end(error)
@@ -194,7 +195,7 @@ def instrument(
             # The request keeps `send`. With the exchange in it that would be a cycle, which costs
             # more to collect than everything else about a request.
             seen = None
-            current.set(before)  # a token could belong to another context by now
+            set_scope(before)  # a token could belong to another context by now
 
     return instrumented_app
 
@@ -245,8 +246,8 @@ async def _serve_websocket(
         elif kind == "websocket.http.response.start":
             connection.finish(message["status"])
 
-    before = current.get()
-    current.set(connection)
+    before = get_scope()
+    set_scope(connection)
     try:
         await app(scope, receive_and_see, send_and_see)
         connection.finish(1006 if connection.is_accepted else 500)  # servers answer nothing so
@@ -254,7 +255,7 @@ async def _serve_websocket(
         connection.break_off()
         raise
     finally:
-        current.set(before)
+        set_scope(before)
 
 
 def is_cancellation(error: BaseException, disconnect_errors: DisconnectErrors = ()) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...core.requests.exchange import FAILED, Exchange, Sizes
-from ...core.requests.scope import BEGUN, current, is_begun
+from ...core.requests.scope import BEGUN, get_scope, is_begun, reset_scope, set_scope
 from ...core.requests.site import Site
 from ...core.requests.unseen import UnseenRequest
 from .sizes import announced_size, sends_body
@@ -55,29 +55,27 @@ def instrument(site: Site, app: WSGIApp, *, has_middleware: bool) -> WSGIApp:
         if site.needs_sizes:
             exchange.sizes = Sizes()
             _count_request(exchange.sizes, environ)  # a session may read the body early
-        token = current.set(exchange)
+        token = set_scope(exchange)
         try:
             body = app(environ, start_response)
         except BaseException as error:
             _leave(exchange, environ, error, 0)  # a stored head that was not sent becomes a 500
             raise
         finally:
-            current.reset(token)
+            reset_scope(token)
         response = exchange.response
-        if has_middleware and type(body) is not list:
-            return _MiddlewareBody(exchange, body)
-        whole = body if has_middleware or response is None else response.response
-        if response is None or type(whole) is list:  # and so not streamed
-            if site.needs_sizes and type(whole) is list:
-                exchange.send(_size(environ, exchange.sent or exchange.status, whole))
-            exchange.finish()
-            return body
-        try:
-            return _follow(exchange, environ, body)
-        except Exception:
-            site.problems.failed("follow the body of a response")
-            exchange.finish()
-            return body
+        if has_middleware:
+            if type(body) is not list:
+                return _MiddlewareBody(exchange, body)
+            parts: Any = body
+        elif response is not None:
+            parts = response.response
+            if type(parts) is not list:
+                return _follow(exchange, environ, body)
+        if site.needs_sizes and (has_middleware or response is not None):
+            exchange.send(_size(environ, exchange.sent or exchange.status, parts))
+        exchange.finish()
+        return body
 
     return instrumented_app
 
@@ -123,7 +121,7 @@ def _witnessed(app: WSGIApp) -> WSGIApp:
 
     def witnessed_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         exchange: Any = environ.get(BEGUN)
-        if exchange is None or exchange.finished:  # an outer layer is the witness
+        if exchange is None or not exchange.unfinished:  # an outer layer is the witness
             return app(environ, start_response)
         exchange.unseen = UnseenRequest(
             environ["REQUEST_METHOD"],
@@ -149,6 +147,15 @@ def _witnessed(app: WSGIApp) -> WSGIApp:
 
 def _follow(exchange: WSGIExchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
     """End the exchange when the body ends."""
+    try:
+        return _followed(exchange, environ, body)
+    except Exception:
+        exchange.site.problems.failed("follow the body of a response")
+        exchange.finish()
+        return body
+
+
+def _followed(exchange: WSGIExchange, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
     exchange.announced = exchange.response.content_length
     file_wrapper = environ.get("wsgi.file_wrapper")
     if not (isinstance(file_wrapper, type) and isinstance(body, file_wrapper)):
@@ -218,12 +225,12 @@ class _MiddlewareBody(_Body):
     __slots__ = ()
 
     def __next__(self) -> bytes:
-        before = current.get()
-        current.set(self._exchange)
+        before = get_scope()
+        set_scope(self._exchange)
         try:
             return super().__next__()
         finally:
-            current.set(before)
+            set_scope(before)
 
 
 def _size(environ: Environ, status: int, body: Sequence[Any]) -> int:

@@ -14,7 +14,7 @@ from ..families.limits import LabelValues
 from ..labels.callables import RAISED
 from ..labels.exemplars import ExemplarLabels, ExemplarReader
 from ..labels.plan import ERROR, LabelPlan
-from ..requests.scope import Scope, current
+from ..requests.scope import Scope, get_scope
 from .arguments import ArgumentReader, argument_reader
 
 __all__ = ["Call", "Calls", "Exclusion"]
@@ -94,10 +94,10 @@ class Calls:
         self, target: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Call | None:
         """Begin a call of `target`, the innermost function; return None to leave it unmeasured."""
-        scope = current.get()
+        scope = get_scope()
         try:
             if scope is not None:
-                if scope.finished and not scope.is_answered_by(target):
+                if not scope.unfinished and not scope.is_answered_by(target):
                     scope = None  # code that outlives its request belongs to no request
                 elif scope.excluded or (self.excludes is not None and self._leaves_out(scope)):
                     return None
@@ -131,13 +131,12 @@ class _Timing:
     """One call that is counted or timed; a view's waits in the exchange for the final response."""
 
     __slots__ = (
+        "_amount",
         "_begun",
         "_calls",
         "_deferred",
         "_exemplar",
         "_scope",
-        "_seconds",
-        "awaits_end",
         "plan",
         "values",
     )
@@ -148,15 +147,21 @@ class _Timing:
         self._calls = calls
         self._scope = scope
         self._exemplar: ExemplarLabels | None = None
-        self._begun = calls.clock()
-        self._seconds: float | None = None
+        self._begun: float | None = None
+        self._amount = 1.0 if calls.counts else None
+        """The amount to record; None for the seconds of a call that has not ended."""
         self.plan = plan
         self.values: LabelValues | None = None
         self._deferred = scope is not None and scope.defer(self, target)
-        self.awaits_end = plan.awaits and not self._deferred and self.values is None
+
+    @property
+    def awaits_end(self) -> bool:
+        return self.plan.awaits and not self._deferred and self.values is None
 
     def start(self) -> None:
-        self._begun = self._calls.clock()
+        if self._amount is None:
+            clock = self._calls.clock
+            self._begun = clock()
 
     async def start_async(self) -> None:
         self.start()
@@ -179,16 +184,15 @@ class _Timing:
     def flush(self) -> None:
         """Record; a call that still runs (an abandoned stream) ends now."""
         calls, scope = self._calls, self._scope
-        if self.values is None:
-            self.values = self.plan.resolve(RAISED)
         if scope is not None and (
             scope.excluded  # the call may have excluded itself
             or scope.status in calls.excluded_statuses
         ):
             return
+        if self.values is None:
+            self.values = self.plan.resolve(RAISED)
         try:
-            seconds = self._elapsed() if self._seconds is None else self._seconds
-            amount = 1.0 if calls.counts else seconds
+            amount = self._elapsed() if self._amount is None else self._amount
             child: Child = calls.family.child(self.values, calls.plan.overflow)
             child.record(amount)
             if self._exemplar is not None:
@@ -197,13 +201,18 @@ class _Timing:
             calls.failed()
 
     def _stop(self) -> None:
-        self._seconds = self._elapsed()
+        if self._amount is None:
+            self._amount = self._elapsed()
         if self._calls.exemplar is not None:
             self._exemplar = self._calls.exemplar()
 
     def _elapsed(self) -> float:
-        """Return the seconds since the start; a clock may go backwards."""
-        return max(self._calls.clock() - self._begun, 0.0)
+        """Return the seconds since the start: 0 if the call never started."""
+        if self._begun is None:
+            return 0.0
+        clock = self._calls.clock
+        seconds = clock() - self._begun
+        return seconds if seconds > 0.0 else 0.0  # a clock may go backwards
 
 
 class _InProgress:
@@ -266,6 +275,6 @@ class Exclusion:
         return self
 
     def begin(self, target: object, args: object, kwargs: object) -> None:
-        scope = current.get()
-        if scope is not None and not scope.finished:
+        scope = get_scope()
+        if scope is not None and scope.unfinished:
             self.exclude(scope)

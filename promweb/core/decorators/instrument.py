@@ -88,7 +88,7 @@ class Instrument:
             child = self._find(labels)
         try:
             if amount >= least:  # False for NaN
-                child.record(amount)
+                child.record(float(amount))
                 return
             problem = None
         except Exception as error:

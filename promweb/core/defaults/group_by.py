@@ -13,7 +13,7 @@ from ..labels.callables import is_coroutine_function, takes_argument
 from ..labels.plan import ERROR
 from ..names import check_label_name, label_problems
 from ..options import GroupBy
-from ..requests.scope import current
+from ..requests.scope import get_scope
 from ..requests.unseen import MIDDLEWARE, UnseenRequest
 
 __all__ = ["UNMATCHED", "Grouping", "check_attribute"]
@@ -165,6 +165,6 @@ def _of_current_request(function: Callable[[Any], Any]) -> Callable[[], object]:
 
 
 def _request() -> Any:
-    scope = current.get()
+    scope = get_scope()
     assert scope is not None, "labels are resolved within their scope"
     return scope.request

@@ -233,9 +233,10 @@ class RequestRecorder:
         self._known = {}
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
+        key = self._key  # Python 3.11 is slow to call an attribute that is no method
         try:
             try:
-                children = self._known[self._key(exchange)]
+                children = self._known[key(exchange)]
             except Exception:  # a new label set, or no route
                 children = self._find(exchange)
             for child, amount_of in children:

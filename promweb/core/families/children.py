@@ -89,12 +89,9 @@ class Child:
         self._flushing, self.exemplars, self.rendered_pairs = False, None, None
 
     def record(self, amount: float) -> None:
-        """Append a number to the pending batch, and flush the batch if it is full.
-
-        Raises an exception of `float` for other objects, such as an integer of a thousand digits.
-        """
+        """Append a number to the pending batch, and flush the batch if it is full."""
         pending = self.pending
-        pending.append(float(amount))
+        pending.append(amount)
         if len(pending) >= PENDING_LIMIT:
             try:
                 self.flush()

@@ -147,7 +147,7 @@ class LabelPlan:
         values = list(self._start)
         for call in self._calls:
             try:
-                value = call.function if call.is_coroutine else call(outcome)
+                value = call(outcome) if call.one_argument else call.function()
                 values[call.position] = value if type(value) is str else _text(value)
             except Exception:
                 values[call.position] = self._error(call)

@@ -66,7 +66,7 @@ class Connection(Scope):
     def accepted(self) -> None:
         """Count as in progress from now on."""
         self.is_accepted = True
-        if self._counts and not self.in_progress and not self.finished:
+        if self.tracked and not self.in_progress and self.unfinished:
             for metrics, values in self._labels:
                 try:
                     self.hold(metrics.open(values))
@@ -77,7 +77,7 @@ class Connection(Scope):
         """Count a message, `received` or `sent`."""
         if not self._dispatched:
             self._early += 1
-        elif self._counts:
+        elif self.tracked:
             for metrics, values in self._labels:
                 try:
                     metrics.message(values, direction)
@@ -107,7 +107,7 @@ class Connection(Scope):
 
     def record_steps(self) -> None:
         if self.steps is not None and self._dispatched:
-            if self._counts:
+            if self.tracked:
                 for metrics, values in self._labels:
                     try:
                         metrics.stepped(values, self.steps)
@@ -118,23 +118,18 @@ class Connection(Scope):
     def finish(self, close_code: int | str) -> None:
         """End the connection and record it; only the first call counts."""
         try:
-            self._unfinished.pop()
+            self.unfinished.pop()
         except IndexError:
             return
-        self.finished = True
         self._ended = (close_code, max(self.site.clock() - self.start, 0.0))
         if self._dispatched:
             self._record(*self._ended)
         self.leave()
 
     def _record(self, close_code: int | str, seconds: float) -> None:
-        if self._counts:
+        if self.tracked:
             for metrics, values in self._labels:
                 try:
                     metrics.closed(values, str(close_code), seconds)
                 except Exception:
                     self.site.problems.failed(_MEASURE)
-
-    @property
-    def _counts(self) -> bool:
-        return self.tracked and not self.excluded

@@ -9,7 +9,7 @@ An adapter calls these and knows nothing about metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -75,10 +75,6 @@ class _Labels:
 class Exchange(Scope):
     """One HTTP request."""
 
-    response: Any = None
-    """The final response, once it exists; an empty one if only labels need it."""
-    sent = 0
-    """The status that went out to the client; 0 before that, or if promweb cannot see it."""
     failed = False
     """Whether an exception stayed unhandled."""
     signalled = False
@@ -94,7 +90,7 @@ class Exchange(Scope):
         """Return an exchange for a request context made by hand, which only decorators record."""
         exchange = cls(site)
         exchange.tracked = False
-        exchange.excluded = outer is not None and not outer.finished and outer.excluded
+        exchange.excluded = outer is not None and bool(outer.unfinished) and outer.excluded
         return exchange
 
     def dispatch(self, request: Any) -> None:
@@ -142,39 +138,46 @@ class Exchange(Scope):
         self.failed = True
         self.see_exception()
 
-    def take(self, status: int, response: object = None) -> bool:
-        """Take the final response; return whether there are labels to resolve for it.
+    def take(self, response: Any) -> Sequence[object]:
+        """Take the final response; return those whose labels `resolve` is to resolve, if any.
 
-        Only the first call counts. Without a response, label callables see an empty one.
+        Only the first call counts. Raises AttributeError for a response that has no status.
         """
         if self.status:
-            return False
-        self.status, self.response = status, response
-        return bool(self._deferred or self.site.labelled)
+            return ()
+        status = self.status = response.status_code
+        self.response = response
+        if status == 500 and self.signalled:
+            self.failed = True
+        return self._deferred or self.site.labelled
 
-    def respond(self, status: int, response: object = None) -> None:
-        """Take the final response and resolve every label; the request context is still there."""
-        if self.take(status, response):
+    def respond(self, status: int) -> None:
+        """Take a status without a response, and resolve every label for an empty response."""
+        if not self.status:
+            self.status, self.response = status, None
             self.resolve()
 
-    async def respond_async(self, status: int, response: object = None) -> None:
+    async def respond_async(self, status: int) -> None:
         """Like `respond`, but await the results of label callables."""
-        if self.take(status, response):
+        if not self.status:
+            self.status, self.response = status, None
             await self.resolve_async()
 
     def resolve(self) -> None:
-        """Resolve every label for the response that was taken."""
+        """Resolve every label for the final response; the request context is still there."""
         for labels in self._unresolved():
             labels.values = labels.plan.resolve(self.response)
+        self.context = None  # it refers to this exchange
 
     async def resolve_async(self) -> None:
         """Like `resolve`, but await the results of label callables."""
         for labels in self._unresolved():
             labels.values = await labels.plan.resolve_async(self.response)
+        self.context = None
 
     def _unresolved(self) -> list[Measurement | _Labels]:
         """Return the objects that need label values: measurements of decorators, and recorders."""
-        if self.excluded:
+        if self.excluded or not (self._deferred or self.site.labelled):
             return []
         self._visible_response()
         found: list[Measurement | _Labels] = [*self._deferred]
@@ -201,37 +204,47 @@ class Exchange(Scope):
         The status is the one that went out. If promweb cannot see any, the outcome decides.
         """
         try:
-            self._unfinished.pop()
+            self.unfinished.pop()
         except IndexError:
             return
-        self.finished = True
-        seconds = max(self.site.clock() - self.start, 0.0)  # a clock may go backwards
+        clock, record = self.site.clock, self.site.record
+        seconds = clock() - self.start
+        if seconds < 0.0:
+            seconds = 0.0  # a clock may go backwards
         try:
-            if outcome is FAILED:
-                self.fail()
-            status = self.sent or (int(outcome) if outcome else self.status) or 500
-            if self.request is None:
-                self.request = self.unseen
-                if self.unseen is None:
-                    return  # the server has no request for this
-            elif not self.status:
-                self.in_context(self.respond, status)
-            self.status = status
-            self.context = None  # it refers to this exchange
-            if self.excluded:
-                return
+            if outcome or not self.status:
+                self._settle(outcome)
+            elif self.sent:
+                self.status = self.sent
             if self.tracked:
-                self.site.record(self, seconds)
+                record(self, seconds)
             if self._deferred:
-                for measurement in taken(self._deferred):
-                    measurement.flush()
+                self._flush()
         finally:
             if self.in_progress:
                 self.leave()  # last: otherwise a scrape could show neither
 
+    def _settle(self, outcome: Outcome) -> None:
+        """Decide the status of a request that the framework's response does not decide."""
+        if outcome is FAILED:
+            self.fail()
+        status = self.sent or (int(outcome) if outcome else self.status) or 500
+        if self.request is None:
+            self.request = self.unseen
+            if self.unseen is None:
+                self.tracked = False  # the server has no request for this
+        elif not self.status:
+            self.in_context(self.respond, status)
+        self.status = status
+        self.context = None
+
+    def _flush(self) -> None:
+        for measurement in taken(self._deferred):
+            measurement.flush()
+
     def record_steps(self) -> None:
-        if self.steps is not None and self.status and not self.finished:  # the labels are known
-            if self.tracked and not self.excluded:
+        if self.steps is not None and self.status and self.unfinished:  # the labels are known
+            if self.tracked:
                 self.site.record_steps(self)
             self.steps.begin_anew()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -14,13 +14,24 @@ from .site import Site
 from .steps import Steps
 from .unseen import UnseenRequest
 
-__all__ = ["BEGUN", "Measurement", "Scope", "current", "is_begun", "taken"]
+__all__ = [
+    "BEGUN",
+    "Measurement",
+    "Scope",
+    "get_scope",
+    "is_begun",
+    "reset_scope",
+    "set_scope",
+    "taken",
+]
 
 T = TypeVar("T")
 
-current: ContextVar[Scope | None] = ContextVar("promweb_scope", default=None)
-"""The request or connection that the running code belongs to."""
+_current: ContextVar[Any] = ContextVar("promweb_scope", default=None)
+"""The request or connection that the running code belongs to, or None."""
 
+# To look a method up costs as much as to call it.
+get_scope, set_scope, reset_scope = _current.get, _current.set, _current.reset
 
 BEGUN = "promweb.begun"
 """The key in the server's environment or scope that has the scope of an outer layer."""
@@ -32,7 +43,7 @@ def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
     A request that another application has begun and not dispatched belongs to this one from now on.
     """
     outer: Scope | None = given.get(BEGUN)
-    if outer is None or outer.request is not None or outer.finished:
+    if outer is None or outer.request is not None or not outer.unfinished:
         return False
     if outer.site is site:
         return True
@@ -40,15 +51,14 @@ def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
     return False
 
 
-def taken(items: list[T]) -> list[T]:
-    """Remove the items of a list and return them, the oldest first; each goes to one thread."""
-    found: list[T] = []
+def taken(items: list[T]) -> Iterator[T]:
+    """Remove the items of a list and yield them, the oldest first; each goes to one thread."""
     while items:
         try:
-            found.append(items.pop(0))
+            item = items.pop(0)
         except IndexError:  # another thread took the last one
             break
-    return found
+        yield item
 
 
 class Measurement(Protocol):
@@ -79,22 +89,28 @@ class Scope:
     """The request context, for labels that are resolved after the code in it has ended."""
 
     def __init__(self, site: Site) -> None:
+        clock = site.clock  # Python 3.11 is slow to call an attribute that is no method
         self.site = site
-        self.start = site.clock()
+        self.start = clock()
         self.request: Any = None
         """The framework's request or websocket, once the application's dispatch was reached."""
+        self.response: Any = None
+        """The final response of an HTTP request, once it exists; an empty one if only labels need
+        it."""
         self.status = 0
         """The final status of an HTTP request, 0 while there is none."""
-        self.finished = False
+        self.sent = 0
+        """The status that went out; 0 before that, or if promweb cannot see it."""
         self.tracked = True
         """False once `do_not_track` was called: the default metrics omit this scope."""
         self.excluded = False
-        """True once `exclude_all_metrics` was called: every metric omits this scope."""
-        self.in_progress: list[NumberChild] = []
-        """The gauges that go down when this scope ends."""
+        """True once `exclude_all_metrics` was called: every metric omits this scope. Then `tracked`
+        is False."""
+        self.in_progress: list[NumberChild] | None = None
+        """The gauges that go down when this scope ends; None until there is one."""
         self._deferred: list[Measurement] = []
         """The measurements that wait for the final response."""
-        self._unfinished = [True]
+        self.unfinished = [True]
         """The thread that removes this item ends the scope: a server may close a body in one
         thread while another one still reads it."""
 
@@ -115,8 +131,10 @@ class Scope:
 
     def hold(self, child: NumberChild) -> None:
         """Make a gauge go down when this scope ends."""
+        if self.in_progress is None:
+            self.in_progress = []
         self.in_progress.append(child)
-        if self.finished:  # in another thread, meanwhile
+        if not self.unfinished:  # in another thread, meanwhile
             self.leave()
 
     def do_not_track(self) -> None:
@@ -127,7 +145,7 @@ class Scope:
     def exclude_all(self) -> None:
         """Exclude this scope from every metric."""
         self.excluded = True
-        self.leave()
+        self.do_not_track()
 
     def keep_context(self) -> None:
         """Keep the context of the running code, which refers to this scope until it ends."""
@@ -143,7 +161,7 @@ class Scope:
 
     def leave(self) -> None:
         """Count as in progress no longer."""
-        for child in taken(self.in_progress):
+        for child in taken(self.in_progress or []):
             try:
                 child.dec()
             except Exception:

@@ -117,14 +117,14 @@ class Site:
             recorder.record_steps(exchange)
 
     def _count_in_progress(self, scope: Any) -> None:
-        if scope.tracked and not scope.excluded:
+        if scope.tracked:
             for recorder in self.recorders:
                 if recorder not in self.awaiting:
                     _count(scope, recorder.in_progress(scope.request))
 
     async def count_in_progress(self, scope: Any) -> None:
         """Count a request as in progress where the labels are awaited; the dispatch was reached."""
-        if not scope.tracked or scope.excluded:
+        if not scope.tracked:
             return
         try:
             for recorder in self.awaiting:
