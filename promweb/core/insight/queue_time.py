@@ -64,7 +64,7 @@ class QueueTime:
 
         def record(scope: Scope) -> None:
             text = header(scope.request)
-            if not text or not scope.tracked or scope.excluded:
+            if not text or not scope.tracked:
                 return
             if is_left_out is not None and is_left_out(scope.request):
                 return
