@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,9 +17,9 @@ import anyio.lowlevel
 import pytest
 import quart
 
+from promweb.adapters.insight import attaching, timing
 from promweb.adapters.insight.timing import timed
 from promweb.adapters.insight.watchdog import watchdog
-from promweb.core.requests import steps as steps_module
 from promweb.core.requests.steps import Lane, Steps
 from tests.support.asgi import Browser, Socket
 from tests.support.legs import LEGS, Leg, TrioLeg
@@ -277,7 +278,7 @@ def test_label_sets_are_bounded(leg: Leg, run: Callable[..., None]) -> None:
 def test_what_goes_on_is_recorded_now_and_then(
     leg: Leg, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps_module, "PERIOD", 0.0)
+    monkeypatch.setattr(timing, "PERIOD", 0.0)
     app = make_app(leg)
     seen: list[float | None] = []
 
@@ -325,7 +326,7 @@ def test_what_goes_on_and_is_excluded_is_not_recorded(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps_module, "PERIOD", 0.0)
+    monkeypatch.setattr(timing, "PERIOD", 0.0)
     leg = LEGS["quart-async"]()
     app = make_app(leg, **excluded)
 
@@ -363,6 +364,28 @@ def test_two_objects_share_the_steps(leg: Leg, run: Callable[..., None]) -> None
         theirs = leg.value(SECONDS.removeprefix("flask_"), http_route=path)
         assert mine == pytest.approx(theirs, abs=0.05)
         assert (mine or 0) >= LONG
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 12)])
+def test_requests_are_timed_in_the_way_of_either_python(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(attaching, "sys", SimpleNamespace(version_info=version))
+    leg = LEGS["quart-async"]()
+    app = make_app(leg)
+
+    async def unmeasured(*args: Any) -> None:
+        await quart.Quart.asgi_app(app, *args)
+
+    async def main() -> None:
+        for asked in (app, unmeasured):
+            browser = Browser(asked, "/view")
+            await browser.run()
+            assert browser.body == b"tea"
+
+    asyncio.run(main())
+    assert longest(leg)["/view"] >= LONG
+    assert leg.value(f"{BLOCK}_count", url_rule="/view") == 1
 
 
 def test_a_blueprint_has_its_own_requests(leg: Leg, run: Callable[..., None]) -> None:
@@ -532,7 +555,8 @@ class Ask:
 class Recorded:
     site = request = None
 
-    def __init__(self) -> None:
+    def __init__(self, lane: Lane) -> None:
+        self.steps: Any = Steps(lane)
         self.times = 0
 
     def record_steps(self) -> None:
@@ -541,29 +565,31 @@ class Recorded:
 
 def test_a_coroutine_is_driven_as_await_does() -> None:
     lane, seen = Lane(), []
-    steps = Steps(Recorded(), lane)
+    scope = Recorded(lane)
 
-    async def inner() -> str:
-        assert lane.steps is steps
+    async def inner(begin: int) -> str:
+        assert lane.scope is scope
+        seen.append(begin)
         seen.append(await Ask())
         with pytest.raises(KeyError):
             await Ask()
         return "done"
 
-    driven: Any = timed(inner(), steps)
+    driven: Any = timed(scope, inner, (1,))
     assert driven.send(None) == "asked"
-    assert lane.steps is None
+    assert lane.scope is None
     assert driven.send("answer") == "asked"
     with pytest.raises(StopIteration) as end:
         driven.throw(KeyError("thrown"))
-    assert (end.value.value, seen) == ("done", ["answer"])
-    assert steps.total >= steps.longest > 0
+    assert (end.value.value, seen) == ("done", [1, "answer"])
+    longest, total = scope.steps.read()
+    assert total >= longest > 0
 
 
 @pytest.mark.parametrize("how", ["raises", "closed", "closed early"])
 def test_a_coroutine_that_does_not_return(how: str) -> None:
     lane, seen = Lane(), []
-    steps = Steps(Recorded(), lane)
+    scope = Recorded(lane)
 
     async def inner() -> None:
         try:
@@ -573,7 +599,7 @@ def test_a_coroutine_that_does_not_return(how: str) -> None:
             seen.append("over")
 
     async def outer() -> None:
-        await timed(inner(), steps)
+        await timed(scope, inner, ())
 
     driven = outer()
     if how != "closed early":
@@ -583,7 +609,7 @@ def test_a_coroutine_that_does_not_return(how: str) -> None:
             driven.send(None)
     driven.close()
     assert seen == ([] if how == "closed early" else ["over"])
-    assert lane.steps is None
+    assert lane.scope is None
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for makes no task")
@@ -609,18 +635,38 @@ def test_a_response_whose_task_is_cancelled_before_it_begins(
 
 def test_a_step_within_a_step_is_the_outer_one() -> None:
     lane = Lane()
-    outer, inner = Steps(Recorded(), lane), Steps(Recorded(), lane)
+    outer, inner = Recorded(lane), Recorded(lane)
 
     async def nested() -> None:
-        assert lane.steps is outer
+        assert lane.scope is outer
 
     async def main() -> None:
         with pytest.raises(StopIteration):
-            start(timed(nested(), inner))
+            start(timed(inner, nested, ()))
 
     with pytest.raises(StopIteration):
-        start(timed(main(), outer))
-    assert (inner.total, outer.total > 0) == (0.0, True)
+        start(timed(outer, main, ()))
+    assert (inner.steps.total, outer.steps.total > 0) == (0.0, True)
+
+
+def test_a_block_that_is_shorter_than_another_one_of_its_request_is_noted() -> None:
+    lane = Lane(log_from=0.01)
+    scope = Recorded(lane)
+
+    async def inner() -> None:
+        hold(0.03)
+        await Ask()
+        hold(0.015)
+        await Ask()
+
+    driven: Any = timed(scope, inner, ())
+    for _ in range(2):
+        driven.send(None)
+    with pytest.raises(StopIteration):
+        driven.send(None)
+    assert [block.scope for block in lane.blocks] == [scope, scope]
+    longest = max(block.seconds for block in lane.blocks)
+    assert scope.steps.read() == (longest, scope.steps.total)
 
 
 def test_context_variables_and_eager_tasks() -> None:

@@ -33,7 +33,7 @@ class Loop:
         self.log_from = 0.1
         self.blocks: deque[Block] = deque()
         self.is_over = False
-        self.steps: Any = None
+        self.scope: Any = None
         self.began = 0.0
         self.beat = SimpleNamespace(due=perf_counter() + 1000)
 
@@ -43,11 +43,11 @@ class Loop:
         if scope is None:
             self.beat.due = began
         else:
-            self.began, self.steps = began, SimpleNamespace(scope=scope)
+            self.began, self.scope = began, scope
         return began
 
     def end(self, began: float, seconds: float, scope: Any = None) -> None:
-        self.steps = None
+        self.scope = None
         self.beat.due = perf_counter() + 1000
         self.blocks.append(Block(began, seconds, scope))
 

@@ -2,56 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from time import perf_counter
 from types import coroutine
 from typing import Any
 
-from ...core.requests.connection import Connection
-from ...core.requests.exchange import Exchange
 from ...core.requests.scope import get_scope
 from ...core.requests.site import Site
-from ...core.requests.steps import Block, Lane, Steps
+from ...core.requests.steps import Block, Lane, Stepping, Steps
 
 __all__ = ["time_requests", "timed"]
 
+PERIOD = 10.0
+"""Seconds after which the steps of a stream or a websocket are recorded, and again after that."""
+
 
 @coroutine
-def timed(inner: Coroutine[Any, Any, Any], steps: Steps) -> Generator[Any, Any, Any]:
-    """Run a coroutine as `await` does, and time each of its steps.
+def timed(
+    scope: Stepping, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]
+) -> Generator[Any, Any, Any]:
+    """Run a coroutine function as `await` does, and time each of its steps for a scope.
 
     A step within a step, such as the first one of an eager task, belongs to the outer one.
     """
-    # Each step pays for what is looked up in the loop.
-    lane, send = steps.lane, inner.send
-    step: Callable[[Any], Any] = send
+    steps: Any = scope.steps
+    lane: Lane = steps.lane
+    inner = function(*args)
+    step = send = inner.send
     argument: Any = None
-    longest, due = 0.0, steps.due
+    due = 0.0
     while True:
-        is_outermost = lane.steps is None
-        if is_outermost:
-            lane.began = began = perf_counter()
-            lane.steps = steps
+        outer = lane.scope
+        if outer is None:
+            lane.began = perf_counter()
+            lane.scope = scope
         try:
             awaited = step(argument)
         except StopIteration as end:
             return end.value
         finally:
             argument = None  # an exception would refer to this frame, and the frame to it
-            if is_outermost:
-                lane.steps = None
-                ended = perf_counter()
-                seconds = ended - began
+            if outer is None:
+                lane.scope = None
+                seconds = perf_counter() - lane.began
                 steps.total += seconds
-                if seconds > longest:
-                    longest = seconds
-                    if seconds > steps.longest:
+                if seconds > steps.longest:
+                    if seconds < lane.log_from:
                         steps.longest = seconds
-                    if seconds >= lane.log_from:
-                        lane.blocks.append(Block(began, seconds, steps.scope))
-                if ended > due:
-                    steps.scope.record_steps()
-                    longest, due = 0.0, steps.due
+                    else:
+                        steps.block = max(steps.block, seconds)
+                        lane.blocks.append(Block(lane.began, seconds, scope))
+        if outer is None and lane.began > due:
+            if due:
+                scope.record_steps()
+            due = lane.began + PERIOD
         try:
             argument = yield awaited
             step = send
@@ -68,49 +72,76 @@ def time_requests(site: Site, lane: Callable[[], Lane], *, has_sender_task: bool
     `lane` returns that of the running event loop. `has_sender_task` tells whether the framework
     may send a response in a task of its own.
     """
-    http_class: Any = site.app.asgi_http_class
-    websocket_class: Any = site.app.asgi_websocket_class
-    wrapped_handle_request = http_class.handle_request
-    wrapped_send_response = http_class._send_response
-    wrapped_handle_websocket = websocket_class.handle_websocket
+    if has_sender_task:
+        _time_answering_and_sending(site, lane)
+    else:
+        _time_connections(site, lane)
+    _time_websockets(site, lane)
 
-    class HTTPConnection(http_class):  # type: ignore[misc]
-        async def handle_request(self, *args: Any) -> None:
-            """Answer a request."""
+
+def _time_connections(site: Site, lane: Callable[[], Lane]) -> None:
+    connection_class: Any = site.app.asgi_http_class
+    wrapped_handle_request = connection_class.handle_request
+
+    class HTTPConnection(connection_class):  # type: ignore[misc]
+        async def handle_request(*args: Any) -> None:
+            """Answer a request, and send the response."""
             exchange = get_scope()
-            if not isinstance(exchange, Exchange) or exchange.site is not site:
-                await wrapped_handle_request(self, *args)
+            if exchange is None or exchange.site is not site:
+                await wrapped_handle_request(*args)
                 return
-            steps = exchange.steps = Steps(exchange, lane())
-            try:
-                await timed(wrapped_handle_request(self, *args), steps)
-            finally:
-                if not exchange.unfinished:  # a cycle costs more to collect than all of this
-                    exchange.steps = None
-
-        if has_sender_task:
-
-            async def _send_response(self, *args: Any) -> None:
-                """Send the response; `asyncio.wait_for` does so in another task."""
-                exchange = get_scope()
-                if exchange is None or exchange.site is not site or exchange.steps is None:
-                    await wrapped_send_response(self, *args)
-                else:
-                    await timed(wrapped_send_response(self, *args), exchange.steps)
-
-    class WebsocketConnection(websocket_class):  # type: ignore[misc]
-        async def handle_websocket(self, *args: Any) -> None:
-            """Serve a websocket, and record its steps when all of them are over."""
-            connection = get_scope()
-            if not isinstance(connection, Connection) or connection.site is not site:
-                await wrapped_handle_websocket(self, *args)
-                return
-            connection.steps = Steps(connection, lane())
-            try:
-                await timed(wrapped_handle_websocket(self, *args), connection.steps)
-            finally:
-                connection.record_steps()
-                connection.steps = None
+            exchange.steps = Steps(lane())
+            await timed(exchange, wrapped_handle_request, args)
 
     site.app.asgi_http_class = HTTPConnection
+
+
+def _time_answering_and_sending(site: Site, lane: Callable[[], Lane]) -> None:
+    """Time both coroutines that the connection awaits. It has nothing to do for itself.
+
+    They need not be tasks, so no coroutine has to be around the generator of each.
+    """
+    connection_class: Any = site.app.asgi_http_class
+    wrapped_handle_request = site.app.handle_request
+    wrapped_send_response = connection_class._send_response
+
+    def handle_request(*args: Any) -> Awaitable[Any]:
+        """Answer a request."""
+        exchange = get_scope()
+        if exchange is None or exchange.site is not site:
+            answering: Awaitable[Any] = wrapped_handle_request(*args)
+            return answering
+        exchange.steps = Steps(lane())
+        return timed(exchange, wrapped_handle_request, args)
+
+    class HTTPConnection(connection_class):  # type: ignore[misc]
+        def _send_response(*args: Any) -> Awaitable[None]:
+            """Send the response."""
+            exchange = get_scope()
+            if exchange is None or exchange.site is not site or exchange.steps is None:
+                sending: Awaitable[None] = wrapped_send_response(*args)
+                return sending
+            return timed(exchange, wrapped_send_response, args)
+
+    site.app.handle_request = handle_request
+    site.app.asgi_http_class = HTTPConnection
+
+
+def _time_websockets(site: Site, lane: Callable[[], Lane]) -> None:
+    connection_class: Any = site.app.asgi_websocket_class
+    wrapped_handle_websocket = connection_class.handle_websocket
+
+    class WebsocketConnection(connection_class):  # type: ignore[misc]
+        async def handle_websocket(*args: Any) -> None:
+            """Serve a websocket, and record its steps when all of them are over."""
+            connection = get_scope()
+            if connection is None or connection.site is not site:
+                await wrapped_handle_websocket(*args)
+                return
+            connection.steps = Steps(lane())
+            try:
+                await timed(connection, wrapped_handle_websocket, args)
+            finally:
+                connection.record_steps()
+
     site.app.asgi_websocket_class = WebsocketConnection

@@ -86,23 +86,27 @@ class Watchdog:
 
     def _run(self) -> None:
         pause = 0.0
-        while True:
-            with self._lock:
-                over = [lane for lane in self.lanes if lane.is_over]
-                self.lanes = tuple(lane for lane in self.lanes if lane not in over)
-                if not self.lanes:
-                    self._thread = None
-            for lane in over:
-                self._tell(lane)
-                self._seen.pop(lane, None)
-            if self._thread is not threading.current_thread():
-                return
+        while self._is_needed():
             with suppress(Empty):
                 self._wakes.get(timeout=pause)
             pause = inf
             for lane in self.lanes:
                 pause = min(pause, self._look(lane))
                 self._tell(lane)
+
+    def _is_needed(self) -> bool:
+        """Leave the lanes that are over; return whether this thread still has one to watch."""
+        over = [lane for lane in self.lanes if lane.is_over]
+        if not over:
+            return True
+        with self._lock:
+            self.lanes = tuple(lane for lane in self.lanes if lane not in over)
+            if not self.lanes:
+                self._thread = None
+        for lane in over:
+            self._tell(lane)
+            self._seen.pop(lane, None)
+        return self._thread is threading.current_thread()
 
     def _look(self, lane: LoopLane) -> float:
         """Note the place of a block that goes on now. Return the seconds until the next look.
@@ -128,23 +132,21 @@ class Watchdog:
     def _tell(self, lane: LoopLane) -> None:
         """Report the blocks that are over."""
         began, place, is_told = self._seen.get(lane, (-1.0, UNSEEN, False))
-        with suppress(IndexError):
-            while True:
-                block: Block = lane.blocks.popleft()
-                is_seen = block.began == began
-                if is_seen and is_told:
-                    continue
-                if is_seen or block.scope is not None or self._tells_unseen:
-                    report = Report(block.seconds, place if is_seen else UNSEEN, block.scope)
-                    self._report(report)
+        while lane.blocks:
+            block: Block = lane.blocks.popleft()
+            is_seen = block.began == began
+            if is_seen and is_told:
+                continue
+            if is_seen or block.scope is not None or self._tells_unseen:
+                self._report(Report(block.seconds, place if is_seen else UNSEEN, block.scope))
 
 
 def _blocked_since(lane: LoopLane) -> tuple[float, Stepping | None]:
     """Return since when the event loop may be blocked, and by whom."""
-    steps = lane.steps
+    scope = lane.scope
     began = lane.began
-    if steps is not None and lane.steps is steps:
-        return began, steps.scope
+    if scope is not None and lane.scope is scope:
+        return began, scope
     return lane.beat.due, None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Callable
@@ -23,8 +22,8 @@ class LoopWatch:
     def __init__(self, log_from: float) -> None:
         self._log_from = log_from
         self._lags: list[Callable[[float], None]] = []
-        self._here = threading.local()
-        """`lane`, the lane of this thread's event loop."""
+        self._lane: LoopLane | None = None
+        """The lane that was used last."""
         _watches.add(self)
 
     def add(self, metrics: LagMetrics, log_from: float) -> None:
@@ -35,22 +34,20 @@ class LoopWatch:
 
     def lane(self) -> LoopLane:
         """Return the lane of the running event loop; begin to watch the loop if it is new."""
+        lane = self._lane
         try:
-            lane: LoopLane = self._here.lane
-            if lane.loop is get_running_loop() and not lane.beat.is_over:
+            if lane is not None and lane.loop is get_running_loop():
                 return lane
-        except (AttributeError, RuntimeError):  # a new thread; trio has no loop of asyncio
-            lane = getattr(self._here, "lane", None)  # type: ignore[assignment]
-            if lane is not None and lane.loop is running_loop() and not lane.beat.is_over:
+        except RuntimeError:  # trio has no loop of asyncio
+            if lane is not None and lane.loop is running_loop() and not lane.is_over:
                 return lane
-        lane = self._here.lane = self._enter()
+        lane = self._lane = self._enter()
         return lane
 
     def _enter(self) -> LoopLane:
         """Return the lane of the running event loop, which several applications may share."""
-        loop = running_loop()
-        lane = next((lane for lane in watchdog.lanes if lane.loop is loop), None)
-        if lane is None or lane.is_over:
+        lane = _known_lane()
+        if lane is None:
             lane = LoopLane(inf)
         lane.log_from = min(lane.log_from, self._log_from)
         lane.lags = (*lane.lags, *(lag for lag in self._lags if lag not in lane.lags))
@@ -60,18 +57,24 @@ class LoopWatch:
 
     def leave(self) -> None:
         """End to watch the running event loop, unless another application is served in it."""
-        lane: LoopLane | None = getattr(self._here, "lane", None)
-        if lane is None:
+        lane = _known_lane()
+        self._lane = None
+        if lane is None or self not in lane.watches:
             return
-        del self._here.lane
-        lane.watches.discard(self)
+        lane.watches.remove(self)
         if not lane.watches:
             lane.beat.stop()
             watchdog.wake()
 
     def start_anew(self) -> None:
         """Forget what a forked child does not have."""
-        self._here = threading.local()
+        self._lane = None
+
+
+def _known_lane() -> LoopLane | None:
+    """Return the lane of the running event loop if it is watched already."""
+    loop = running_loop()
+    return next((lane for lane in watchdog.lanes if lane.loop is loop and not lane.is_over), None)
 
 
 _watches: weakref.WeakSet[LoopWatch] = weakref.WeakSet()

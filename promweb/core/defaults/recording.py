@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..families.catalog import Catalog
-from ..families.children import Child, NumberChild
+from ..families.children import NumberChild
 from ..families.family import Family
 from ..families.kinds import DerivedCounterFamily, GaugeFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..families.native import NativeHistogramFamily
-from ..insight.loop import StepMetrics, all_steps, longest_step
+from ..insight.loop import StepMetrics, steps_of
 from ..insight.queue_time import QueueTime
 from ..labels.early import early_plan
 from ..labels.exemplars import ExemplarReader
@@ -30,7 +30,7 @@ from ..requests.scope import Scope
 from ..requests.site import Site
 from ..version import __version__
 from .group_by import Grouping
-from .rows import Amount, Row
+from .rows import Row
 from .websockets import WebsocketMetrics
 
 __all__ = [
@@ -45,8 +45,10 @@ STATUSES = range(100, 600)
 """The statuses that HTTP has room for (RFC 9110, section 15)."""
 
 
-Children = Sequence[tuple[Child, Amount | None]]
-"""The children of a request's label set, each with the amount to record; None means the seconds."""
+Recording = tuple[Any, Callable[[Exchange, float], Any] | None]
+"""A child, and what it records of a request; None means the seconds."""
+Children = Sequence[Recording]
+"""The children of a request's label set."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,8 @@ class RequestRecorder:
             steps, metrics, plan, start = exchange.steps, self._steps, self.plan, self._plan_starts
             if steps is not None and metrics is not None:
                 values = plan.overflow if plan.constant else exchange.labels(self)
-                metrics.record(self._group(exchange), values[start:], plan.overflow[start:], steps)
+                full = plan.overflow[start:]
+                metrics.child(self._group(exchange), values[start:], full).record(steps.read())
         except Exception:
             self.problems.failed("record a request")
 
@@ -272,7 +275,7 @@ class RequestRecorder:
         overflow = (values[0], OVERFLOW if group else "", *values[2:], *plan.overflow[start:])
         defaults = plan.overflow if plan.constant else exchange.labels(self)
         values = (*values, *defaults[start:])
-        found: list[tuple[Child, Amount | None]] = []
+        found: list[Recording] = []
         is_bounded = plan.constant and _is_standard(exchange)
         for row, family in self._families.values():
             if row.failures_only and not exchange.failed:
@@ -285,8 +288,7 @@ class RequestRecorder:
             found.append((child, row.amount))
         if self._steps is not None:
             full = plan.overflow[start:]
-            longest, total = self._steps.children(group, defaults[start:], full)
-            found += [(longest, longest_step), (total, all_steps)]
+            found.append((self._steps.child(group, defaults[start:], full), steps_of))
         children = tuple(found)
         if is_bounded:
             with suppress(Exception):  # a request without a route or a readable group has no key

@@ -70,9 +70,8 @@ class WebsocketMetrics:
         if metrics is not None:
             names = self._labels[1:]
             defaults, overflow = values[1:], self._overflow[1:]
-            metrics.record(
-                values[0], metrics.fill(names, defaults), metrics.fill(names, overflow), steps
-            )
+            defaults, overflow = metrics.fill(names, defaults), metrics.fill(names, overflow)
+            metrics.child(values[0], defaults, overflow).record(steps.read())
 
     def closed(self, values: LabelValues, close_code: str, seconds: float) -> None:
         """Record a connection that has ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..families.catalog import Catalog
 from ..families.children import NumberChild, ObservedChild
@@ -10,9 +10,8 @@ from ..families.kinds import CounterFamily, HistogramFamily
 from ..families.limits import OVERFLOW, LabelValues
 from ..options import Options
 from ..requests.exchange import Exchange
-from ..requests.steps import Steps
 
-__all__ = ["BLOCK", "BUCKETS", "SECONDS", "StepMetrics", "all_steps", "longest_step"]
+__all__ = ["BLOCK", "BUCKETS", "SECONDS", "StepMetrics", "StepsChild", "steps_of"]
 
 BLOCK = "http_request_loop_block_seconds"
 SECONDS = "http_request_loop_seconds_total"
@@ -20,14 +19,33 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Upper bounds, in seconds."""
 
 
-def longest_step(exchange: Exchange, seconds: float) -> float:
-    """Return how long a request held the event loop without a break; `all_steps` is next."""
-    return 0.0 if exchange.steps is None else exchange.steps.read()
+Numbers = tuple[float, float]
+"""The longest step of a request in seconds, and all of them added up."""
 
 
-def all_steps(exchange: Exchange, seconds: float) -> float:
-    """Return how long a request held the event loop altogether."""
-    return 0.0 if exchange.steps is None else exchange.steps.sum
+def steps_of(exchange: Exchange, seconds: float) -> Numbers:
+    """Return what a `StepsChild` records of a request; one whose code never ran has no steps."""
+    steps = exchange.steps
+    return (0.0, 0.0) if steps is None else steps.read()
+
+
+class StepsChild:
+    """Records both numbers of a group."""
+
+    __slots__ = ("_block", "_seconds")
+
+    def __init__(self, block: ObservedChild, seconds: NumberChild) -> None:
+        self._block = block
+        self._seconds = seconds
+
+    def record(self, numbers: Numbers) -> None:
+        self._block.record(numbers[0])
+        self._seconds.record(numbers[1])
+
+    def exemplify(self, exemplar: Mapping[str, str], numbers: Numbers) -> None:
+        """Keep an exemplar of both."""
+        self._block.exemplify(exemplar, numbers[0])
+        self._seconds.exemplify(exemplar, numbers[1])
 
 
 class StepMetrics:
@@ -56,21 +74,11 @@ class StepMetrics:
             ),
         )
 
-    def record(
-        self, group: str, defaults: LabelValues, overflow: LabelValues, steps: Steps
-    ) -> None:
-        """Record the steps of a request; `defaults` are the values of the default labels."""
-        block, seconds = self.children(group, defaults, overflow)
-        block.record(steps.read())
-        seconds.record(steps.sum)
-
-    def children(
-        self, group: str, defaults: LabelValues, overflow: LabelValues
-    ) -> tuple[ObservedChild, NumberChild]:
-        """Return what records the longest step of a request, and all of them."""
+    def child(self, group: str, defaults: LabelValues, overflow: LabelValues) -> StepsChild:
+        """Return what records the steps of a group; `defaults` are the default labels' values."""
         values = (group, *defaults)
         full = (OVERFLOW if group else "", *overflow)
-        return self._block.child(values, full), self._seconds.child(values, full)
+        return StepsChild(self._block.child(values, full), self._seconds.child(values, full))
 
     def fill(self, names: Sequence[str], values: LabelValues) -> LabelValues:
         """Return values of all default labels from those of some; the others are empty.

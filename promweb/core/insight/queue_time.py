@@ -64,7 +64,7 @@ class QueueTime:
 
         def record(scope: Scope) -> None:
             text = header(scope.request)
-            if not text or not scope.tracked or scope.excluded:
+            if not text or not scope.tracked:
                 return
             if is_left_out is not None and is_left_out(scope.request):
                 return
@@ -91,9 +91,12 @@ def read_stamp(text: str) -> float | None:
     or without `t=` before it. Of several times, separated by commas, the first one counts.
     """
     try:
-        number = float(text.partition(",")[0].strip().removeprefix("t="))
-    except ValueError:
-        return None
+        number = float(text.removeprefix("t="))
+    except ValueError:  # several times, spaces, or nonsense
+        try:
+            number = float(text.partition(",")[0].strip().removeprefix("t="))
+        except ValueError:
+            return None
     if 0.0 <= number < _SECONDS:
         return number
     for limit, unit in _UNITS:

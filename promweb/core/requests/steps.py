@@ -12,15 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Block", "Lane", "Stepping", "Steps"]
 
-PERIOD = 10.0
-"""Seconds after which the steps of a stream or a websocket are recorded, and again after that."""
-
 
 class Stepping(Protocol):
     """A request or a websocket connection whose code takes steps."""
 
     site: Any
     request: Any
+    steps: Steps | None
 
     def record_steps(self) -> None:
         """Record what the code did in the event loop since the last time, and begin again."""
@@ -39,11 +37,11 @@ class Block(NamedTuple):
 class Lane:
     """One event loop: which step runs in it now."""
 
-    __slots__ = ("began", "blocks", "log_from", "steps")  # each step sets two of them
+    __slots__ = ("began", "blocks", "log_from", "scope")  # each step sets two of them
 
     def __init__(self, log_from: float = inf) -> None:
-        self.steps: Steps | None = None
-        """Those that the running step belongs to; None between steps, and outside of requests."""
+        self.scope: Stepping | None = None
+        """Whose step runs now; None between steps, and outside of requests."""
         self.began = 0.0
         """When the running step began, or the last one did, by `perf_counter`."""
         self.log_from = log_from
@@ -53,32 +51,28 @@ class Lane:
 
 
 class Steps:
-    """The steps of one request or connection, as far as they are not recorded yet, in seconds."""
+    """The steps of one request or connection, as far as they are not recorded yet, in seconds.
 
-    __slots__ = ("due", "lane", "longest", "scope", "sum", "total")
+    It does not refer to the request: that would be a cycle, which costs more to collect than
+    everything else about the steps.
+    """
 
-    sum: float
-    """All steps when `read` was called last."""
+    __slots__ = ("block", "lane", "longest", "total")
 
-    def __init__(self, scope: Stepping, lane: Lane) -> None:
-        self.scope = scope
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self.longest = 0.0
-        self.total = 0.0
-        self.due = perf_counter() + PERIOD
-        """When the scope records the steps so far, though it goes on."""
+        self.total = self.longest = self.block = 0.0
+        """All steps; the longest one that was no block; the longest one that was a block."""
 
-    def read(self) -> float:
-        """Return the longest step and set `sum`, the step that runs now included."""
-        lane = self.lane
-        if lane.steps is not self:
-            self.sum = self.total
-            return self.longest
+    def read(self) -> tuple[float, float]:
+        """Return the longest step and the sum of all, the step that runs now included."""
+        lane, longest = self.lane, self.block or self.longest
+        scope = lane.scope
+        if scope is None or scope.steps is not self:
+            return longest, self.total
         running = perf_counter() - lane.began
-        self.sum = self.total + running
-        return running if running > self.longest else self.longest
+        return running if running > longest else longest, self.total + running
 
     def begin_anew(self) -> None:
         """Forget the steps so far, because they are recorded."""
-        self.longest = self.total = 0.0
-        self.due = perf_counter() + PERIOD
+        self.total = self.longest = self.block = 0.0
