@@ -77,7 +77,7 @@ def promweb_naming(options: Options) -> Naming:
 
 
 Key = tuple[Hashable, ...]
-"""What distinguishes label sets. A function that makes one raises for a request without a route."""
+"""The values that tell label sets apart. To make them raises for a request without a route."""
 
 
 def _key_by_path(exchange: Exchange) -> Key:

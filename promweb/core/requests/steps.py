@@ -62,7 +62,7 @@ class Steps:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.total = self.longest = self.block = 0.0
-        """All steps; the longest one that was no block; the longest one that was a block."""
+        """All steps, the longest one that was not a block, and the longest block."""
 
     def read(self) -> tuple[float, float]:
         """Return the longest step and the sum of all, the step that runs now included."""
