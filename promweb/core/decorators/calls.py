@@ -102,7 +102,8 @@ class Calls:
                 elif scope.excluded or (self.excludes is not None and self._leaves_out(scope)):
                     return None
             plan = self.plan if not self._readers else self._plan_of(args, kwargs)
-            return self._call(self, plan, scope, target)
+            call = self._call  # Python 3.11 is slow to call an attribute that is not a method
+            return call(self, plan, scope, target)
         except Exception:
             self.failed()
             return None
@@ -147,9 +148,12 @@ class _Timing:
         self._calls = calls
         self._scope = scope
         self._exemplar: ExemplarLabels | None = None
-        self._amount = 1.0 if calls.counts else None
+        self._amount: float | None = 1.0
         """The amount to record; None for the seconds of a call that has not ended."""
-        self.start()  # a generator may never start
+        if not calls.counts:
+            self._amount = None
+            clock = calls.clock
+            self._begun = clock()  # a generator may never start
         self.plan = plan
         self.values: LabelValues | None = None
         self._deferred = scope is not None and scope.defer(self, target)
@@ -191,8 +195,10 @@ class _Timing:
             return
         if self.values is None:
             self.values = self.plan.resolve(RAISED)
+        if self._amount is None:
+            self._stop()
+        amount: Any = self._amount
         try:
-            amount = self._elapsed() if self._amount is None else self._amount
             child: Child = calls.family.child(self.values, calls.plan.overflow)
             child.record(amount)
             if self._exemplar is not None:
@@ -201,16 +207,13 @@ class _Timing:
             calls.failed()
 
     def _stop(self) -> None:
+        calls = self._calls
         if self._amount is None:
-            self._amount = self._elapsed()
-        if self._calls.exemplar is not None:
-            self._exemplar = self._calls.exemplar()
-
-    def _elapsed(self) -> float:
-        """Return the seconds since the start."""
-        clock = self._calls.clock
-        seconds = clock() - self._begun
-        return seconds if seconds > 0.0 else 0.0  # a clock may go backwards
+            clock = calls.clock
+            seconds = clock() - self._begun
+            self._amount = seconds if seconds > 0.0 else 0.0  # a clock may go backwards
+        if calls.exemplar is not None:
+            self._exemplar = calls.exemplar()
 
 
 class _InProgress:

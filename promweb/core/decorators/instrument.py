@@ -88,7 +88,7 @@ class Instrument:
             child = self._find(labels)
         try:
             if amount >= least:  # False for NaN
-                child.record(float(amount))
+                child.record(amount if type(amount) is float else float(amount))
                 return
             problem = None
         except Exception as error:

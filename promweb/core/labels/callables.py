@@ -73,8 +73,10 @@ class LabelCall:
         """Call the callable for an outcome; the result may have to be awaited."""
         if not self.one_argument:
             return self.function()
-        if outcome is not RAISED:
-            return self.function(outcome)
+        return self.raised() if outcome is RAISED else self.function(outcome)
+
+    def raised(self) -> str:
+        """Return the value for a function that raised the exception that is being handled."""
         error = sys.exc_info()[0]
         if error is None or not isinstance(self.function, OutcomeLabel):
             return EXCEPTION

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..families.limits import OVERFLOW, LabelValues
 from ..families.problems import Problems
-from .callables import ArgumentLabel, LabelCall, inspect_callable, is_coroutine_function
+from .callables import RAISED, ArgumentLabel, LabelCall, inspect_callable, is_coroutine_function
 
 __all__ = ["ERROR", "LabelPlan", "plain"]
 
@@ -147,7 +147,12 @@ class LabelPlan:
         values = list(self._start)
         for call in self._calls:
             try:
-                value = call(outcome) if call.one_argument else call.function()
+                if not call.one_argument:
+                    value = call.function()
+                elif outcome is RAISED:
+                    value = call.raised()
+                else:
+                    value = call.function(outcome)
                 values[call.position] = value if type(value) is str else _text(value)
             except Exception:
                 values[call.position] = self._error(call)

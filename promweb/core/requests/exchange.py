@@ -179,7 +179,8 @@ class Exchange(Scope):
         """Return the objects that need label values: measurements of decorators, and recorders."""
         if self.excluded or not (self._deferred or self.site.labelled):
             return []
-        self._visible_response()
+        if self.response is None:
+            self._visible_response()
         found: list[Measurement | _Labels] = [*self._deferred]
         if self.tracked and self.site.labelled:
             recorders = self.site.labelled
@@ -219,7 +220,8 @@ class Exchange(Scope):
             if self.tracked:
                 record(self, seconds)
             if self._deferred:
-                self._flush()
+                for measurement in taken(self._deferred):
+                    measurement.flush()
         finally:
             if self.in_progress:
                 self.leave()  # last: otherwise a scrape could show neither
@@ -237,10 +239,6 @@ class Exchange(Scope):
             self.in_context(self.respond, status)
         self.status = status
         self.context = None
-
-    def _flush(self) -> None:
-        for measurement in taken(self._deferred):
-            measurement.flush()
 
     def record_steps(self) -> None:
         if self.steps is not None and self.status and self.unfinished:  # the labels are known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -51,14 +51,15 @@ def is_begun(site: Site, given: Mapping[str, Any]) -> bool:
     return False
 
 
-def taken(items: list[T]) -> Iterator[T]:
-    """Remove the items of a list and yield them, the oldest first; each goes to one thread."""
+def taken(items: list[T]) -> list[T]:
+    """Remove the items of a list and return them, the oldest first; each goes to one thread."""
+    found: list[T] = []
     while items:
         try:
-            item = items.pop(0)
+            found.append(items.pop(0))
         except IndexError:  # another thread took the last one
             break
-        yield item
+    return found
 
 
 class Measurement(Protocol):
