@@ -32,10 +32,9 @@ lint: .venv/ready
 # uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
 uwsgi: .venv/uwsgi
 
-# Test files run side by side; each starts its servers once for all of its tests. There is one
-# process more than there are cores, because tests of servers often wait. tests/conftest.py orders
-# the files.
-JOBS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
+# Test files run side by side, a process for each core; each file starts its servers once for all of
+# its tests. tests/conftest.py orders the files.
+JOBS ?= auto
 SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 check: .venv/ready
 	$(BIN)/coverage erase
