@@ -43,7 +43,9 @@ check: .venv/ready
 	$(BIN)/coverage report
 
 # Most tests, within four minutes on two cores: without servers, browsers, and what takes long.
+# One process more than there are cores, because some tests wait and none of these starts servers.
 MARKERS := not slow and not browser and not servers
+quick: JOBS = $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 quick: .venv/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 
