@@ -193,7 +193,7 @@ def test_other_errors_of_an_address_are_raised(metrics: Any) -> None:
     before = threading.active_count()
     with pytest.raises(OSError, match="assign requested address"):
         metrics.start_http_server(0, "192.0.2.1")
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # an earlier one may have ended
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
