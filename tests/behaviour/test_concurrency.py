@@ -324,6 +324,33 @@ def test_a_response_that_comes_while_a_view_begins(what: str, reads: int, is_ove
     }
 
 
+def test_a_view_that_begins_while_the_response_is_taken_sees_that_response() -> None:
+    """Its labels are resolved at once, because the final response exists."""
+
+    class Interrupted(Exchange):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "status" and value:
+                in_threads(1, lambda at: view())
+
+        def is_answered_by(self, target: object) -> bool:
+            return True
+
+    def view() -> None:
+        set_scope(exchange)  # this thread's own
+        count(lambda: "ok")()
+
+    leg = LEGS["flask-sync"]()
+    app = leg.make_app()
+    metrics = leg.make_metrics(app)
+    shop = {"shop": lambda response: response.headers.get("X-Shop", "none")}
+    count = metrics.counter("views", "Views.", shop)
+    exchange = Interrupted(app.extensions["promweb"])
+    exchange.request = EnvironBuilder().get_request()
+    exchange.take(app.response_class(headers={"X-Shop": "main"}))
+    assert samples(leg.registry)["views_total"] == {labels(shop="main"): 1.0}
+
+
 def test_a_list_that_another_thread_empties() -> None:
     class Emptied(list[Any]):
         def pop(self, *at: Any) -> Any:

@@ -145,8 +145,9 @@ class Exchange(Scope):
         """
         if self.status:
             return ()
-        status = self.status = response.status_code
-        self.response = response
+        status = response.status_code
+        self.response = response  # before the status, which tells other threads that it is there
+        self.status = status
         if status == 500 and self.signalled:
             self.failed = True
         return self._deferred or self.site.labelled
@@ -154,13 +155,13 @@ class Exchange(Scope):
     def respond(self, status: int) -> None:
         """Take a status without a response, and resolve every label for an empty response."""
         if not self.status:
-            self.status, self.response = status, None
+            self.response, self.status = None, status
             self.resolve()
 
     async def respond_async(self, status: int) -> None:
         """Like `respond`, but await the results of label callables."""
         if not self.status:
-            self.status, self.response = status, None
+            self.response, self.status = None, status
             await self.resolve_async()
 
     def resolve(self) -> None:
