@@ -10,8 +10,10 @@ DOCS := .venv-docs/bin
 RELEASE := .venv-release/bin
 COMPARISON := .venv-comparison/bin
 COMPATIBILITY := .venv-compatibility/bin
-# Notices of a newer pip say nothing about promweb.
+# Notices of a newer pip and warnings about a machine's package indexes say nothing about promweb. pip
+# adds this to -q, so it prints errors only.
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+export PIP_QUIET ?= 1
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
 .PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility messages uwsgi release-check

@@ -191,8 +191,6 @@ def assert_loop_free(most: float = 0.05) -> LoopFree:
     is always found, and a machine that is too busy looks like a block. Raises RuntimeError without
     a running event loop, and ValueError unless `most` is above 0. An exception of the body passes
     through, with nothing asserted.
-
-    .. versionadded:: 0.1
     """
     return LoopFree(most)
 

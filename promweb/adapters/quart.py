@@ -139,8 +139,6 @@ class AsyncPrometheusMetrics(WebMetrics):
         was given `threads=True`.
 
             loop.set_default_executor(metrics.thread_pool(20))
-
-        .. versionadded:: 0.1
         """
         if not self.threads:
             raise ValueError("thread_pool() needs a metrics object that was given threads=True")

@@ -3,11 +3,13 @@
     python -m tests.project.release FOLDER PYTHON...
 
 Installs the wheel and the sdist of FOLDER for each PYTHON into an environment of its own, and
-runs README's quick start there. Prints the size of the wheel and what it takes to import it.
+runs README's quick start there. Fails for a warning of pip or of Python. Prints the size of the
+wheel and what it takes to import it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from zipfile import ZipFile
 
 from tests.support.paths import ROOT
 
+_ABOUT_AN_INDEX = re.compile(r"WARNING: Location '[^']*' is ignored: ")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # At the end of each program: its endpoint has to answer.
@@ -74,7 +77,7 @@ def check(distribution: Path, python: str) -> None:
         _run(python, "-m", "venv", environment, directory=directory)
         there = environment / "bin/python"
         asked_for = f"{distribution.resolve()}[flask,quart]"
-        _run(there, "-m", "pip", "install", "-q", asked_for, directory=directory)
+        _install(there, asked_for, directory)
         programs = [*quick_start((ROOT / "README.md").read_text())]
         assert programs, "README has no quick start"
         for program in programs:
@@ -92,6 +95,20 @@ def check(distribution: Path, python: str) -> None:
 
 def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line]
+
+
+def _install(python: Path, distribution: str, directory: str) -> None:
+    """Install a distribution; fail for a warning, unless it is about a package index."""
+    done = subprocess.run(
+        (python, "-m", "pip", "install", "-q", distribution),
+        cwd=directory,
+        env=os.environ | {"PIP_QUIET": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    warnings = [line for line in _lines(done.stderr) if not _ABOUT_AN_INDEX.match(line)]
+    if done.returncode or warnings:
+        sys.exit(f"pip install {distribution} printed:\n" + "\n".join(warnings))
 
 
 def _run(*command: str | Path, directory: str) -> str:

@@ -36,8 +36,6 @@ class LoopFree:
 
         async with assert_loop_free():
             await client.get("/orders")
-
-    .. versionadded:: 0.1
     """
 
     def __init__(self, most: float) -> None:
