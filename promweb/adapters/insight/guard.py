@@ -34,8 +34,8 @@ class LoopGuard:
 class LoopFree:
     """A block of `assert_loop_free`; it raises AssertionError when it ends.
 
-        async with assert_loop_free():
-            await client.get("/orders")
+    async with assert_loop_free():
+        await client.get("/orders")
     """
 
     def __init__(self, most: float) -> None:
