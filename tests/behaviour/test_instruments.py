@@ -352,8 +352,10 @@ WRONG_CALLS: dict[str, tuple[Callable[[Any], object], str, type[Exception]]] = {
     "other label": (lambda m: m.orders.inc(kid="a"), "kind", ValueError),
     "one more": (lambda m: m.orders.inc(kind="a", shop="b"), "shop", ValueError),
     "bound": (lambda m: m.orders.labels(kid="a").inc(), "kind", ValueError),
-    "bound again": (lambda m: m.orders.labels("a").labels("b").inc(), "1 values by", ValueError),
+    "bound again": (lambda m: m.orders.labels("a").labels("b").inc(), "", ValueError),
     "by position": (lambda m: m.orders.labels("a", "b").inc(), "kind", ValueError),
+    "by position and by name": (lambda m: m.orders.labels("a", kind="b"), "kind", ValueError),
+    "label as the amount": (lambda m: m.orders.inc("a"), "kind", ValueError),
     "block": (lambda m: m.use(m.seconds.time(kid="a")), "query", ValueError),
     "down": (lambda m: m.orders.inc(-1, kind="a"), "", ValueError),
     "other label and down": (lambda m: m.orders.inc(-1, kid="a"), "kind", ValueError),
@@ -454,6 +456,85 @@ def test_a_wrong_label_is_named_beside_the_right_ones(
     with isolated_registry(), pytest.raises(ValueError, match="the label") as raised:
         orders.inc(**labels)
     assert str(raised.value) == f"counter 'orders': {problem}; its labelnames are: kind"
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (
+            lambda sold, pens: sold.labels("novel"),
+            "labels() was given 1 value by position and needs 2: genre, result",
+        ),
+        (
+            lambda sold, pens: sold.labels("novel", "kept", "late"),
+            "labels() was given 3 values by position and needs 2: genre, result",
+        ),
+        (
+            lambda sold, pens: sold.labels("novel", result="kept"),
+            "labels() takes values by position or by name, and not both: genre, result",
+        ),
+        (
+            lambda sold, pens: pens.labels("red"),
+            "labels() was given 1 value by position, and the metric has no labelnames",
+        ),
+        (
+            lambda sold, pens: pens.labels("red", ink="red"),
+            "labels() was given 1 value by position, and the metric has no labelnames",
+        ),
+        (
+            lambda sold, pens: sold.inc("novel", result="kept"),
+            "the label 'genre' is missing; its labelnames are: genre, result. The first argument "
+            "'novel' is the amount: give labels by name",
+        ),
+        (
+            lambda sold, pens: sold.inc("novel"),
+            "the labels 'genre', 'result' are missing; its labelnames are: genre, result. The "
+            "first argument 'novel' is the amount: give labels by name",
+        ),
+        (
+            lambda sold, pens: sold.inc(-2),
+            "the labels 'genre', 'result' are missing; its labelnames are: genre, result",
+        ),
+    ],
+)
+def test_a_wrong_call_says_how_to_give_the_labels(
+    metrics: Any, call: Callable[[Any, Any], object], problem: str
+) -> None:
+    sold = metrics.counter("sold", "Books", labelnames=["genre", "result"])
+    pens = metrics.counter("pens", "Pens")
+    with isolated_registry(), pytest.raises(ValueError, match=r"^counter '") as raised:
+        call(sold, pens)
+    assert str(raised.value).partition(": ")[2] == problem
+
+
+def test_a_label_in_place_of_the_value_of_a_gauge(metrics: Any) -> None:
+    queue = metrics.gauge("queue", "Jobs", labelnames=["kind"])
+    for call in (queue.set, queue.inc, queue.dec):
+        with isolated_registry(), pytest.raises(ValueError, match="argument 'gift' is the amount"):
+            call("gift")
+
+
+def test_wrong_calls_are_logged_once_for_each_line(
+    leg: Leg, metrics: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders = metrics.counter("orders", "Orders", labelnames=["kind"])
+    line = inspect.currentframe().f_lineno  # type: ignore[union-attr]
+    for _ in range(2):
+        orders.inc()
+        orders.inc()
+    places = re.findall(rf"{__file__}:(\d+) recorded nothing", caplog.text)
+    assert places == [str(line + 2), str(line + 3)]
+    assert errors(leg) == {("orders", "kind"): 4}
+
+
+def test_wrong_calls_of_endless_code_are_logged_a_hundred_times(
+    leg: Leg, metrics: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders = metrics.counter("orders", "Orders", labelnames=["kind"])
+    for number in range(150):
+        exec(compile("orders.inc()", f"template-{number}", "exec"), {"orders": orders})
+    assert len(caplog.records) == 100
+    assert errors(leg) == {("orders", "kind"): 150}
 
 
 def test_wrong_calls_raise_for_objects_of_modules_too(leg: Leg) -> None:

@@ -280,8 +280,8 @@ def page() -> str:
         *_table("line", "level", "cause", "what to do", rows=_lines(logged)),
     ]
     for title in SECTIONS:
-        rows = _lines([message for message in raised if message.section == title])
-        short = [(f"`{kind}` {text}", remedy) for text, kind, _, remedy in rows]
+        found = [message for message in raised if message.section == title]
+        short = [(text, remedy) for text, _, _, remedy in _lines(found, with_kind=True)]
         if short:
             lines += ["", f"## {title}", "", *_table("error", "what to do", rows=short)]
     rows = [
@@ -295,26 +295,35 @@ def page() -> str:
 
 _BEGIN = (
     "Every error, every warning and every line of the log that promweb writes. `…` stands for a\n"
-    "name or a value of your program. Search this page for the words around it."
+    "name or a value of your program. Search this page for the words around it. Where a cell is\n"
+    "empty, the message itself names the cause, or says what to do."
 )
 _LOG = (
-    "promweb writes to the logger `promweb`. It logs each problem once for each place, so a line\n"
-    "that is there once may stand for many requests. Where the cause is empty, the line names it."
+    "promweb writes to the logger `promweb`. It logs a wrong call of an instrument once for each\n"
+    "line of your code (a hundred lines at most), and any other problem once for each metric, label\n"
+    "or part of promweb. So a line that is there once may stand for many requests."
 )
 _DOCTOR = "[The command](command-line.md#promweb-doctor) has these checks."
 
 
-def _lines(found: list[Message]) -> list[tuple[str, str, str, str]]:
-    """Return the rows of messages, each text once."""
-    rows = {}
-    for message in found:
+def _lines(found: list[Message], *, with_kind: bool = False) -> list[tuple[str, str, str, str]]:
+    """Return the rows of messages, each text once; those with one cause and remedy share a row.
+
+    A remedy that the text has is empty, and such a message has a row of its own.
+    """
+    rows: dict[tuple[str, ...], list[str]] = {}
+    distinct = {(message.kind, message.text): message for message in reversed(found)}
+    for message in reversed(distinct.values()):  # the first of each text
+        cause = CAUSES.get(message.place, "")
         remedy = message.parts[1]
-        cause = CAUSES.get(message.place, "")  # otherwise the text has it
-        rows.setdefault(
-            (message.kind, message.text),
-            (_code(message.text), message.kind, _plain(cause), _plain(remedy)),
-        )
-    return list(rows.values())
+        if remedy in message.text:
+            remedy = ""
+        code = _code(message.text)
+        cell = f"`{message.kind}` {code}" if with_kind else code
+        kind = "" if with_kind else message.kind
+        alone = "" if remedy else message.text
+        rows.setdefault((kind, _plain(cause), _plain(remedy), alone), []).append(cell)
+    return [("<br>".join(cells), *key[:3]) for key, cells in rows.items()]
 
 
 def _table(*titles: str, rows: list[tuple[str, ...]]) -> list[str]:

@@ -141,6 +141,9 @@ REMEDIES = {
     "connexion._flask_app": "Pass the connexion.FlaskApp.",
     "direct.Direct.refuse": "Pass a number.",
     "direct.Direct.refuse 2": "Use a gauge for what goes down.",
+    "direct.Direct.refuse_positions": "Give the values by name, as in `labels(kind='gift')`.",
+    "direct.Direct.refuse_positions 2": "Give the metric `labelnames`, or leave the values out.",
+    "direct.Direct.refuse_positions 3": "Give the values by name, as in `labels(kind='gift')`.",
     "exemplars._checked": "Return shorter or fewer labels.",
     "flask.PrometheusMetrics._check_app": "Pass the Flask application, or use the class of your "
     "framework.",

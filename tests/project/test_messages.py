@@ -25,6 +25,15 @@ def test_lines_are_found_by_the_words_of_the_log() -> None:
     assert "`Code blocked the event loop for … s at …." in page()
 
 
+def test_messages_with_one_remedy_share_a_row() -> None:
+    """A remedy that the message has is not written again."""
+    text = page().partition("## promweb doctor")[0]
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| `")]
+    assert not [row for row in rows if row[-1].startswith("It must be")]
+    logged = [tuple(row[1:]) for row in rows if len(row) == 4 and row[-1] != " |"]
+    assert [row for row in logged if logged.count(row) > 1] == []
+
+
 def test_each_message_has_a_cause_and_a_remedy() -> None:
     """Where the message does not say it, `tests/project/remedies.py` does."""
     without = {message.place: message.text for message in messages() if not all(message.parts)}

@@ -45,12 +45,12 @@ class Direct:
             return labels.get(self.name)
         return (*labels, *labels.values())
 
-    def find(self, labels: Mapping[str, object]) -> Any:
+    def find(self, labels: Mapping[str, object], amount: object = 1.0) -> Any:
         """Return the child of a label set; one that records nothing if the labels are wrong.
 
         Raises ValueError for labels that only a decorator can resolve.
         """
-        plan = self._plan(labels)
+        plan = self._plan(labels, amount)
         if plan is None:
             return NOTHING
         try:
@@ -70,12 +70,12 @@ class Direct:
             self.calls.failed()
             return NOTHING
 
-    def fill(self, labels: Mapping[str, object]) -> LabelPlan | None:
+    def fill(self, labels: Mapping[str, object], amount: object = 1.0) -> LabelPlan | None:
         """Return the plan with the labels of a call; None, logged once, if they are wrong."""
         plan = self.calls.plan
         names = plan.given
         if len(labels) != len(names) or not all(name in labels for name in names):
-            self._tell_labels(labels)
+            self._refuse_labels(labels, amount)
             return None
         if not names:
             return plan
@@ -83,7 +83,6 @@ class Direct:
 
     def refuse(self, amount: object, error: Exception | None) -> None:
         """Report an amount that was not recorded: a wrong one, or an exception for a right one."""
-        plan = self.calls.plan
         told: Exception
         if isinstance(error, Wrong):
             told = error
@@ -97,9 +96,27 @@ class Direct:
             except Exception:
                 self.calls.failed()
             return
-        plan.problems.misused(plan.metric, "", told)
+        self._misused("", told)
 
-    def _plan(self, labels: Mapping[str, object]) -> LabelPlan | None:
+    def refuse_positions(self, count: int, labels: Mapping[str, object]) -> None:
+        """Report `count` values by position that `labels` cannot take beside `labels` by name."""
+        names = self.calls.plan.given
+        values = f"{count} value{'s' if count > 1 else ''} by position"
+        error = ValueError(
+            f"{self.what}: labels() was given {values} and needs {len(names)}: {', '.join(names)}"
+        )
+        if not names:
+            error = ValueError(
+                f"{self.what}: labels() was given {values}, and the metric has no labelnames"
+            )
+        elif labels:
+            error = ValueError(
+                f"{self.what}: labels() takes values by position or by name, and not both: "
+                f"{', '.join(names)}"
+            )
+        self._misused(names[0] if names else "", error)
+
+    def _plan(self, labels: Mapping[str, object], amount: object = 1.0) -> LabelPlan | None:
         late = self._late
         if late:
             raise ValueError(
@@ -107,7 +124,7 @@ class Direct:
                 "comes from a function's return value or arguments. Leave it out, or give it a "
                 "callable without arguments, to record directly"
             )
-        return self.fill(labels)
+        return self.fill(labels, amount)
 
     def _child(self, labels: Mapping[str, object], plan: LabelPlan, values: Any) -> Any:
         family = self.calls.family
@@ -132,9 +149,8 @@ class Direct:
             plan.problems.label_error(plan.metric, name)
             return ERROR
 
-    def _tell_labels(self, labels: Mapping[str, object]) -> None:
-        plan = self.calls.plan
-        names = plan.given
+    def _refuse_labels(self, labels: Mapping[str, object], amount: object) -> None:
+        names = self.calls.plan.given
         missing = [name for name in names if name not in labels]
         unknown = [name for name in labels if name not in names]
         problems = []
@@ -143,8 +159,18 @@ class Direct:
         if missing:
             problems.append(f"{_named(missing)} {'are' if missing[1:] else 'is'} missing")
         wanted = ", ".join(names) or "none"
-        error = ValueError(f"{self.what}: {', and '.join(problems)}; its labelnames are: {wanted}")
-        plan.problems.misused(plan.metric, (missing or unknown)[0], error)
+        problem = f"{', and '.join(problems)}; its labelnames are: {wanted}"
+        error = ValueError(f"{self.what}: {problem}")
+        if missing and isinstance(amount, str):
+            error = ValueError(
+                f"{self.what}: {problem}. The first argument {amount!r} is the amount: give labels "
+                "by name"
+            )
+        self._misused((missing or unknown)[0], error)
+
+    def _misused(self, label: str, error: Exception) -> None:
+        plan = self.calls.plan
+        plan.problems.misused(plan.metric, label, error)
 
 
 class _Exemplified:

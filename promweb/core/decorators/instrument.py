@@ -60,7 +60,8 @@ class Instrument:
         if values and not labels and len(values) == len(direct.calls.plan.given):
             labels = dict(zip(direct.calls.plan.given, values, strict=True))
         elif values:
-            labels = {**labels, f"{len(values)} values by position": values}
+            direct.refuse_positions(len(values), labels)
+            return self._lost()
         try:
             bound = direct.bound.get(direct.key(labels))
         except TypeError:  # a value that cannot be hashed
@@ -68,9 +69,7 @@ class Instrument:
         if bound is None:
             plan = direct.fill(labels)
             if plan is None:
-                lost = type(self)(direct.calls)
-                lost._known[()] = NOTHING
-                return lost
+                return self._lost()
             bound = type(self)(direct.calls.with_plan(plan))
             if plan.constant:
                 direct.find(labels)  # the series begins at 0
@@ -81,11 +80,17 @@ class Instrument:
     def __repr__(self) -> str:
         return f"<{self._direct.what}>"
 
+    def _lost(self: Self) -> Self:
+        """Return an instrument that records nothing, for wrong labels that are logged."""
+        lost = type(self)(self._direct.calls)
+        lost._known[()] = NOTHING
+        return lost
+
     def _record(self, amount: Any, labels: dict[str, object], least: float = -inf) -> None:
         """Record an amount of at least `least` in a label set; report a wrong one."""
         child = self._only
         if labels or child is None:
-            child = self._find(labels)
+            child = self._find(labels, amount)
         try:
             if amount >= least:  # False for NaN
                 child.record(amount if type(amount) is float else float(amount))
@@ -106,10 +111,10 @@ class Instrument:
             self._only = child
         return child
 
-    def _find(self, labels: dict[str, object]) -> Any:
-        """Return the child of a label set; make it if it is new."""
+    def _find(self, labels: dict[str, object], amount: object) -> Any:
+        """Return the child of a label set for an amount; make it if it is new."""
         known = self._lookup(labels)
-        return self._direct.find(labels) if known is None else known
+        return self._direct.find(labels, amount) if known is None else known
 
 
 def check_decorates(instrument: Instrument) -> None:

@@ -80,10 +80,9 @@ class Gauge(Instrument):
         """
         try:
             negative = -amount
-        except Exception as error:
-            self._direct.refuse(amount, error)
-        else:
-            self._record(negative, labels)
+        except Exception:
+            negative = amount  # no number, which is reported
+        self._record(negative, labels)
 
     def set(self, /, value: float, **labels: object) -> None:
         """Set the number, which may be NaN.
@@ -94,7 +93,7 @@ class Gauge(Instrument):
         """
         child = self._only
         if labels or child is None:
-            child = self._find(labels)
+            child = self._find(labels, value)
         problem = None
         try:
             if value >= 0 or value < 0 or value != value:

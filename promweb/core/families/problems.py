@@ -15,6 +15,9 @@ __all__ = ["Problems", "logger", "strictly", "tell_disabled"]
 
 logger = logging.getLogger("promweb")
 
+_MOST_PLACES = 100
+"""Lines with wrong calls that are logged; templates and `exec` make lines without end."""
+
 _strict: list[object] = []
 """Running tests in which a wrong call of an instrument raises."""
 
@@ -65,6 +68,7 @@ class Problems:
         for family in self.families:
             family.hidden_while_empty = True
         self._logged: dict[tuple[str, ...], object] = {}
+        self._misuses: dict[tuple[str, ...], object] = {}
 
     def label_error(self, metric: str, label: str) -> None:
         """Count a label callable that raised; log the exception being handled the first time."""
@@ -79,22 +83,23 @@ class Problems:
             )
 
     def misused(self, metric: str, label: str, error: Exception) -> None:
-        """Count a wrong call of an instrument, and log the first one of a metric and a label.
+        """Count a wrong call of an instrument, and log the first one of each line of the program.
 
         `label` is empty for a wrong amount. Raises the error in tests that want that.
         """
         if _strict:
             raise error
         _count(self.label_errors, metric, label)
-        if self._first("misused", metric, label):
-            call = sys._getframe(frames_of_promweb() - 1)
+        call = sys._getframe(frames_of_promweb() - 1)
+        place = f"{call.f_code.co_filename}:{call.f_lineno}"
+        told = self._misuses
+        if len(told) < _MOST_PLACES and self._first(metric, label, place, logged=told):
             _log(
                 logging.WARNING,
-                "%s. The call at %s:%d recorded nothing. This is logged once; "
+                "%s. The call at %s recorded nothing. This is logged once; "
                 "promweb_label_errors_total counts every time.",
                 error,
-                call.f_code.co_filename,
-                call.f_lineno,
+                place,
             )
 
     def overflowed(self, metric: str, too_long: bool) -> None:
@@ -136,9 +141,10 @@ class Problems:
         if self._first("failed", what, ""):
             _log(logging.ERROR, "promweb could not %s; the request was not affected.", what)
 
-    def _first(self, *key: str) -> bool:
+    def _first(self, *key: str, logged: dict[tuple[str, ...], object] | None = None) -> bool:
         mine = object()
-        return self._logged.setdefault(key, mine) is mine  # true in only one of several threads
+        known = self._logged if logged is None else logged
+        return known.setdefault(key, mine) is mine  # true in only one of several threads
 
 
 def _count(family: CounterFamily, *values: str) -> None:
