@@ -300,8 +300,8 @@ _BEGIN = (
 )
 _LOG = (
     "promweb writes to the logger `promweb`. It logs a wrong call of an instrument once for each\n"
-    "line of your code (a hundred lines at most), and any other problem once for each metric, label\n"
-    "or part of promweb. So a line that is there once may stand for many requests."
+    "line of your code (a hundred lines at most), and any other problem once for each metric,\n"
+    "label or part of promweb. So a line that is there once may stand for many requests."
 )
 _DOCTOR = "[The command](command-line.md#promweb-doctor) has these checks."
 

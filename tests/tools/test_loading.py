@@ -281,9 +281,17 @@ def test_an_application_says_what_options_would(
     done = run(command, "--app", f"loaded_metrics:{name}")
     assert done.exit_code == 0, done.stderr
     # Without what the module prints, and what it does not measure.
-    assert parts(done.stdout) == parts(by_option, "waiting", "Waiting and the event loop")
+    assert parts(done.stdout) == parts(by_option, *OPTIONAL_PARTS)
     # Options that agree with the application change nothing.
     assert printed(command, "--app", f"loaded_metrics:{name}", *options) == done.stdout
+
+
+OPTIONAL_PARTS = (
+    *("waiting", "capacity"),
+    *("Sizes and time to the first byte", "Waiting and the event loop"),
+    *("In progress", "Requests in progress", "Requests in progress by instance"),
+)
+"""Groups of rules, and rows and panels, that need an argument of the application."""
 
 
 def parts(text: str, *omitted: str) -> list[Any]:
@@ -363,6 +371,77 @@ def test_what_an_application_does_not_measure_is_left_out(
     assert "flask-waiting" in [group["name"] for group in everything]
 
 
+SIZES = "Sizes and time to the first byte"
+SHOWN = {
+    "nothing": ("", {}),
+    "in_progress=True": ("In progress", {"In progress": []}),
+    "in_progress='group'": ("In progress", {"In progress": []}),
+    "request_size=True": ("", {"Sizes": ["Size of requests", "Traffic"]}),
+    "response_size=True": ("", {"Sizes": ["Size of responses", "Traffic"]}),
+    "response_start=True": (
+        "",
+        {"Time to the first byte": ["Times to the first byte", "Time to the first byte"]},
+    ),
+    "request_size=True, response_start=True": (
+        "",
+        {
+            SIZES: [
+                "Size of requests",
+                "Traffic",
+                "Times to the first byte",
+                SIZES[10:].capitalize(),
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments", SHOWN)
+def test_rows_and_alerts_need_the_arguments_of_their_families(
+    project: Path, arguments: str
+) -> None:
+    (project / "loaded_rows.py").write_text(
+        "from flask import Flask\n"
+        "from promweb import PrometheusMetrics\n"
+        "from prometheus_client import CollectorRegistry\n"
+        "app = Flask(__name__)\n"
+        + f"PrometheusMetrics(app, registry=CollectorRegistry(), {arguments})".replace(
+            "nothing", ""
+        )
+    )
+    stat, rows = SHOWN[arguments]
+    panels = json.loads(printed("dashboard", "--app", "loaded_rows"))["panels"]
+    found = {panel["title"]: panel for panel in panels if panel["type"] == "row"}
+    usual = ("Overview", "Requests", "Errors", "Duration", "Processes", "promweb and scrapes")
+    assert {
+        title: [below["title"] for below in row["panels"]]
+        for title, row in found.items()
+        if title not in usual
+    } == rows
+    assert [p["title"] for p in panels if p["title"] == stat and p["type"] == "stat"] == [stat][
+        not stat :
+    ]
+    done = run("rules", "--app", "loaded_rows", "--concurrency", "8")
+    assert ("Saturated" in done.stdout, "Stalled" in done.stdout) == (bool(stat), bool(stat))
+    note = "--concurrency 8 omits its alert: the application does not have in_progress=True."
+    assert (note in done.stderr) == (not stat)
+
+
+def test_process_metrics_of_an_application_show_its_workers(project: Path) -> None:
+    (project / "loaded_workers.py").write_text(
+        "from flask import Flask\n"
+        "from prometheus_client import CollectorRegistry\n"
+        "from promweb import PrometheusMetrics\n"
+        "app, registry = Flask(__name__), CollectorRegistry()\n"
+        "PrometheusMetrics(app, registry=registry)\n"
+        "PrometheusMetrics(app, registry=registry, path=None, export_defaults=False, "
+        "process_metrics=True)\n"
+    )
+    application = ("dashboard", "--app", "loaded_workers")
+    assert printed(*application) == printed(*application, "--multiprocess")
+    assert '"Memory by worker"' in printed(*application)
+
+
 @pytest.mark.parametrize("command", ["dashboard", "rules"])
 def test_the_help_names_what_an_application_says(command: str) -> None:
     shown = " ".join(printed(command, "--help").split()).partition("--app ")[2]
@@ -377,7 +456,7 @@ def test_the_help_names_what_an_application_says(command: str) -> None:
 def test_the_names_of_opentelemetry_are_read(project: Path) -> None:
     (project / "loaded_metrics.py").write_text(MEASURED)
     options = ("--naming", "otel", "--buckets", "0.25,1", "--latency-threshold", "0.25")
-    by_option = parts(printed("rules", "--no-websockets", *options), "waiting")
+    by_option = parts(printed("rules", "--no-websockets", *options), *OPTIONAL_PARTS)
     application = ("--app", "loaded_metrics:otel", "--latency-threshold", "0.25")
     assert parts(printed("rules", *application)) == by_option
 

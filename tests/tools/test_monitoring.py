@@ -527,6 +527,57 @@ def test_an_alert_reads_well(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "description"),
+    [
+        (
+            ',label="kind"',
+            "Within an hour, its label kind was wrong 3 times. Either the label's callable raised, "
+            "and the value was <error>; or a call of the instrument left the label out, or gave it "
+            "although the metric does not have it, and recorded nothing.",
+        ),
+        (
+            "",
+            "Within an hour, 3 calls of the instrument had a wrong amount, or label values that do "
+            "not fit, and recorded nothing.",
+        ),
+    ],
+)
+def test_an_alert_on_label_errors_covers_callables_and_calls(
+    tmp_path: Path, label: str, description: str
+) -> None:
+    alert = {
+        "exp_labels": {
+            **{"job": "shop", "metric": "loans", "severity": "ticket"},
+            **({"label": "kind"} if label else {}),
+        },
+        "exp_annotations": {
+            "summary": "loans has wrong labels or calls",
+            "description": description,
+            "runbook": "Search the log of promweb for loans. It has the traceback of the first "
+            "time that a callable raised, and once each line of the program with a wrong call.",
+        },
+    }
+    wrong = f'promweb_label_errors_total{{job="shop",instance="a",metric="loans"{label}}}'
+    check_rules(
+        tmp_path,
+        {**ALIVE, wrong: "_x30 3x60"},
+        alert_rule_test=[
+            {"eval_time": "1h", "alertname": "FlaskLabelErrors", "exp_alerts": [alert]}
+        ],
+    )
+
+
+@pytest.mark.parametrize("group", ["path", "tenant", "url_rule", "endpoint"])
+def test_full_metrics_are_grouped_otherwise_only_if_that_helps(group: str) -> None:
+    (runbook,) = [
+        rule["annotations"]["runbook"]
+        for rule in rules("--group-by", group)
+        if rule.get("alert") == "FlaskSeriesFolded"
+    ]
+    assert ("group by url_rule or endpoint" in runbook) == (group in ("path", "tenant"))
+
+
 def check_rules(
     directory: Path,
     series: dict[str, str],

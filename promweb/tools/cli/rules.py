@@ -62,7 +62,7 @@ def command(
     arguments of the application's metrics object that differ from the defaults.
     """
     _check_window(window, scrape_interval)
-    for note in _notes(service, window):
+    for note in _notes(service, window, concurrency):
         click.echo(f"Note: {note}", err=True)
     click.echo(
         "# Recording and alerting rules for Prometheus.\n"
@@ -97,7 +97,12 @@ def _check_window(window: int, interval: int) -> None:
     )
 
 
-def _notes(service: Service, period: int) -> Iterator[str]:
+def _notes(service: Service, period: int, concurrency: int | None) -> Iterator[str]:
+    if concurrency is not None and "in_progress" not in service.measured:
+        yield (
+            f"--concurrency {concurrency} omits its alert: the application does not have "
+            "in_progress=True."
+        )
     for option, objective in (("--slo", service.errors), ("--latency-slo", service.latency)):
         for pair in windows(period):
             if objective and not pair.can_fire(objective):

@@ -76,7 +76,8 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             latency=latency,
             websockets=settings.websockets,
             native=settings.native,
-            waiting=settings.waiting,
+            measured=settings.measured,
+            workers=settings.workers,
         )
         return command(service, **others)
 

@@ -10,7 +10,7 @@ from prometheus_client import Histogram
 from ...core.defaults.group_by import Grouping
 from ...core.defaults.vocabulary import OTEL
 from ...core.options import NO_PREFIX
-from ..monitoring.service import WAITING
+from ..monitoring.service import OPTIONAL
 from .targets import LoadError
 
 __all__ = ["Settings", "inner", "metrics_objects", "read_settings", "settings_of"]
@@ -30,8 +30,10 @@ class Settings:
     websockets: bool
     native: bool = False
     """Whether `native_histograms` is on."""
-    waiting: frozenset[str] = field(default=frozenset(WAITING), compare=False)
-    """The arguments among `WAITING` that are on; objects of one name complete each other."""
+    measured: frozenset[str] = field(default=frozenset(OPTIONAL), compare=False)
+    """The arguments among `OPTIONAL` that are on; objects of one name complete each other."""
+    workers: bool = field(default=False, compare=False)
+    """Whether any object of the application has `process_metrics`."""
 
     def __str__(self) -> str:
         prefix = "--no-prefix" if self.prefix == NO_PREFIX else f"--prefix {self.prefix}"
@@ -52,9 +54,9 @@ def read_settings(metrics: Any, *, is_async: bool, has_websockets: bool) -> Sett
         summary=not metrics.default_latency_as_histogram,
         websockets=is_async and has_websockets and metrics.websockets,
         native=bool(metrics.native_histograms),
-        waiting=frozenset(
+        measured=frozenset(
             name
-            for name, is_for_all in WAITING.items()
+            for name, is_for_all in OPTIONAL.items()
             if getattr(metrics, name) and (is_async or is_for_all)
         ),
     )
@@ -97,5 +99,6 @@ def settings_of(application: Any) -> list[Settings]:
     distinct: dict[Settings, Settings] = {}
     for one in found:
         known = distinct.get(one, one)
-        distinct[one] = replace(known, waiting=known.waiting | one.waiting)
-    return list(distinct.values())
+        distinct[one] = replace(known, measured=known.measured | one.measured)
+    workers = any(metrics.process_metrics for metrics in objects)
+    return [replace(one, workers=workers) for one in distinct.values()]

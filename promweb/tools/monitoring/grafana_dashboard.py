@@ -22,8 +22,9 @@ def make_dashboard(
 ) -> dict[str, Any]:
     """Return the dashboard in Grafana's JSON model.
 
-    `multiprocess` adds panels for each worker process of an instance. The default title and uid
-    follow from the service and its selector.
+    `multiprocess` adds panels for each worker process of an instance. Rows without a panel that
+    the service measures are omitted. The default title and uid follow from the service and its
+    selector.
     """
     queries = queries_of(
         service,
@@ -53,12 +54,15 @@ def make_dashboard(
         http_rows.durations(queries),
         http_rows.in_progress(queries),
         http_rows.sizes(queries),
+        waiting(queries),
     ]
-    if service.waiting:
-        rows.append(waiting(queries))
     if service.websockets:
         rows.append(other_rows.websockets(queries))
-    rows += [other_rows.processes(queries, multiprocess), other_rows.health(queries)]
+    rows += [
+        other_rows.processes(queries, multiprocess or service.workers),
+        other_rows.health(queries),
+    ]
+    rows = [row for row in rows if row.panels]
     if title is None:
         title = f"{service.name}: requests" + (f" ({service.matchers})" if service.matchers else "")
     description = "Made by `promweb dashboard`. Print it again rather than editing it."

@@ -31,40 +31,42 @@ def overview(queries: Queries) -> Row:
             "s",
             queries.mean(duration, RATE),
         )
-    return Row(
-        "Overview",
-        [
-            stat("Requests", "Requests per second.", "reqps", queries.requests(RATE)),
-            stat(
-                "Errors",
-                f"Share of requests answered with 5xx. Red where the objective of "
-                f"{service.errors.percent} % without is missed.",
-                "percentunit",
-                queries.error_share(RATE),
-                limits=limit(float(service.errors.budget)),
-            ),
-            speed,
-            stat(
-                "In progress",
-                "Requests in progress. The application must be given in_progress=True.",
-                "short",
-                queries.in_progress(),
-            ),
-            stat(
-                "Instances",
-                "Instances that expose these metrics.",
-                "short",
-                queries.instances(),
-            ),
-            stat(
-                "Instances down",
-                "Targets of these jobs that Prometheus cannot scrape.",
-                "short",
-                queries.down(),
-                limits=limit(1),
-            ),
-        ],
-    )
+    panels = [
+        stat("Requests", "Requests per second.", "reqps", queries.requests(RATE)),
+        stat(
+            "Errors",
+            f"Share of requests answered with 5xx. Red where the objective of "
+            f"{service.errors.percent} % without is missed.",
+            "percentunit",
+            queries.error_share(RATE),
+            limits=limit(float(service.errors.budget)),
+        ),
+        speed,
+    ]
+    if "in_progress" in service.measured:
+        gauge = stat(
+            "In progress",
+            "Requests in progress. The application must be given in_progress=True.",
+            "short",
+            queries.in_progress(),
+        )
+        panels.append(gauge)
+    panels += [
+        stat(
+            "Instances",
+            "Instances that expose these metrics.",
+            "short",
+            queries.instances(),
+        ),
+        stat(
+            "Instances down",
+            "Targets of these jobs that Prometheus cannot scrape.",
+            "short",
+            queries.down(),
+            limits=limit(1),
+        ),
+    ]
+    return Row("Overview", panels)
 
 
 def requests(queries: Queries) -> Row:
@@ -219,6 +221,8 @@ def durations(queries: Queries) -> Row:
 
 def in_progress(queries: Queries) -> Row:
     needs, method = "The application must be given in_progress=True.", queries.words.method
+    if "in_progress" not in queries.service.measured:
+        return Row("In progress", [])
     return Row(
         "In progress",
         [
@@ -242,7 +246,9 @@ def in_progress(queries: Queries) -> Row:
 
 
 def sizes(queries: Queries) -> Row:
-    words = queries.words
+    words, measured = queries.words, queries.service.measured
+    families = {"request": words.request_size, "response": words.response_size}
+    sized = {what: family for what, family in families.items() if f"{what}_size" in measured}
     panels = [
         timeseries(
             f"Size of {what}s",
@@ -250,40 +256,43 @@ def sizes(queries: Queries) -> Row:
             "bytes",
             queries.quantiles(family, RATE),
         )
-        for what, family in (("request", words.request_size), ("response", words.response_size))
+        for what, family in sized.items()
     ]
-    panels.append(
-        timeseries(
+    titles = ["sizes"] if sized else []
+    if sized:
+        needs = " and ".join(f"{what}_size=True" for what in sized)
+        directions = {"response": "sent", "request": "received"}
+        traffic = timeseries(
             "Traffic",
-            "Bytes of bodies per second. The application must be given request_size=True and "
-            "response_size=True.",
+            f"Bytes of bodies per second. The application must be given {needs}.",
             "Bps",
             {
-                "sent": queries.total(words.response_size, RATE),
-                "received": queries.total(words.request_size, RATE),
+                direction: queries.total(sized[what], RATE)
+                for what, direction in directions.items()
+                if what in sized
             },
         )
-    )
-    if words.response_start is None:
-        return Row("Sizes", panels, collapsed=True)
-    panels += [
-        heatmap(
-            "Times to the first byte",
-            "How many requests had their first byte when. The application must be given "
-            "response_start=True.",
-            "s",
-            queries.buckets(words.response_start, RATE),
-        ),
-        timeseries(
-            "Time to the first byte",
-            "Unlike the duration it does not grow with the length of a stream. The "
-            "application must be given response_start=True.",
-            "s",
-            queries.quantiles(words.response_start, RATE),
-            width=12,
-        ),
-    ]
-    return Row("Sizes and time to the first byte", panels, collapsed=True)
+        panels.append(traffic)
+    if words.response_start is not None and "response_start" in measured:
+        titles.append("time to the first byte")
+        panels += [
+            heatmap(
+                "Times to the first byte",
+                "How many requests had their first byte when. The application must be given "
+                "response_start=True.",
+                "s",
+                queries.buckets(words.response_start, RATE),
+            ),
+            timeseries(
+                "Time to the first byte",
+                "Unlike the duration it does not grow with the length of a stream. The "
+                "application must be given response_start=True.",
+                "s",
+                queries.quantiles(words.response_start, RATE),
+                width=12,
+            ),
+        ]
+    return Row(" and ".join(titles).capitalize(), panels, collapsed=True)
 
 
 def _burn(title: str, share: str, objective: Objective) -> Panel:

@@ -54,7 +54,10 @@ def websockets(queries: Queries) -> Row:
 
 
 def processes(queries: Queries, multiprocess: bool) -> Row:
-    needs = "From prometheus_client's process collector (Linux, the default registry)."
+    needs = (
+        "From prometheus_client's process collector (Linux, the default registry). With several "
+        "workers the application must be given process_metrics=True."
+    )
 
     def panels(title: str, legend: str, *by: str) -> list[Panel]:
         return [
@@ -95,17 +98,18 @@ def processes(queries: Queries, multiprocess: bool) -> Row:
 def health(queries: Queries) -> Row:
     tables = [
         table(
-            "Labels that could not be computed",
-            "Label callables that raised, since the processes began. Their value is "
-            "`<error>`, and the log has the traceback. Empty if there were none.",
+            "Wrong labels and calls",
+            "Label callables that raised, whose value is `<error>`, and wrong calls of "
+            "instruments, which recorded nothing, since the processes began. The log has them. "
+            "Empty if there were none.",
             {"Times": ("short", queries.label_errors("metric", "label"))},
             sort="Times",
             width=8,
         ),
         table(
             "Full metrics",
-            "Recordings that became `<overflow>`, since the processes began. Group by "
-            "something with fewer values, or raise max_series. Empty if there were none.",
+            "Recordings that became `<overflow>`, since the processes began: a label set too many, "
+            "or a value that is too long. Empty if there were none.",
             {"Times": ("short", queries.overflows("metric"))},
             sort="Times",
             width=8,

@@ -21,6 +21,9 @@ __all__ = ["Pair", "make_rules", "shortest_window", "windows"]
 Json = dict[str, Any]
 
 _PERIOD = 30 * 86400
+_BOUNDED = ("url_rule", "endpoint", "http_route")
+"""Groups with as many values as the application has routes."""
+
 _PAGE, _TICKET = "page", "ticket"
 
 
@@ -101,10 +104,10 @@ class _Rules:
             yield self._group("latency", self._objective("slow", service.latency))
         if service.websockets:
             yield self._group("websockets", self._websockets())
-        yield self._group("capacity", self._capacity())
-        waiting = list(self._waiting())
-        if waiting:
-            yield self._group("waiting", waiting)
+        for name, rules in (("capacity", self._capacity()), ("waiting", self._waiting())):
+            measured = list(rules)
+            if measured:
+                yield self._group(name, measured)
         yield self._group("health", self._health())
 
     def _group(self, name: str, rules: Iterable[Json]) -> Json:
@@ -198,6 +201,9 @@ class _Rules:
         )
 
     def _capacity(self) -> Iterator[Json]:
+        """Yield alerts that need the requests in progress."""
+        if "in_progress" not in self.service.measured:
+            return
         in_progress = self.queries.in_progress("job", "instance")
         if self.concurrency is not None:
             yield self._alert(
@@ -261,10 +267,16 @@ class _Rules:
                 queries.happened("promweb_label_errors_total", "[1h]", "job", "metric", "label")
             ),
             severity=_TICKET,
-            summary="A label of {{ $labels.metric }} cannot be computed",
-            description="The callable of its label {{ $labels.label }} raised "
-            "{{ $value | humanize }} times within an hour; the value was <error>.",
-            runbook="The log of promweb has the traceback of the first time.",
+            summary="{{ $labels.metric }} has wrong labels or calls",
+            description="{{ if $labels.label }}Within an hour, its label {{ $labels.label }} was "
+            "wrong {{ $value | humanize }} times. Either the label's callable raised, and the "
+            "value was <error>; or a call of the instrument left the label out, or gave it "
+            "although the metric does not have it, and recorded nothing.{{ else }}Within an hour, "
+            "{{ $value | humanize }} calls of the instrument had a wrong amount, or label values "
+            "that do not fit, and recorded nothing.{{ end }}",
+            runbook="Search the log of promweb for {{ $labels.metric }}. It has the traceback of "
+            "the first time that a callable raised, and once each line of the program with a "
+            "wrong call.",
         )
         yield self._alert(
             "SeriesFolded",
@@ -274,9 +286,17 @@ class _Rules:
             severity=_TICKET,
             summary="{{ $labels.metric }} is full",
             description="{{ $value | humanize }} recordings within an hour became <overflow>, "
-            "because the metric has max_series label sets.",
-            runbook="Find the label with too many values. Group by url_rule or endpoint, or raise "
-            "max_series.",
+            "because the metric has max_series label sets, or a value is too long.",
+            runbook=f"The log of promweb says which. {self._fewer()}, or raise max_series.",
+        )
+
+    def _fewer(self) -> str:
+        """Return how to have fewer label sets."""
+        if self.service.group in _BOUNDED:
+            return "Find the label with too many values and have it return fewer"
+        return (
+            f"If {self.service.group} has too many values, group by url_rule or endpoint. "
+            "Otherwise find the label that has, have it return fewer"
         )
 
     def _of_service(self, expr: str) -> str:

@@ -9,10 +9,19 @@ from decimal import Decimal
 from ...core.defaults.vocabulary import Vocabulary
 from ...core.families.numbers import text_of
 
-__all__ = ["WAITING", "Latency", "Objective", "Service", "duration_text", "read_duration"]
+__all__ = ["OPTIONAL", "Latency", "Objective", "Service", "duration_text", "read_duration"]
 
-WAITING = {"event_loop": False, "queue_time": True, "threads": False, "background_tasks": False}
-"""The arguments that measure waiting, and whether Flask has them, too."""
+OPTIONAL = {
+    "in_progress": True,
+    "request_size": True,
+    "response_size": True,
+    "response_start": True,
+    "event_loop": False,
+    "queue_time": True,
+    "threads": False,
+    "background_tasks": False,
+}
+"""The arguments that turn on families of panels or alerts, and whether Flask has them, too."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,10 @@ class Service:
     websockets: bool
     native: bool = False
     """Whether durations and sizes have native buckets, at least in some instances."""
-    waiting: frozenset[str] = frozenset(WAITING)
-    """The arguments among `WAITING` that are on, as far as is known."""
+    measured: frozenset[str] = frozenset(OPTIONAL)
+    """The arguments among `OPTIONAL` that are on, as far as is known."""
+    workers: bool = False
+    """Whether `process_metrics` is known to be on."""
 
     @property
     def start(self) -> str:

@@ -118,13 +118,13 @@ def waiting(queries: Queries) -> Row:
             ),
         ),
     ]
-    shown = [panel for argument, panel in panels if argument in queries.service.waiting]
+    shown = [panel for argument, panel in panels if argument in queries.service.measured]
     return Row("Waiting and the event loop", shown, collapsed=True)
 
 
 def waiting_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
     """Yield what is particular to each alert; `over` is the range of their rates."""
-    measured = queries.service.waiting
+    measured = queries.service.measured
     if "event_loop" in measured:
         yield from _event_loop_alerts(queries, over)
     if "queue_time" in measured:
