@@ -137,8 +137,10 @@ class Applications(InstrumentFactories):
     ) -> tuple[str, str]:
         """Return the exposition and its content type.
 
-        `accept_header` is an HTTP Accept header; `names` restricts to samples of these names. The
-        exposition is text, even for a header that prefers protobuf.
+        `accept_header` is an HTTP Accept header. `names` restricts to samples with these names, and
+        to families: `orders_total` is a sample of the counter `orders`. Of a family that is
+        named beside its own samples, only these samples are shown. The exposition is text, even
+        for a header that prefers protobuf.
 
             text, content_type = metrics.generate_metrics(names=["orders_total"])
         """

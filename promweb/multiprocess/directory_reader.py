@@ -104,7 +104,7 @@ class DirectoryReader:
         pause: Callable[[], None],
         shown: Shown | None = None,
     ) -> Iterator[Metric]:
-        """Yield the merged families of a registry, restricted to the sample names in `names`.
+        """Yield the merged families of a registry, restricted to samples and families in `names`.
 
         `shown` selects the registry; without it all registries are shown.
         """

@@ -199,13 +199,17 @@ def _by_bound(part: tuple[Part, int]) -> tuple[bool, float]:
 
 
 def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
-    """Return a metric with only the samples of these names; None if it has none."""
+    """Return a metric with only the samples of these names; None if it has none.
+
+    If the metric has the name itself, and none of its samples has one, all of it is returned.
+    """
+    whole = metric if metric.name in names else None
     if isinstance(metric, MergedMetric):
-        return metric._restricted_metric(names)
+        return metric._restricted_metric(names) or whole
     kept = [sample for sample in metric.samples if sample.name in names]
     result = Metric(metric.name, metric.documentation, metric.type)
     result.samples = kept
-    return result if kept else None
+    return result if kept else whole
 
 
 def families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:

@@ -113,7 +113,7 @@ class WorkerMetrics:
         self._forget = weakref.finalize(self, _remove_callback, collected)
 
     def add_to(self, families: Iterable[Metric], names: Sequence[str] | None) -> Iterator[Metric]:
-        """Yield the families, then those of the workers, restricted to these sample names."""
+        """Yield the families, then those of the workers, restricted to these names."""
         there = set()
         for family in families:
             there.add(family.name)

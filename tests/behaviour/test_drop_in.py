@@ -255,6 +255,15 @@ def early_answers(bench: Bench) -> object:
     return bench.total(403), bench.timed(403)
 
 
+@check(exporter="", ours="calls_total 1.0")
+def names_of_families(bench: Bench) -> object:
+    metrics = bench.measure()
+    bench.app.route("/")(metrics.counter("calls", "Calls")(lambda: "view"))
+    bench.get()
+    text = bench.app.test_client().get("/metrics?name[]=calls").text
+    return "".join(line for line in text.splitlines() if line.startswith("calls_total"))
+
+
 @check(exporter=[(1, None, 1), (1, None, None)], ours=[(None, 1, 1), (None, 1, 1)])
 def late_failures(bench: Bench) -> object:
     def fail(argument: object) -> flask.Response:

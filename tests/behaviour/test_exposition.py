@@ -268,6 +268,60 @@ def test_names_restrict_the_samples(leg: Leg, shop: Any, accept: str, wanted: li
     assert found == set(wanted) - {"unknown"}
 
 
+TIME = {"time_bucket", "time_count", "time_sum", "time_created"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sample_names"),
+    [
+        (["calls"], {"calls_total", "calls_created"}),
+        (["time"], TIME),
+        (["time", "own_gauge"], {*TIME, "own_gauge"}),
+        (["flask_http_request"], {"flask_http_request_total", "flask_http_request_created"}),
+        (["python_gc_objects_collected"], set()),
+    ],
+)
+def test_names_may_be_those_of_families(
+    leg: Leg, shop: Any, wanted: list[str], sample_names: set[str]
+) -> None:
+    reply = scrape(leg, shop, "text/plain", "?" + "&".join(f"name[]={name}" for name in wanted))
+    assert {
+        line.partition("{")[0].partition(" ")[0]
+        for line in reply.text.splitlines()
+        if not line.startswith("#")
+    } == sample_names
+    metrics = leg.make_metrics(None)
+    assert metrics.generate_metrics(names=wanted)[0].encode() == reply.data
+
+
+def test_families_of_prometheus_client_are_found_by_name(leg: Leg) -> None:
+    metrics = leg.make_metrics(None, export_defaults=False)
+    Summary("own", "Own.", registry=leg.registry).observe(3)
+    Gauge("own_size", "A family whose name begins alike.", registry=leg.registry)
+    Gauge("stock", "Stock.", registry=leg.registry).set(2)
+    Gauge("stock_count", "Another gauge.", registry=leg.registry)
+    lines = metrics.generate_metrics(names=["own", "stock"])[0].splitlines()
+    found = [line.partition(" ")[0] for line in lines if not line.startswith("#")]
+    assert sorted(found) == ["own_count", "own_created", "own_sum", "stock"]
+
+
+def test_a_name_that_a_family_shares_with_a_sample_is_that_of_the_sample(leg: Leg) -> None:
+    class Quantiles:
+        def collect(self) -> Any:
+            metric = Metric("spans", "Spans.", "summary")
+            metric.add_sample("spans", {"quantile": "0.5"}, 2)
+            metric.add_sample("spans_count", {}, 4)
+            yield metric
+
+        describe = collect
+
+    metrics = leg.make_metrics(None, export_defaults=False)
+    leg.registry.register(Quantiles())
+    assert metrics.generate_metrics(names=["spans"])[0].encode() == client.generate_latest(
+        leg.registry.restricted_registry(["spans"])
+    )
+
+
 @pytest.mark.parametrize("query", ["?name[]=unknown", "?name[]=", "?name[]=a&name[]=%F0%9F"])
 def test_unknown_names_give_nothing(leg: Leg, shop: Any, query: str) -> None:
     reply = scrape(leg, shop, None, query)

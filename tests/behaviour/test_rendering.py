@@ -133,8 +133,15 @@ def test_restricted_to_names(family_class: type[Family[Any]], names: tuple[str, 
     family = family_class("f_seconds", "d", names, unit="seconds")
     registry.register(family)
     record(family, family.child(("v",) * len(names)), 3.0)
-    for suffix in ("", "_total", "_bucket", "_count", "_sum", "_created", "_other"):
+    for suffix in ("_total", "_bucket", "_count", "_sum", "_created", "_other"):
         assert_same(registry, [f"f_seconds{suffix}"])
+    assert_same(registry, ["f_seconds", "f_seconds_sum", "f_seconds_total"])
+    # prometheus_client finds nothing by the name of a family, unless a sample has it.
+    names_of_samples = [f"f_seconds{suffix}" for suffix, _ in (*family.shape, ("_created", None))]
+    whole = render(registry, None, ["f_seconds"])
+    assert whole == render(registry, None, names_of_samples)
+    if family_class is GaugeFamily:
+        assert_same(registry, ["f_seconds"])
     assert_same(registry, ["f_seconds_sum", "f_seconds_bucket", "nothing"])
 
 

@@ -145,6 +145,12 @@ def test_every_format_and_the_filter_of_names(leg: Leg, shared: Path) -> None:
         assert found
         assert found == {key: number for key, number in plain.items() if key[0] in names}
     assert scrape(leg, app, "?name[]=nothing") == {}
+    found = scrape(leg, app, "?name[]=flask_http_request_duration_seconds")
+    suffixes = ("bucket", "count", "sum")
+    names = [f"flask_http_request_duration_seconds_{suffix}" for suffix in suffixes]
+    assert found == {key: number for key, number in plain.items() if key[0] in names}
+    found = scrape(leg, app, "?name[]=flask_http_request_duration_seconds&name[]=" + names[1])
+    assert {name for name, _ in found} == {names[1]}
 
 
 def test_metrics_without_http(leg: Leg, shared: Path) -> None:

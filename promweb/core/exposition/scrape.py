@@ -39,7 +39,7 @@ def answer(
     names: Sequence[str] | None = None,
     pause: Callable[[], None] = _do_not_pause,
 ) -> Scrape:
-    """Answer a scrape of `registry`, restricted to the sample names in `names` if there are any.
+    """Answer a scrape of `registry`, restricted to samples and families in `names`, if any.
 
     More than a thousand names restrict nothing: the answer has all requested samples, and more.
     Nothing that a client sends makes this raise. A client that accepts no known format gets the

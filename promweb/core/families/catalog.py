@@ -22,6 +22,9 @@ FamilyT = TypeVar("FamilyT", bound=Family[Any])
 # `livemax`, and no public name lists the modes.
 _INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
 
+_SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")
+"""What names of samples have after the name of their family."""
+
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
 
 
@@ -63,12 +66,11 @@ class Catalog:
     def collect(
         registry: CollectorRegistry, names: Sequence[str] | None, pause: Callable[[], None]
     ) -> Iterable[Metric]:
-        """Return the families of a scrape, restricted to the sample names in `names`."""
+        """Return the families of a scrape, restricted to samples or families with these names."""
         catalog = _catalogs.get(registry)
         if catalog is not None and catalog.storage is not None:
             return catalog._with_functions(catalog.storage.collect(names, pause))
-        source: Any = registry.restricted_registry(names) if names else registry
-        return source.collect()  # type: ignore[no-any-return]
+        return _restricted(registry, names) if names else registry.collect()
 
     @staticmethod
     def outside(directory: str) -> list[str]:
@@ -175,6 +177,23 @@ class Catalog:
                 value = sample.value if function is None else float(function())
                 changed.add_sample(sample.name, sample.labels, value)
             yield changed
+
+
+def _restricted(registry: CollectorRegistry, names: Sequence[str]) -> Iterable[Metric]:
+    """Yield what prometheus_client yields for sample names, then the families with the others.
+
+    prometheus_client finds no family by its own name, unless a sample has it, too.
+    """
+    left = set(names)
+    found: Any = registry.restricted_registry(names)
+    for metric in found.collect():
+        left.discard(metric.name)
+        yield metric
+    samples = [name + suffix for name in left for suffix in _SUFFIXES]
+    found = registry.restricted_registry(samples)
+    for metric in found.collect():
+        if metric.name in left:
+            yield metric
 
 
 def _taken(wanted: str, known: object, error: ValueError) -> ValueError:

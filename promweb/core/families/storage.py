@@ -82,7 +82,7 @@ class Storage(Protocol):
         """Make scrapes show metrics of each process by its pid."""
 
     def collect(self, names: Sequence[str] | None, pause: Callable[[], None]) -> Iterator[Metric]:
-        """Yield everything that a scrape shows, restricted to the sample names in `names`.
+        """Yield everything that a scrape shows, restricted to the samples and families in `names`.
 
         `pause` is called now and then, to let other threads run.
         """

@@ -292,6 +292,11 @@ DIFFERENCES = (
         "answered it with 500.",
     ),
     Difference(
+        "names_of_families",
+        "`name[]`, and `names` of `generate_metrics`, find a family by its own name, too; the "
+        "exporter found only samples.",
+    ),
+    Difference(
         "host_matching",
         "With `host_matching` the metrics are served on every host, where the exporter served "
         "none, and with `subdomain_matching`, too, where the exporter served them at `SERVER_NAME` "
