@@ -41,7 +41,7 @@ _FILE = re.compile(r"# (\w+\.(?:py|yml))\n")
 
 _COMMAND = re.compile(r"^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _PORT = re.compile(r"(?<=localhost:)\d+|(?<=--port )\d+")
-_SERVER = re.compile(r"(flask|quart) .*\brun\b|prometheus ")
+_SERVER = re.compile(r"(\w+=\S+ )*(flask|quart) .*\brun\b|prometheus ")
 
 
 class Block(NamedTuple):
@@ -152,6 +152,8 @@ class Reader:
             words += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data"]
         else:
             port = int(words[words.index("--port") + 1])
+        if "=" in words[0]:  # a variable for the server
+            words = ["env", *words]
         self._stop(port)
         try:
             server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
