@@ -23,7 +23,7 @@ FamilyT = TypeVar("FamilyT", bound=Family[Any])
 _INFO_MODE: Any = "livemax" if "livemax" in getattr(Gauge, "_MULTIPROC_MODES", ()) else "max"
 
 _SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")
-"""What names of samples have after the name of their family."""
+"""The ends of sample names, after the name of the family."""
 
 _catalogs: weakref.WeakKeyDictionary[CollectorRegistry, Catalog] = weakref.WeakKeyDictionary()
 
