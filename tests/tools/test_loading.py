@@ -427,6 +427,33 @@ def test_rows_and_alerts_need_the_arguments_of_their_families(
     assert (note in done.stderr) == (not stat)
 
 
+@pytest.mark.parametrize(
+    ("several", "label"),
+    [
+        (["True"], "method"),
+        (["'group'"], "url_rule"),
+        (["False", "'group'"], "url_rule"),
+        (["True", "False"], "method"),
+    ],
+)
+def test_requests_in_progress_have_the_label_that_the_application_gives(
+    project: Path, several: list[str], label: str
+) -> None:
+    (project / "loaded_progress.py").write_text(
+        "from flask import Flask\n"
+        "from prometheus_client import CollectorRegistry\n"
+        "from promweb import PrometheusMetrics\n"
+        "app = Flask(__name__)\n"
+        f"for one in [{', '.join(several)}]:\n"
+        "    PrometheusMetrics(app, registry=CollectorRegistry(), path=None, "
+        "group_by='url_rule', in_progress=one)\n"
+    )
+    panels = json.loads(printed("dashboard", "--app", "loaded_progress"))["panels"]
+    (panel,) = [panel for panel in panels if panel["title"] == "Requests in progress"]
+    assert f"sum by ({label})" in panel["targets"][0]["expr"]
+    assert panel["description"].startswith(f"By {label}, ")
+
+
 def test_process_metrics_of_an_application_show_its_workers(project: Path) -> None:
     (project / "loaded_workers.py").write_text(
         "from flask import Flask\n"

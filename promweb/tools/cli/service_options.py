@@ -78,6 +78,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             native=settings.native,
             measured=settings.measured,
             workers=settings.workers,
+            in_progress_by_group=settings.in_progress_by_group,
         )
         return command(service, **others)
 

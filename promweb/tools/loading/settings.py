@@ -34,6 +34,8 @@ class Settings:
     """The arguments among `OPTIONAL` that are on; objects of one name complete each other."""
     workers: bool = field(default=False, compare=False)
     """Whether any object of the application has `process_metrics`."""
+    in_progress_by_group: bool = field(default=False, compare=False)
+    """Whether `in_progress` is `"group"`; the first object of a name that has it decides."""
 
     def __str__(self) -> str:
         prefix = "--no-prefix" if self.prefix == NO_PREFIX else f"--prefix {self.prefix}"
@@ -54,6 +56,7 @@ def read_settings(metrics: Any, *, is_async: bool, has_websockets: bool) -> Sett
         summary=not metrics.default_latency_as_histogram,
         websockets=is_async and has_websockets and metrics.websockets,
         native=bool(metrics.native_histograms),
+        in_progress_by_group=metrics.in_progress == "group",
         measured=frozenset(
             name
             for name, is_for_all in OPTIONAL.items()
@@ -99,6 +102,8 @@ def settings_of(application: Any) -> list[Settings]:
     distinct: dict[Settings, Settings] = {}
     for one in found:
         known = distinct.get(one, one)
-        distinct[one] = replace(known, measured=known.measured | one.measured)
+        measured = known.measured | one.measured
+        by_group = (known if "in_progress" in known.measured else one).in_progress_by_group
+        distinct[one] = replace(known, measured=measured, in_progress_by_group=by_group)
     workers = any(metrics.process_metrics for metrics in objects)
     return [replace(one, workers=workers) for one in distinct.values()]

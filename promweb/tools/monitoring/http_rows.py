@@ -220,17 +220,19 @@ def durations(queries: Queries) -> Row:
 
 
 def in_progress(queries: Queries) -> Row:
-    needs, method = "The application must be given in_progress=True.", queries.words.method
-    if "in_progress" not in queries.service.measured:
+    service, needs = queries.service, "The application must be given in_progress=True."
+    if "in_progress" not in service.measured:
         return Row("In progress", [])
+    label = service.group if service.in_progress_by_group else queries.words.method
+    what = label if service.in_progress_by_group else "method"
     return Row(
         "In progress",
         [
             timeseries(
                 "Requests in progress",
-                f"By method, as each scrape found them. {needs}",
+                f"By {what}, as each scrape found them. {needs}",
                 "short",
-                {legend(method): queries.in_progress(method)},
+                {legend(label): queries.in_progress(label)},
                 stacked=True,
                 width=12,
             ),

@@ -70,6 +70,8 @@ class Service:
     """The arguments among `OPTIONAL` that are on, as far as is known."""
     workers: bool = False
     """Whether `process_metrics` is known to be on."""
+    in_progress_by_group: bool = False
+    """Whether requests in progress have the group in place of the method."""
 
     @property
     def start(self) -> str:
