@@ -17,6 +17,9 @@ __all__ = ["Answers", "compare_usage"]
 _TARGET = ("job", "instance")
 """Labels that Prometheus adds to every series; it renames a service's own labels of that name."""
 
+_SUFFIXES = ("", "_total", "_count", "_sum", "_bucket", "_info")
+"""What the names of samples may end with, where nothing more is known of a family."""
+
 Labels = Mapping[str, str]
 
 
@@ -35,11 +38,12 @@ class Answers:
     def __init__(self, side: Side) -> None:
         self._series: dict[str, list[Labels]] = {}
         self._expected: dict[str, Shape] = {}
-        for shape in side.families.values():
-            for name, labels in shape.numbers:
-                self._series.setdefault(name, []).append(_as_scraped(dict(labels)))
+        for name, shape in side.families.items():
+            for sample, labels in shape.numbers:
+                self._series.setdefault(sample, []).append(_as_scraped(dict(labels)))
             if not shape.numbers:
-                self._expected.update(dict.fromkeys(shape.samples, shape))
+                named = shape.samples or (name + suffix for suffix in _SUFFIXES)
+                self._expected.update(dict.fromkeys(named, shape))
 
     @property
     def labels(self) -> set[str]:
@@ -58,18 +62,16 @@ class Answers:
 
     def names(self, selector: Selector) -> list[str]:
         """Return the names of the metrics that a selector may match."""
-        if selector.name:
-            return [selector.name]
-        wanted = [m for m in selector.matchers if m.label == "__name__"]
-        return [name for name in self._series if all(m.accepts(name) for m in wanted)]
+        return [selector.name] if selector.name else _matched(selector, self._series)
 
     def has(self, selector: Selector) -> bool:
         """Tell whether there is any series of the metric."""
         return any(name in self._series for name in self.names(selector))
 
-    def expected(self, selector: Selector) -> Shape | None:
-        """Return the definition of a metric that has no series yet."""
-        return self._expected.get(selector.name)
+    def expected(self, selector: Selector) -> list[Shape]:
+        """Return the definitions of the metrics of a selector that have no series yet."""
+        names = [selector.name] if selector.name else _matched(selector, self._expected)
+        return [self._expected[name] for name in names if name in self._expected]
 
     def missing(self, selector: Selector) -> str:
         """Return why a selector finds nothing."""
@@ -138,22 +140,30 @@ def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
     """Return what NEW lacks: "" if nothing, None if that is unknown without requests."""
     answered = before.of(selector)
     there = after.of(selector)
-    if not there and (shape := after.expected(selector)):
-        used = {matcher.label for matcher in _on_labels(selector)} | selector.labels
-        known = {*shape.labels, "le"}
-        for label in sorted(used - known):
-            if any(label in labels for labels in answered):
-                return f"the label {label!r} is missing"
-        bounds = [matcher for matcher in _on_labels(selector) if matcher.label == "le"]
-        if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
-            return f"no bucket has this le; le is {listed(shape.bounds)}"
-        return None if any(m.label != "le" for m in _on_labels(selector)) else ""
+    if not there and (shapes := after.expected(selector)):
+        found = [_unmet(answered, shape, selector) for shape in shapes]
+        return min(found, key=lambda lack: (bool(lack), lack is None))
     if not there:
         return after.missing(selector)
     for label in sorted(selector.labels):
         if any(label in labels for labels in answered) and not any(label in one for one in there):
             return f"the label {label!r} is missing"
     return ""
+
+
+def _unmet(answered: list[Labels], shape: Shape, selector: Selector) -> str | None:
+    """Return what a definition lacks, in the same way."""
+    matchers = list(_on_labels(selector))
+    if not shape.is_seen:
+        return None
+    used = {matcher.label for matcher in matchers} | selector.labels
+    for label in sorted(used - {*shape.labels, "le"}):
+        if any(label in labels for labels in answered):
+            return f"the label {label!r} is missing"
+    bounds = [matcher for matcher in matchers if matcher.label == "le"]
+    if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
+        return f"no bucket has this le; le is {listed(shape.bounds)}"
+    return None if any(matcher.label != "le" for matcher in matchers) else ""
 
 
 def _without_target(selector: Selector, known: set[str]) -> Selector:
@@ -167,6 +177,12 @@ def _without_target(selector: Selector, known: set[str]) -> Selector:
         tuple(matcher for matcher in selector.matchers if is_own(matcher.label)),
         frozenset(label for label in selector.labels if is_own(label)),
     )
+
+
+def _matched(selector: Selector, names: Iterable[str]) -> list[str]:
+    """Return the names that a selector without a name matches."""
+    wanted = [matcher for matcher in selector.matchers if matcher.label == "__name__"]
+    return [name for name in names if all(matcher.accepts(name) for matcher in wanted)]
 
 
 def _on_labels(selector: Selector) -> Iterable[Matcher]:
