@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from typing import NamedTuple
 
 from ..promql.files import Query
 from ..promql.selectors import Matcher, Selector
 from ..promql.variables import read_expression, read_variable
-from .differences import Difference, Differences, Level, listed
+from .differences import Difference, Level, Usage, listed
 from .sides import Shape, Side
 
 __all__ = ["Answers", "compare_usage"]
@@ -21,6 +22,12 @@ _SUFFIXES = ("", "_total", "_count", "_sum", "_bucket", "_info")
 """What the names of samples may end with, where nothing more is known of a family."""
 
 Labels = Mapping[str, str]
+
+
+_CHANGED = 2
+"""Letters that may differ between a name and the one that was meant."""
+
+_Problem = tuple[Level, str, str]
 
 
 class _Finding(NamedTuple):
@@ -50,6 +57,11 @@ class Answers:
         """The names of all labels."""
         seen = {label for found in self._series.values() for labels in found for label in labels}
         return seen.union(*(shape.labels for shape in self._expected.values()))
+
+    @property
+    def all_names(self) -> set[str]:
+        """The names of all metrics, also of those that have no series yet."""
+        return {*self._series, *self._expected}
 
     def of(self, selector: Selector) -> list[Labels]:
         """Return the label sets of the series that a selector finds."""
@@ -87,43 +99,78 @@ class Answers:
         return "no series matches all of these labels"
 
 
-def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) -> Differences:
+def compare_usage(
+    old: Side, new: Side, files: Mapping[str, Sequence[Query]]
+) -> tuple[list[Difference], Usage]:
     """Compare what the queries of files select; `files` has the queries by file name."""
-    before, after = Answers(old), Answers(new)
-    known = before.labels | after.labels
-    assumed: set[str] = set()
-    places: dict[tuple[str, Selector], list[str]] = {}
+    reader = _Reader(Answers(old), Answers(new))
+    found: dict[_Finding, list[str]] = {}
+    answered = 0
     for file, queries in files.items():
         for query in queries:
-            try:
-                read = read_variable if query.is_variable else read_expression
-                selectors = read(query.text)
-            except (ValueError, re.error) as error:
-                said = str(error).split("\n")[0]
-                what = f"{query.place}: {query.text!r} cannot be read: {said}"
-                yield Difference(Level.UNREAD, "query", file, what)
-                continue
-            for one in selectors:
-                if before.has(one):
-                    assumed |= {matcher.label for matcher in one.matchers} - known - {"__name__"}
-                judged = _without_target(one, known)
-                users = places.setdefault((file, judged), [])
-                if query.place not in users:
-                    users.append(query.place)
-    found: dict[_Finding, list[str]] = {}
-    for (file, selector), users in places.items():
-        if problem := _judged(before, after, selector):
-            level, check, why = problem
-            finding = _Finding(level, check, file, f"{selector}: {why}")
-            found.setdefault(finding, []).extend(users)
-    for finding, users in found.items():
-        yield Difference(*finding, users=tuple(dict.fromkeys(users)))
-    if assumed := assumed - set(_TARGET):
-        what = f"no series has the labels {listed(assumed)}; Prometheus is assumed to add them"
-        yield Difference(Level.NOTE, "target-labels", "", what)
+            findings, is_answered = reader.read(query)
+            answered += is_answered
+            for level, check, what in findings:
+                found.setdefault(_Finding(level, check, file, what), []).append(query.place)
+    differences = [
+        Difference(*finding, users=tuple(dict.fromkeys(users))) for finding, users in found.items()
+    ]
+    return differences, Usage(len(files), sum(map(len, files.values())), answered)
 
 
-def _judged(before: Answers, after: Answers, selector: Selector) -> tuple[Level, str, str] | None:
+class _Reader:
+    """Compares what two sides answer to a query."""
+
+    def __init__(self, before: Answers, after: Answers) -> None:
+        self._before, self._after = before, after
+        self._labels = before.labels | after.labels
+        self._names = before.all_names | after.all_names
+
+    def read(self, query: Query) -> tuple[list[_Problem], bool]:
+        """Return what is the matter with a query, and whether both sides have all its series."""
+        try:
+            read = read_variable if query.is_variable else read_expression
+            selectors = read(query.text)
+        except (ValueError, re.error) as error:
+            said = str(error).split("\n")[0]
+            return [(Level.UNREAD, "query", f"{query.text!r} cannot be read: {said}")], False
+        found: list[_Problem] = []
+        is_answered = bool(selectors)
+        for selector in selectors:
+            found += self._unknown(selector)
+            judged = _without_target(selector, self._labels)
+            problem = _judged(self._before, self._after, judged)
+            if problem:
+                level, check, why = problem
+                found.append((level, check, f"{judged}: {why}"))
+            is_answered = is_answered and not problem and bool(self._before.of(judged))
+        return found, is_answered
+
+    def _unknown(self, selector: Selector) -> Iterator[_Problem]:
+        """Yield names that no side has: Prometheus adds labels, and a name may be misspelt."""
+        if self._before.has(selector):
+            labels = {matcher.label for matcher in selector.matchers}
+            for label in sorted(labels - self._labels - {"__name__", *_TARGET}):
+                what = f"no series has the label {label!r}; Prometheus is assumed to add it"
+                yield Level.NOTE, "target-labels", what + _meant(label, self._labels)
+        elif selector.name not in self._names and (meant := _meant(selector.name, self._names)):
+            yield Level.NOTE, "unknown-metric", f"neither side has {selector.name}{meant}"
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    """Return a hint if one of the names is the same with two letters changed, or with `_total`.
+
+    Other programs have names that are alike, too, but for a word.
+    """
+    for near in (f"{name}_total", *get_close_matches(name, names, 3, 0.75)):
+        steps = SequenceMatcher(None, name, near).get_opcodes()
+        changed = sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in steps if tag != "equal")
+        if near in names and (changed <= _CHANGED or near == f"{name}_total"):
+            return f". Did you mean {near}?"
+    return ""
+
+
+def _judged(before: Answers, after: Answers, selector: Selector) -> _Problem | None:
     """Return what NEW lacks, or why promweb cannot know; None if NEW has what OLD has."""
     if not before.of(selector):
         if not before.has(selector):
