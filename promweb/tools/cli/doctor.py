@@ -28,7 +28,7 @@ __all__ = ["command"]
 _MESSAGES = "on the page Messages of promweb's documentation (docs/messages.md)"
 
 _ADDRESS = re.compile(r"\w+://|\[[0-9a-fA-F:]+\]|[^:/\s]+:\d+(/|$)")
-"""An address has a scheme or a port; what is behind the colon of an application is a name."""
+"""An address has a scheme or a port. Behind the colon of an application there is a name."""
 
 _ROUNDS = 3
 _AT_ONCE = 4

@@ -19,7 +19,7 @@ _TARGET = ("job", "instance")
 """Labels that Prometheus adds to every series; it renames a service's own labels of that name."""
 
 _SUFFIXES = ("", "_total", "_count", "_sum", "_bucket", "_info")
-"""What the names of samples may end with, where nothing more is known of a family."""
+"""The possible endings of a sample's name, for a family without samples and definition."""
 
 Labels = Mapping[str, str]
 

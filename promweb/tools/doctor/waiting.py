@@ -73,7 +73,7 @@ WAITS = (
         has_routes=True,
     ),
 )
-"""What is looked at, in this order."""
+"""The checks, in this order."""
 
 
 def check_waiting(exposition: Exposition) -> Findings:

@@ -22,8 +22,8 @@ def side_of(application: Any) -> Side:
     """Return an application as one side of a comparison.
 
     It has the label names and buckets of families that have no series yet, and also the families
-    that an application shows late: those of websockets, and of promweb's own problems. What a
-    collector of another library computes is unknown before there is a series.
+    that an application shows late: those of websockets, and of promweb's own problems. The labels
+    of another library's collector are unknown before there is a series.
     """
     owners = metrics_objects(application)
     registries = {id(one.registry): one.registry for one in owners}
