@@ -27,6 +27,9 @@ def measured(kind, **more):
         default_labels={"broken": lambda: 1 / 0}, **more
     )
     metrics.info("build", "Build", ["commit"], ["abc"])
+    metrics.on_request(lambda info: None)
+    seen = prometheus_client.Counter("seen", "Seen", ["by"], registry=metrics.registry)
+    seen.labels("me").inc()
     mails = prometheus_client.Counter("mails", "Mails", ["to"], registry=metrics.registry)
     sizes = prometheus_client.Histogram(
         "mail_bytes", "Sizes", ["to"], registry=metrics.registry, buckets=(1, 5)

@@ -425,8 +425,8 @@ def test_labels_of_targets_are_named(tmp_path: Path) -> None:
         ("job_total", "neither side has job_total. Did you mean jobs_total?"),
         ("jobs", "neither side has jobs. Did you mean jobs_total?"),
         (
-            'jobs_total{reslut="lost"}',
-            "no series has the label 'reslut'; Prometheus is assumed to add it. "
+            'jobs_total{results="lost"}',
+            "no series has the label 'results'; Prometheus is assumed to add it. "
             "Did you mean result?",
         ),
         ("node_jobs_total", ""),  # another program's

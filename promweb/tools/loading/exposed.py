@@ -57,7 +57,7 @@ def _clients(registry: CollectorRegistry) -> Iterator[tuple[str, Shape]]:
     """
     for collector in list(getattr(registry, "_collector_to_names", ())):
         labelnames = getattr(collector, "_labelnames", ())
-        if not labelnames or not hasattr(collector, "labels"):
+        if not labelnames or any(metric.samples for metric in collector.collect()):
             continue
         collector.labels(*("" for _ in labelnames))
         for metric in collector.collect():
