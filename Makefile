@@ -51,8 +51,8 @@ quick: JOBS = $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 quick: .venv/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 
-# The oldest versions that pyproject.toml admits. Tests with servers, browsers and terminals take
-# long, and run with the newest versions only; the model knows the newest Quart's errors.
+# The oldest versions that pyproject.toml admits. The model and tests with servers, browsers and
+# terminals take long, and run with the newest versions only.
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 

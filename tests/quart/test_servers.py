@@ -24,7 +24,11 @@ from tests.support.recorded import Done, Samples, expected, labels, samples
 from tests.support.servers import Server, ask, leaving, read_until, reset
 from tests.support.waiting import DEADLINE, becomes, eventually
 
-SERVERS = {"hypercorn": servers.hypercorn, "uvicorn": servers.uvicorn}
+SERVERS = {
+    "hypercorn": servers.hypercorn,
+    "uvicorn": servers.uvicorn,
+    "uvloop": servers.uvicorn_on_uvloop,
+}
 
 # Connecting is up to the kernel: a server that is not yet accepting finds clients in its backlog.
 

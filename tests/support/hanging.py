@@ -28,6 +28,9 @@ QUART = tuple(map(int, version("quart").split(".")[:2]))
 WAITS_FOR_DISCONNECT = QUART >= (0, 23)
 """Whether Quart goes on until the client leaves, and raises what it then finds, in a group."""
 
+SHOWS_EXCEPTIONS = QUART >= (0, 21)
+"""Whether Quart in tests answers with the exception that leaves the application."""
+
 Gone: Any = getattr(quart.wrappers, "ClientDisconnectedError", None)
 RAISES_GONE = pytest.mark.skipif(Gone is None, reason="Quart before 0.23 has no such exception")
 """Marks tests of the exception by which Quart tells that the client is gone."""

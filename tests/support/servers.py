@@ -9,12 +9,13 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from . import needs
 from .waiting import DEADLINE
 
 
@@ -61,6 +62,9 @@ leaving = pytest.mark.parametrize(
 """How a client goes away."""
 
 
+Run = Callable[[Any], object]
+"""Runs a coroutine in a new event loop, as `asyncio.run` does."""
+
 _ports = itertools.cycle(range(10_000 + os.getpid() % 200 * 100, 10_100 + os.getpid() % 200 * 100))
 
 
@@ -76,7 +80,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def hypercorn(app: Any) -> Iterator[Server]:
+def hypercorn(app: Any, run: Run = asyncio.run) -> Iterator[Server]:
     """Serve an ASGI application with hypercorn: HTTP/1.1, HTTP/2 without TLS, websockets."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
@@ -88,12 +92,12 @@ def hypercorn(app: Any) -> Iterator[Server]:
         config.errorlog = None
         return serve(app, config, shutdown_trigger=stop.wait)
 
-    with _serving(start) as server:
+    with _serving(start, run) as server:
         yield server
 
 
 @contextmanager
-def uvicorn(app: Any) -> Iterator[Server]:
+def uvicorn(app: Any, run: Run = asyncio.run) -> Iterator[Server]:
     """Serve an ASGI application with uvicorn: HTTP/1.1, websockets."""
     from uvicorn import Config
     from uvicorn import Server as UvicornServer
@@ -107,12 +111,22 @@ def uvicorn(app: Any) -> Iterator[Server]:
         server.should_exit = True
         await serving
 
-    with _serving(start) as server:
+    with _serving(start, run) as server:
         yield server
 
 
+def uvicorn_on_uvloop(app: Any) -> AbstractContextManager[Server]:
+    """Serve an ASGI application with uvicorn on the event loop that it prefers."""
+    return uvicorn(app, needs.module("uvloop").run)
+
+
+def hypercorn_on_uvloop(app: Any) -> AbstractContextManager[Server]:
+    """Serve an ASGI application with hypercorn and its worker class uvloop."""
+    return hypercorn(app, needs.module("uvloop").run)
+
+
 @contextmanager
-def _serving(start: Callable[[socket.socket, asyncio.Event], Any]) -> Iterator[Server]:
+def _serving(start: Callable[[socket.socket, asyncio.Event], Any], run: Run) -> Iterator[Server]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listener.getsockname()[1]
     loops: list[asyncio.AbstractEventLoop] = []
@@ -125,11 +139,11 @@ def _serving(start: Callable[[socket.socket, asyncio.Event], Any]) -> Iterator[S
         running.set()
         await start(listener, stops[0])
 
-    def run() -> None:
+    def serve() -> None:
         with suppress(asyncio.CancelledError):  # hypercorn, when its grace is over
-            asyncio.run(main())
+            run(main())
 
-    thread = threading.Thread(target=run, name="server")
+    thread = threading.Thread(target=serve, name="server")
     thread.start()
     try:
         assert running.wait(DEADLINE)
