@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -195,3 +196,34 @@ Info("mail", "Mail", ["to"], registry=metrics.registry)
         ("unseen", "maybe", "temperature"),
         ("values-unknown", "unchecked", "rules.yml"),
     } <= said
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ('waits_seconds_bucket{le="7"}', "no bucket has this le; le is +Inf, 1.0"),
+        ("sum by (region) (waits_seconds_count)", "the label 'region' is missing"),
+        ("sum by (room) (waits_seconds_count)", ""),
+    ],
+)
+def test_what_a_definition_lacks(there: Path, expression: str, says: str) -> None:
+    source = """
+from flask import Flask
+from prometheus_client import CollectorRegistry
+from promweb import PrometheusMetrics
+
+metrics = PrometheusMetrics(Flask("x"), registry=CollectorRegistry())
+metrics.histogram("waits_seconds", "Waits", labelnames=["room"], buckets=[1])
+"""
+    (there / "late_new.py").write_text(source)
+    labels, family = 'room="a",region="b"', "waits_seconds"
+    (there / "before.txt").write_text(
+        f'# TYPE {family} histogram\n{family}_bucket{{{labels},le="7"}} 1\n'
+        f'{family}_bucket{{{labels},le="+Inf"}} 1\n{family}_count{{{labels}}} 1\n'
+    )
+    rules = {"groups": [{"name": "a", "rules": [{"record": "r", "expr": expression}]}]}
+    (there / "rules.json").write_text(json.dumps(rules))
+    code, found = diff("before.txt", "--app", "late_new", "--used", "rules.json")
+    assert code == 1  # the label and the bucket are gone
+    said = [one["what"] for one in found if one["check"] == "selector"]
+    assert [what.partition(": ")[2] for what in said] == ([says] if says else [])
