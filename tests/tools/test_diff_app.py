@@ -204,6 +204,7 @@ Info("mail", "Mail", ["to"], registry=metrics.registry)
         ('waits_seconds_bucket{le="7"}', "no bucket has this le; le is +Inf, 1.0"),
         ("sum by (region) (waits_seconds_count)", "the label 'region' is missing"),
         ("sum by (room) (waits_seconds_count)", ""),
+        ('waits_seconds_count{room=~"$room"}', ""),
     ],
 )
 def test_what_a_definition_lacks(there: Path, expression: str, says: str) -> None:
@@ -225,5 +226,5 @@ metrics.histogram("waits_seconds", "Waits", labelnames=["room"], buckets=[1])
     (there / "rules.json").write_text(json.dumps(rules))
     code, found = diff("before.txt", "--app", "late_new", "--used", "rules.json")
     assert code == 1  # the label and the bucket are gone
-    said = [one["what"] for one in found if one["check"] == "selector"]
+    said = [one["what"] for one in found if one["family"] == "rules.json"]
     assert [what.partition(": ")[2] for what in said] == ([says] if says else [])

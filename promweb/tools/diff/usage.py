@@ -210,7 +210,8 @@ def _unmet(answered: list[Labels], shape: Shape, selector: Selector) -> str | No
     bounds = [matcher for matcher in matchers if matcher.label == "le"]
     if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
         return f"no bucket has this le; le is {listed(shape.bounds)}"
-    return None if any(matcher.label != "le" for matcher in matchers) else ""
+    chosen = [matcher for matcher in matchers if (matcher.op, matcher.value) != ("=~", ".*")]
+    return None if any(matcher.label != "le" for matcher in chosen) else ""
 
 
 def _without_target(selector: Selector, known: set[str]) -> Selector:
