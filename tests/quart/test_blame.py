@@ -25,8 +25,7 @@ from tests.support.waiting import becomes, eventually
 BLOCK = "flask_http_request_loop_block_seconds"
 LONG = 0.2
 ON_ASYNCIO = {"hypercorn": servers.hypercorn, "uvicorn": servers.uvicorn}
-SERVERS = {
-    **ON_ASYNCIO,
+ON_UVLOOP = {
     "hypercorn on uvloop": servers.hypercorn_on_uvloop,
     "uvicorn on uvloop": servers.uvicorn_on_uvloop,
 }
@@ -119,10 +118,12 @@ def make_app(leg: Leg) -> Any:
     return app
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(
+    params=[*ON_ASYNCIO, *(pytest.param(name, marks=pytest.mark.slow) for name in ON_UVLOOP)]
+)
 def served(request: pytest.FixtureRequest) -> Iterator[tuple[Leg, Server]]:
     leg = LEGS["quart-async"]()
-    with SERVERS[request.param](make_app(leg)) as server:
+    with (ON_ASYNCIO | ON_UVLOOP)[request.param](make_app(leg)) as server:
         yield leg, server
     watchdog.join()
 

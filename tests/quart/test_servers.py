@@ -27,13 +27,15 @@ from tests.support.waiting import DEADLINE, becomes, eventually
 SERVERS = {
     "hypercorn": servers.hypercorn,
     "uvicorn": servers.uvicorn,
-    "uvloop": servers.uvicorn_on_uvloop,
+    "uvicorn on uvloop": servers.uvicorn_on_uvloop,
 }
 
 # Connecting is up to the kernel: a server that is not yet accepting finds clients in its backlog.
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(
+    params=["hypercorn", "uvicorn", pytest.param("uvicorn on uvloop", marks=pytest.mark.slow)]
+)
 def serve(request: pytest.FixtureRequest) -> Any:
     return SERVERS[request.param]
 
