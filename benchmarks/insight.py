@@ -30,7 +30,7 @@ NOTE = "bare is promweb with its default metrics alone"
 HEADER = "HTTP_X_REQUEST_START"
 YARDSTICK = "yardstick"
 MOST = 1.5
-"""What an option may cost as a multiple of its yardstick's cost."""
+"""The most that an option may cost, as a multiple of its yardstick."""
 MOST_BEATS = 2.7
 """The same for the beat, which has a watchdog beside it."""
 

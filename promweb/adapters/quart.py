@@ -37,7 +37,7 @@ from .protocols.asgi import (
     is_cancellation,
     shield,
 )
-from .protocols.worker_threads import SharedWork, in_pieces, pause, run
+from .protocols.worker_threads import SharedWork, in_pieces, load, pause, run
 from .shared import WebMetrics, by_hand, find_exchange
 
 __all__ = ["AsyncPrometheusMetrics"]
@@ -171,6 +171,7 @@ class AsyncPrometheusMetrics(WebMetrics):
     def _dashboard_view(self) -> Callable[..., Any]:
         from ..live.files import SCRAPE, find
 
+        find(None)  # the first file imports what reads files
         scrape: Callable[[], Awaitable[quart.Response]] = self._metrics_view()
 
         async def prometheus_dashboard(promweb_host: str = "") -> quart.Response:
@@ -185,6 +186,7 @@ class AsyncPrometheusMetrics(WebMetrics):
 
 def _attach(site: Site) -> None:
     """Turn the lifecycle of a Quart application into exchanges and connections of its site."""
+    load()
     app = site.app
     wrapped_handle_request = app.handle_request
     wrapped_full_dispatch_request = app.full_dispatch_request

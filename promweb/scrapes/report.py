@@ -22,7 +22,8 @@ _UNKNOWN = Tally(math.nan, math.nan, math.nan)
 def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
     """Make a JSON-ready report of each URL's snapshot, or error.
 
-    Routes are sorted by name. A value that the service does not expose is `None`.
+    Routes are sorted by name, those that hold the event loop by how long they did. A value that the
+    service does not expose is `None`.
     """
     up = [one for one in outcomes.values() if isinstance(one, Snapshot)]
     in_progress = [one.in_progress for one in up if one.in_progress is not None]
@@ -51,7 +52,9 @@ def report(outcomes: Mapping[str, Snapshot | str]) -> dict[str, Any]:
         ],
         "event_loop": [
             {"route": route, "seconds": _number(tally.seconds), **_quantiles(tally)}
-            for route, tally in sorted(_all(one.loops for one in up).items())
+            for route, tally in sorted(
+                _all(one.loops for one in up).items(), key=lambda item: (-item[1].seconds, item[0])
+            )
         ],
         "waits": [
             {"for": what, "count": _number(tally.count), **_quantiles(tally)}

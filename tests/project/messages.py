@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from promweb.tools.doctor.running_service import _SELF_METRICS
+from promweb.tools.doctor.waiting import WAITS
 from tests.project.remedies import CAUSES, INTERNAL, REMEDIES
 from tests.support.paths import ROOT
 
@@ -148,6 +149,8 @@ def findings() -> list[Finding]:
     for _, check, text, why, remedy in _SELF_METRICS:
         said = re.sub(r"\{.*?\}", "…", text)
         found[Finding(check, said, why, remedy)] = None
+    for wait in WAITS:
+        found[Finding(wait.check, f"{wait.what} … s: ….", wait.why, wait.remedy)] = None
     return list(found)
 
 

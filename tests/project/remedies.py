@@ -6,6 +6,8 @@ A key is the module, the function and a number where the function has several me
 
 from __future__ import annotations
 
+from promweb.adapters.insight.watchdog import UNSEEN
+
 __all__ = ["CAUSES", "INTERNAL", "REMEDIES"]
 
 INTERNAL = (
@@ -72,7 +74,9 @@ CAUSES = {
     "site.Site.decorate_view": "A decorator of `register_default` raised.",
     "site.Site.make_response": _BUG,
     "watchdog._Log.__call__": "Code at this line computed, or waited without `await`, in the event "
-    "loop.",
+    f"loop. `at {UNSEEN}`: it was over before promweb could look, because it was one long call of "
+    "C or the machine was busy. `outside of requests`: another task ran it, such as a "
+    "background task. `and still does`: it goes on for 10 s or more.",
     "worker_metrics.WorkerMetrics.announce": _DISK,
     "wsgi._follow": _BUG,
 }
@@ -84,7 +88,8 @@ REMEDIES = {
     "quart.AsyncPrometheusMetrics.thread_pool": "Pass threads=True.",
     "recording.RequestRecorder._record_now": _REPORT,
     "watchdog._Log.__call__": "Await what the line waits for, or move it to a thread: "
-    "[Your Quart service is slow](slow-quart-service.md#minute-5-the-remedy).",
+    "[Your Quart service is slow](slow-quart-service.md#minute-5-the-remedy). Without a line, see "
+    "[what to do](slow-quart-service.md#minute-1-read-the-log).",
     # Lines of the log.
     "answering._Answer.log_exception": "Correct what the traceback shows.",
     "callbacks.RequestCallbacks._show": _REPORT,

@@ -10,6 +10,7 @@ from flask import Flask
 from prometheus_client import CollectorRegistry
 
 from promweb import PrometheusMetrics
+from promweb.adapters.insight.watchdog import UNSEEN
 from tests.project.messages import findings, messages, page, unread
 from tests.project.remedies import CAUSES, INTERNAL, REMEDIES
 from tests.support.paths import ROOT
@@ -32,6 +33,15 @@ def test_messages_with_one_remedy_share_a_row() -> None:
     assert not [row for row in rows if row[-1].startswith("It must be")]
     logged = [tuple(row[1:]) for row in rows if len(row) == 4 and row[-1] != " |"]
     assert [row for row in logged if logged.count(row) > 1] == []
+
+
+def test_the_page_has_what_the_log_says_in_place_of_a_line() -> None:
+    """Another module has these words, and the line has `…` for them."""
+    assert f"`at {UNSEEN}`" in page()
+    log = (ROOT / "promweb/adapters/insight/watchdog.py").read_text()
+    for words in ("outside of requests", "and still does"):
+        assert words in log
+        assert f"`{words}`" in page()
 
 
 def test_each_message_has_a_cause_and_a_remedy() -> None:

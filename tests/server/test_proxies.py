@@ -1,4 +1,4 @@
-"""Queue time behind real proxies: what it says is what clients waited beyond the duration."""
+"""Queue time behind real proxies: how long clients waited until the application was called."""
 
 from __future__ import annotations
 
@@ -155,9 +155,7 @@ def is_served(port: int) -> bool:
     ("proxy", "server"),
     [*(("nginx", server) for server in SERVERS), ("haproxy", "gthread"), ("envoy", "uvicorn")],
 )
-def test_queue_time_is_what_clients_waited_beyond_the_duration(
-    proxy: str, server: str, tmp_path: Path
-) -> None:
+def test_queue_time_is_what_clients_waited(proxy: str, server: str, tmp_path: Path) -> None:
     module(PACKAGES.get(server, server))
     front, back = free_port(), free_port()
     text, command = PROXIES[proxy]
@@ -173,10 +171,9 @@ def test_queue_time_is_what_clients_waited_beyond_the_duration(
     asgi = "1" if server in ("uvicorn", "hypercorn") else ""
 
     def ask(_: int) -> float:
-        began = time.perf_counter()
+        began = time.time()
         with urlopen(f"http://127.0.0.1:{front}/", timeout=DEADLINE) as response:
-            assert response.read() == b"done"
-        return time.perf_counter() - began
+            return float(response.read()) - began
 
     with (
         running(serve, tmp_path / "server.log", ASGI=asgi, MARKS=str(tmp_path)),
@@ -189,15 +186,10 @@ def test_queue_time_is_what_clients_waited_beyond_the_duration(
             others = [clients.submit(ask, number) for number in range(1, CLIENTS)]
             time.sleep(0.5)  # that long they wait
             (tmp_path / "go").touch()
-            took = sum(done.result() for done in (first, *others))
+            computed = sum(done.result() for done in (first, *others))
         found = values(back)
-    durations = sum(
-        value
-        for name, value in found.items()
-        if name.startswith("flask_http_request_duration_seconds_sum") and 'path="/"' in name
-    )
     waited = found["flask_http_request_queue_seconds_sum"]
-    print(f"{proxy} {server}: waited {waited:.2f} s, computed {took - durations:.2f} s")
+    print(f"{proxy} {server}: waited {waited:.2f} s, computed {computed:.2f} s")
     assert found["flask_http_request_queue_seconds_count"] == CLIENTS
-    assert took - durations > 0.5  # somebody waited
-    assert waited == pytest.approx(took - durations, rel=0.1)
+    assert computed > 0.5  # somebody waited
+    assert waited == pytest.approx(computed, rel=0.1)

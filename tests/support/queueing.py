@@ -1,6 +1,7 @@
 """The application of the tests of queue time: `app`, on Flask or, with ASGI=1, on Quart.
 
-Its requests write a file `begun` in the directory MARKS, and wait there for a file `go`.
+Its requests write a file `begun` in the directory MARKS, and wait there for a file `go`. They
+answer with the Unix time at which the server called the application.
 """
 
 from __future__ import annotations
@@ -17,30 +18,44 @@ TAKES = 0.1
 def make_app() -> Any:
     """Return an application whose requests block whatever serves them."""
     if os.environ.get("ASGI"):
-        from quart import Quart
+        from quart import Quart, request
 
         from promweb import AsyncPrometheusMetrics
 
         app: Any = Quart(__name__)
         AsyncPrometheusMetrics(app, queue_time=True)
+        asgi_app = app.asgi_app
+
+        def call(scope: Any, *args: Any) -> Any:
+            scope["called"] = time.time()
+            return asgi_app(scope, *args)
+
+        app.asgi_app = call
 
         @app.get("/")
         async def work() -> str:
             block()
-            return "done"
+            return str(request.scope["called"])  # type: ignore[typeddict-item]
 
     else:
-        from flask import Flask
+        from flask import Flask, request
 
         from promweb import PrometheusMetrics
 
         app = Flask(__name__)
         PrometheusMetrics(app, queue_time=True)
+        wsgi_app = app.wsgi_app
+
+        def call(environ: Any, *args: Any) -> Any:
+            environ["called"] = time.time()
+            return wsgi_app(environ, *args)
+
+        app.wsgi_app = call
 
         @app.get("/")
         def work() -> str:
             block()
-            return "done"
+            return str(request.environ["called"])
 
     return app
 

@@ -488,6 +488,7 @@ def test_json_says_what_was_compared(tmp_path: Path) -> None:
         "version": 1,
         "old": [str(tmp_path / "old")],
         "new": [str(tmp_path / "new")],
+        "used": None,
         "counts": dict.fromkeys(
             ("breaks", "unread", "maybe", "unchecked", "known", "note", "adds"), 0
         ),

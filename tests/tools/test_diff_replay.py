@@ -217,7 +217,9 @@ def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
         old.earlier = 7
         done = run("diff", old.url, new.url, "--replay", str(tmp_path / "requests"))
         assert (done.exit_code, done.stdout) == (0, "There are no differences.\n")
-        assert done.stderr == "Note: 1 requests with POST are left out (--method).\n"
+        assert done.stderr == (
+            "Note: 1 requests with POST are left out; --method allows GET, HEAD.\n"
+        )
         for service in (old, new):
             paths = [path for _, path, _, _ in service.asked]
             assert paths == ["/metrics", "/1", "/2", "/metrics"]

@@ -12,7 +12,7 @@ from promweb.scrapes.parsing import parse
 from tests.support.prometheus import prometheus
 from tests.support.waiting import eventually
 
-from .diffing import Exposing, diff, printed
+from .diffing import Exposing, diff, printed, run
 
 pytest.importorskip("promql_parser")
 
@@ -414,8 +414,62 @@ def test_labels_of_targets_are_named(tmp_path: Path) -> None:
     code, found = diff(tmp_path / "old", tmp_path / "old", "--used", used)
     assert code == 0
     assert [(one["check"], one["what"]) for one in found] == [
-        ("target-labels", "no series has the labels env; Prometheus is assumed to add them")
+        ("target-labels", "no series has the label 'env'; Prometheus is assumed to add it")
     ]
+    assert (found[0]["family"], found[0]["users"]) == (str(used), ["r0"])
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("job_total", "neither side has job_total. Did you mean jobs_total?"),
+        ("jobs", "neither side has jobs. Did you mean jobs_total?"),
+        (
+            'jobs_total{results="lost"}',
+            "no series has the label 'results'; Prometheus is assumed to add it. "
+            "Did you mean result?",
+        ),
+        ("node_jobs_total", ""),  # another program's
+        ("node_cpu_seconds_total", ""),
+        ("up", ""),
+    ],
+)
+def test_a_name_that_neither_side_has_is_a_note(expression: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(OLD)
+    used = rules_of([expression], tmp_path / "rules.yml")
+    code, found = diff(tmp_path / "old", tmp_path / "old", "--used", used)
+    assert code == 0
+    assert [(one["what"], one["level"]) for one in found] == ([(says, "note")] if says else [])
+    assert all((one["family"], one["users"]) == (str(used), ["r0"]) for one in found)
+
+
+def test_a_name_that_new_has_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(OLD)
+    (tmp_path / "new").write_text(f"{OLD}# TYPE job_total counter\njob_total 1\n")
+    used = rules_of(["job_total"], tmp_path / "rules.yml")
+    _, found = diff(tmp_path / "old", tmp_path / "new", "--used", used)
+    assert [one["check"] for one in found] == ["family-new"]
+
+
+def test_queries_that_find_their_series_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(OLD)
+    (tmp_path / "new").write_text(OLD.replace("jobs", "works"))
+    good = rules_of(["jobs_total", "sum(rate(jobs_total[5m]))"], tmp_path / "good.yml")
+    other = ["jobs_total / node_jobs_total", "node_jobs_total", "smooth(", "jobs_total"]
+    mixed = rules_of(other, tmp_path / "mixed.yml")
+    for new, files, says, queries, count in (
+        ("old", [good], "All 2 queries in 1 file find", 2, 2),
+        ("old", [good, mixed], "3 of 6 queries in 2 files find", 6, 3),
+        ("new", [good], "0 of 2 queries in 1 file find", 2, 0),
+    ):
+        used = [argument for file in files for argument in ("--used", str(file))]
+        sides = [str(tmp_path / "old"), str(tmp_path / new)]
+        done = run("diff", *sides, *used)
+        assert done.stdout.splitlines()[-1] == f"{says} their series on both sides."
+        made = json.loads(run("diff", *sides, *used, "--format", "json").stdout)
+        assert made["used"] == {"files": len(files), "queries": queries, "found": count}
+    made = json.loads(run("diff", *sides, "--format", "json").stdout)
+    assert made["used"] is None
 
 
 def test_every_query_of_promwebs_own_files_is_read(tmp_path: Path) -> None:

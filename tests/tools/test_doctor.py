@@ -665,17 +665,41 @@ def test_what_waits() -> None:
     found = compare([scraped(*bad)])
     assert [(finding.level, finding.what) for finding in found] == [
         (WARNING, "4 headers of queue_time were left out as future."),
-        (WARNING, "One timer in a hundred ran 0.99 s late or more."),
+        (WARNING, "Timers ran late by more than 0.25 s: 100 of 100."),
         (
             WARNING,
-            "One request in twenty waited 0.95 s or more before the application was called.",
+            "Requests waited before the application was called, for more than 0.25 s: 100 of 100.",
         ),
-        (WARNING, "One call in twenty waited 0.95 s or more for a thread."),
-        (WARNING, "Requests hold the event loop: /a, /b, /c, /d, /e and 2 more."),
+        (WARNING, "Calls waited for a thread, for more than 0.1 s: 100 of 100."),
+        (
+            WARNING,
+            "Requests held the event loop without a break, for more than 0.1 s: /a 100 of 100, "
+            "/b 100 of 100, /c 100 of 100, /d 100 of 100, /e 100 of 100 and 2 more routes.",
+        ),
     ]
     good = [line for name in waits for line in timed(f"flask_{name}_seconds", soon)]
     assert levels(compare([scraped(*good, *timed(step, soon, path="/good"))])) == {"scrape": OK}
     assert levels(compare([scraped(*timed(step, dict.fromkeys(soon, 0)))])) == {"scrape": OK}
+
+
+@pytest.mark.parametrize(
+    ("slow", "count", "level"),
+    [(1, 2, OK), (2, 2, OK), (3, 3, WARNING), (3, 200, WARNING), (2, 100, OK), (2, 1000, None)],
+)
+def test_few_slow_requests_are_told_and_not_judged(
+    slow: int, count: int, level: Level | None
+) -> None:
+    bounds = {"0.1": count - slow, "0.25": count, "+Inf": count}
+    lines = timed("flask_http_request_loop_block_seconds", bounds, url_rule="/sleep")
+    scrape, *found = sorted(
+        compare([scraped(*lines)]), key=lambda finding: finding.check != "scrape"
+    )
+    if level is WARNING:
+        found = [scrape]
+    said = "Requests held the event loop without a break, for more than 0.1 s: /sleep"
+    few = " These are too few to judge." if level is OK else ""
+    expected = [] if level is None else [(level, f"{said} {slow} of {count}.{few}")]
+    assert [(finding.level, finding.what) for finding in found] == expected
 
 
 def fault(text: str, status: int | None = None) -> Outcome:
@@ -770,6 +794,8 @@ def test_exit_codes(project: Path) -> None:
     assert "No module named 'doctored_nothing'" in result.output
     assert run("one:app", "--app", "two:app").exit_code == 2
     assert run("--url", "ftp://x").exit_code == 2
+    assert "must be http or https" in run("ftp://x").output
+    assert "the service is given twice" in run("localhost:1", "--url", "localhost:1").output
 
 
 def test_where_an_import_fails(project: Path) -> None:
@@ -833,6 +859,8 @@ def test_a_running_service(project: Path) -> None:
     with serving(app, threaded=True) as url:
         result = run("--url", url)
         assert (result.exit_code, "agree with each other" in result.output) == (0, True)
+        for given in (url, url.removeprefix("http://"), f"{url}/metrics"):
+            assert "agree with each other" in run(given).output
         result = run("--url", f"{url}/nowhere")
         assert (result.exit_code, "answered 404" in result.output) == (2, True)
 

@@ -400,6 +400,23 @@ def test_who_holds_the_event_loop_and_who_waits() -> None:
     text = "\n".join(drawn(once(found), 80))
     assert "2.00 s" in text
     assert "waiting for" in text
+    assert "p50, p95 and p99 are estimated from buckets." in text
+
+
+def test_a_report_begins_with_what_holds_the_event_loop_longest() -> None:
+    lines = [
+        line
+        for path, seconds in (("/a", 1), ("/z", 30), ("/b", 2), ("/c", 2))
+        for line in (
+            f'shop_http_request_loop_block_seconds_count{{path="{path}"}} 1',
+            f'shop_http_request_loop_seconds_total{{path="{path}"}} {seconds}',
+        )
+    ]
+    known = histogram(0, 0, 0, 1, method="GET", path="/a", status=200)
+    found = report({"shop": snapshot(*known, *lines)})
+    assert [one["route"] for one in found["event_loop"]] == ["/z", "/b", "/c", "/a"]
+    text = drawn(once(found), 80)
+    assert [row[0] for row in after(text, "event loop")] == ["/z", "/b", "/c", "/a"]
 
 
 def test_a_live_table_in_a_narrow_terminal_leaves_room_for_names() -> None:

@@ -32,10 +32,12 @@ class LoopGuard:
 
 
 class LoopFree:
-    """A block of `assert_loop_free`; it raises AssertionError when it ends.
+    """A block of `assert_loop_free`.
 
-    async with assert_loop_free():
-        await client.get("/orders")
+    It raises AssertionError when it ends if something held the event loop:
+
+        async with assert_loop_free():
+            await client.get("/orders")
     """
 
     def __init__(self, most: float) -> None:

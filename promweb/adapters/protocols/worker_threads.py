@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -16,7 +17,7 @@ import anyio.to_thread
 
 from ...core import forking
 
-__all__ = ["SharedWork", "in_pieces", "pause", "run", "short_turns"]
+__all__ = ["SharedWork", "in_pieces", "load", "pause", "run", "short_turns"]
 
 T = TypeVar("T")
 
@@ -28,6 +29,17 @@ _PIECE = 1 << 18
 """Bytes to send at a time: TLS encrypts them in about a millisecond."""
 
 _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("promweb_scrapes")
+
+
+def load() -> None:
+    """Import what anyio would import at the first scrape, which blocks the event loop for 0.1 s.
+
+    A program that runs trio has imported it.
+    """
+    for name in ("asyncio", "trio"):
+        if name in sys.modules:
+            with suppress(ImportError):  # anyio loads it when it needs it
+                import_module(f"anyio._backends._{name}")
 
 
 def pause() -> None:

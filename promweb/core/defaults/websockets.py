@@ -25,7 +25,7 @@ DURATION_BUCKETS = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 *
 
 
 class WebsocketMetrics:
-    """The websocket families of one prefix, made when the first connection is dispatched."""
+    """The websocket families of one prefix; the first dispatched connection defines them."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class WebsocketMetrics:
 
     async def labels(self, websocket: Any) -> LabelValues:
         """Return group and default labels of a connection, within its websocket context."""
-        self._make()
+        self.define()
         values = await self._plan.resolve_async(None)
         return values if self._group is None else (self._group(websocket), *values)
 
@@ -78,7 +78,8 @@ class WebsocketMetrics:
         child = self._duration.child((*values, close_code), (*self._overflow, close_code))
         child.observe(seconds)
 
-    def _make(self) -> None:
+    def define(self) -> None:
+        """Register the families; doing so again changes nothing."""
         with forking.definitions:
             if self._made:
                 return

@@ -24,6 +24,9 @@ class ConnectionRecorder(Protocol):
     unknown: LabelValues
     """The labels of a connection whose labels could not be computed in time."""
 
+    def define(self) -> None:
+        """Register the families; doing so again changes nothing."""
+
     async def labels(self, websocket: Any) -> LabelValues:
         """Return group and default labels of a connection, within its websocket context."""
 

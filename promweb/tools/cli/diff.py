@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +14,7 @@ import click
 from ...scrapes.http_client import Client, metrics_url
 from ...scrapes.parsing import ScrapeError
 from ..diff.comparison import compare, compare_traffic
-from ..diff.differences import Difference, Level
+from ..diff.differences import Difference, Level, Usage
 from ..diff.output import as_json, github_lines, summary, table
 from ..diff.replay import replay
 from ..diff.sides import Side
@@ -109,7 +109,8 @@ class _Replay:
     multiple=True,
     default=("GET", "HEAD"),
     show_default=True,
-    help="A method to send; requests with other methods are left out.",
+    help="A method to send, in place of these two; requests with other methods are left out. Give "
+    "the option once for each method.",
 )
 @click.option(
     "--limit",
@@ -172,12 +173,13 @@ def command(
             raise click.UsageError("--replay-old and --replay-new need --replay")
         with needs("promql-parser", "promql_parser"):
             if app is None:
-                found = _compare(client, old, new, files, values, plan)
+                found, usage = _compare(client, old, new, files, values, plan)
             else:
-                found = _compare_app(client, old, app, files)
+                found, usage = _compare_app(client, old, app, files)
     except ScrapeError as error:
         raise _NotComparedError(safe(str(error))) from error
-    _print(found, form, [one.given for one in old], [app] if app else [one.given for one in new])
+    sides = [one.given for one in old], [app] if app else [one.given for one in new]
+    _print(found, usage, form, *sides)
     sys.exit(_exit_code(found))
 
 
@@ -211,7 +213,10 @@ def _sides(
 def _requests(replayed: IO[str], methods: Sequence[str], limit: int) -> list[Request]:
     found = read_requests(replayed, {method.upper() for method in methods}, limit)
     for method, count in sorted(found.methods.items()):
-        click.echo(f"Note: {count} requests with {method} are left out (--method).", err=True)
+        sent = ", ".join(methods)
+        click.echo(
+            f"Note: {count} requests with {method} are left out; --method allows {sent}.", err=True
+        )
     if found.unreadable:
         click.echo(f"Note: {found.unreadable} lines are not requests.", err=True)
     if found.surplus:
@@ -253,7 +258,7 @@ def _compare(
     files: dict[str, Sequence[Query]],
     values: bool,
     plan: _Replay | None,
-) -> list[Difference]:
+) -> tuple[list[Difference], Usage | None]:
     def read() -> list[Side]:
         return [Side(read_all(side, client)) for side in (old, new)]
 
@@ -270,14 +275,15 @@ def _compare(
                 break
             time.sleep(_PAUSE)
         replayed = [*answers, *replayed]
-    found = [*replayed, *compare(sides[0], sides[1], files, same_traffic=values)]
+    found, usage = compare(sides[0], sides[1], files, same_traffic=values)
     order = list(Level)
-    return sorted(dict.fromkeys(found), key=lambda one: order.index(one.level))
+    found = sorted(dict.fromkeys([*replayed, *found]), key=lambda one: order.index(one.level))
+    return found, usage
 
 
 def _compare_app(
     client: Client, old: list[Source], app: str, files: dict[str, Sequence[Query]]
-) -> list[Difference]:
+) -> tuple[list[Difference], Usage | None]:
     from ..loading.exposed import side_of
 
     side = Side(read_all(old, client))
@@ -302,9 +308,15 @@ def _exit_code(found: Sequence[Difference]) -> int:
     return 2 if any(one.level is Level.UNREAD for one in found) else 0
 
 
-def _print(found: Sequence[Difference], form: str, old: Sequence[str], new: Sequence[str]) -> None:
+def _print(
+    found: Sequence[Difference],
+    usage: Usage | None,
+    form: str,
+    old: Sequence[str],
+    new: Sequence[str],
+) -> None:
     if form == "json":
-        click.echo(as_json(found, old=old, new=new))
+        click.echo(as_json(found, old=old, new=new, used=usage and asdict(usage)))
         return
     if form == "github":
         for line in github_lines(found):
@@ -313,3 +325,5 @@ def _print(found: Sequence[Difference], form: str, old: Sequence[str], new: Sequ
         with needs("rich"):
             print_tables(table(found))
     click.echo(summary(found))
+    if usage is not None:
+        click.echo(str(usage))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
@@ -25,6 +26,9 @@ from .client_options import with_client
 __all__ = ["command"]
 
 _MESSAGES = "on the page Messages of promweb's documentation (docs/messages.md)"
+
+_ADDRESS = re.compile(r"\w+://|\[[0-9a-fA-F:]+\]|[^:/\s]+:\d+(/|$)")
+"""An address has a scheme or a port. Behind the colon of an application there is a name."""
 
 _ROUNDS = 3
 _AT_ONCE = 4
@@ -50,10 +54,13 @@ def _server(_ctx: click.Context, _parameter: click.Parameter, given: str | None)
 
 
 @click.command(name="doctor", short_help="Find problems, and say how to fix them.")
-@click.argument("target", metavar="[MODULE:APP]", required=False)
+@click.argument("target", metavar="[MODULE:APP|URL]", required=False)
 @click.option("--app", metavar="MODULE:APP", help="The same as the argument.")
 @click.option(
-    "--url", metavar="URL", callback=_url, help="Scrape a running service a few times and compare."
+    "--url",
+    metavar="URL",
+    callback=_url,
+    help="Scrape a running service a few times and compare; the same as the argument.",
 )
 @click.option(
     "--prometheus",
@@ -83,12 +90,16 @@ def command(
     """Find problems with metrics; print why each matters and how to fix it.
 
     With MODULE:APP or MODULE:create_app() it imports an application and checks it; `flask promweb
-    doctor` and `quart promweb doctor` check the framework's own. With --url it scrapes a running
-    service, with --prometheus it asks that server. Without any of these it checks the environment
-    alone. Run it with the environment of the service.
+    doctor` and `quart promweb doctor` check the framework's own. With a URL such as localhost:5000
+    it scrapes a running service, with --prometheus it asks that server. Without any of these it
+    checks the environment alone. Run it with the environment of the service.
 
     Exit codes: 0 if all is well, 1 for warnings, 2 for errors and wrong usage.
     """
+    if target and _ADDRESS.match(target):
+        if url is not None:
+            raise click.UsageError("the service is given twice; leave out --url")
+        url, target = _url(ctx, ctx.command.params[0], target), None
     if target and app and target != app:
         raise click.UsageError("the application is given twice; leave out --app")
     target = target or app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..promql.files import Query
-from .differences import Difference, Level
+from .differences import Difference, Level, Usage
 from .known import is_other_program, translated
 from .sides import Side
 from .structure import compare_structure
@@ -16,15 +16,16 @@ __all__ = ["compare", "compare_traffic"]
 
 def compare(
     old: Side, new: Side, files: Mapping[str, Sequence[Query]], *, same_traffic: bool
-) -> list[Difference]:
-    """Compare what two sides expose, and what the queries of files find there."""
+) -> tuple[list[Difference], Usage | None]:
+    """Compare what two sides expose, and what the queries of files find there, if there are any."""
     if old.is_openmetrics != new.is_openmetrics:
         old, new = old.as_text(), new.as_text()
     found: list[Difference] = []
+    usage = None
     if files:
         from .usage import compare_usage  # needs the parser of PromQL
 
-        found += compare_usage(old, new, files)
+        found, usage = compare_usage(old, new, files)
     is_other = is_other_program(old, new)
     old, known = translated(old, new)
     found += known
@@ -32,7 +33,8 @@ def compare(
     if same_traffic:
         found += compare_values(old, new, is_other_program=is_other)
     order = list(Level)
-    return sorted(found, key=lambda one: (order.index(one.level), one.family, one.check, one.what))
+    found.sort(key=lambda one: (order.index(one.level), one.family, one.check, one.what))
+    return found, usage
 
 
 def compare_traffic(befores: Sequence[Side], afters: Sequence[Side]) -> list[Difference]:

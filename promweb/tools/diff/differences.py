@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["SHOWN", "Difference", "Differences", "Level", "listed"]
+__all__ = ["SHOWN", "Difference", "Differences", "Level", "Usage", "listed"]
 
 SHOWN = 5
 """How many label values or series a message names."""
@@ -26,7 +26,7 @@ class Level(Enum):
     KNOWN = "known"
     """README documents it, and no query that was right breaks."""
     NOTE = "note"
-    """No query can see it."""
+    """Nothing breaks: no query sees it, or a query has a name that neither side has."""
     ADDS = "adds"
     """It is new."""
 
@@ -45,6 +45,21 @@ class Difference:
     """The documentation's sentence about it."""
     users: tuple[str, ...] = ()
     """The panels and rules that use it."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How many queries of how many files find all their series on both sides."""
+
+    files: int
+    queries: int
+    found: int
+
+    def __str__(self) -> str:
+        found = "all" if self.found == self.queries else f"{self.found} of"
+        queries = f"{self.queries} {'query' if self.queries == 1 else 'queries'}"
+        files = f"{self.files} file{'' if self.files == 1 else 's'}"
+        return f"{found.capitalize()} {queries} in {files} find their series on both sides."
 
 
 Differences = Iterator[Difference]

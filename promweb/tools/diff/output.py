@@ -30,7 +30,7 @@ _COUNTED = {
     Level.MAYBE: "may be other traffic",
     Level.UNCHECKED: "not checked",
     Level.KNOWN: "documented",
-    Level.NOTE: "invisible to queries",
+    Level.NOTE: "to note",
     Level.ADDS: "new",
 }
 

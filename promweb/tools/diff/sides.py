@@ -41,6 +41,8 @@ class Shape:
     numbers: dict[Series, float] = field(default_factory=dict)
     expected: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
     """Names of samples, names of labels, and bounds that are known before there is a sample."""
+    is_late: bool = False
+    """Whether a scrape shows the family only once it has a series."""
 
     @property
     def is_seen(self) -> bool:
@@ -111,8 +113,9 @@ class Side:
     def expect(self, known: Mapping[str, Shape]) -> None:
         """Add the definitions of families that have no series yet."""
         for name, shape in known.items():
-            if name in self.families and not self.families[name].is_seen:
-                self.families[name].expected = shape.expected
+            there = self.families.setdefault(name, replace(shape))
+            if not there.is_seen:
+                there.expected = shape.expected
 
     def as_text(self) -> Side:
         """Return the side as the text format would show it: without units, with fewer types."""

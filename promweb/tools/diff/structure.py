@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
+from ...core.defaults.group_by import UNMATCHED
 from .differences import Difference, Differences, Level, listed
 from .sides import Shape, Side, text
 
@@ -17,12 +18,24 @@ def compare_structure(old: Side, new: Side, *, same_traffic: bool = False) -> Di
     for name in sorted(before.keys() - after.keys()):
         near = get_close_matches(name, after.keys() - before.keys(), 1, 0.8)
         hint = f"; {near[0]} is new" if near else ""
-        yield Difference(Level.BREAKS, "family-gone", name, f"the family is gone{hint}")
+        level = Level.BREAKS
+        if _is_of_strangers(before[name]) and not same_traffic:
+            level, hint = Level.MAYBE, f"; OLD has it only for {UNMATCHED}"
+        yield Difference(level, "family-gone", name, f"the family is gone{hint}")
     for name in sorted(after.keys() - before.keys()):
+        if after[name].is_late and not after[name].numbers:
+            continue  # OLD may have it, too
         what = f"the family is new, a {after[name].kind}"
         yield Difference(Level.ADDS, "family-new", name, what)
     for name in sorted(before.keys() & after.keys()):
         yield from _compare(name, before[name], after[name], same_traffic)
+
+
+def _is_of_strangers(shape: Shape) -> bool:
+    """Tell whether every series is of something that no route matched, such as a websocket."""
+    return bool(shape.series) and all(
+        UNMATCHED in (value for _, value in labels) for labels in shape.series
+    )
 
 
 def _compare(name: str, old: Shape, new: Shape, same_traffic: bool) -> Differences:

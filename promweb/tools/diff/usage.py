@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from typing import NamedTuple
 
 from ..promql.files import Query
 from ..promql.selectors import Matcher, Selector
 from ..promql.variables import read_expression, read_variable
-from .differences import Difference, Differences, Level, listed
+from .differences import Difference, Level, Usage, listed
 from .sides import Shape, Side
 
 __all__ = ["Answers", "compare_usage"]
@@ -17,7 +18,16 @@ __all__ = ["Answers", "compare_usage"]
 _TARGET = ("job", "instance")
 """Labels that Prometheus adds to every series; it renames a service's own labels of that name."""
 
+_SUFFIXES = ("", "_total", "_count", "_sum", "_bucket", "_info")
+"""The possible endings of a sample's name, for a family without samples and definition."""
+
 Labels = Mapping[str, str]
+
+
+_CHANGED = 2
+"""Letters that may differ between a name and the one that was meant."""
+
+_Problem = tuple[Level, str, str]
 
 
 class _Finding(NamedTuple):
@@ -35,17 +45,23 @@ class Answers:
     def __init__(self, side: Side) -> None:
         self._series: dict[str, list[Labels]] = {}
         self._expected: dict[str, Shape] = {}
-        for shape in side.families.values():
-            for name, labels in shape.numbers:
-                self._series.setdefault(name, []).append(_as_scraped(dict(labels)))
+        for name, shape in side.families.items():
+            for sample, labels in shape.numbers:
+                self._series.setdefault(sample, []).append(_as_scraped(dict(labels)))
             if not shape.numbers:
-                self._expected.update(dict.fromkeys(shape.samples, shape))
+                named = shape.samples or (name + suffix for suffix in _SUFFIXES)
+                self._expected.update(dict.fromkeys(named, shape))
 
     @property
     def labels(self) -> set[str]:
         """The names of all labels."""
         seen = {label for found in self._series.values() for labels in found for label in labels}
         return seen.union(*(shape.labels for shape in self._expected.values()))
+
+    @property
+    def all_names(self) -> set[str]:
+        """The names of all metrics, also of those that have no series yet."""
+        return {*self._series, *self._expected}
 
     def of(self, selector: Selector) -> list[Labels]:
         """Return the label sets of the series that a selector finds."""
@@ -58,18 +74,16 @@ class Answers:
 
     def names(self, selector: Selector) -> list[str]:
         """Return the names of the metrics that a selector may match."""
-        if selector.name:
-            return [selector.name]
-        wanted = [m for m in selector.matchers if m.label == "__name__"]
-        return [name for name in self._series if all(m.accepts(name) for m in wanted)]
+        return [selector.name] if selector.name else _matched(selector, self._series)
 
     def has(self, selector: Selector) -> bool:
         """Tell whether there is any series of the metric."""
         return any(name in self._series for name in self.names(selector))
 
-    def expected(self, selector: Selector) -> Shape | None:
-        """Return the definition of a metric that has no series yet."""
-        return self._expected.get(selector.name)
+    def expected(self, selector: Selector) -> list[Shape]:
+        """Return the definitions of the metrics of a selector that have no series yet."""
+        names = [selector.name] if selector.name else _matched(selector, self._expected)
+        return [self._expected[name] for name in names if name in self._expected]
 
     def missing(self, selector: Selector) -> str:
         """Return why a selector finds nothing."""
@@ -85,43 +99,78 @@ class Answers:
         return "no series matches all of these labels"
 
 
-def compare_usage(old: Side, new: Side, files: Mapping[str, Sequence[Query]]) -> Differences:
+def compare_usage(
+    old: Side, new: Side, files: Mapping[str, Sequence[Query]]
+) -> tuple[list[Difference], Usage]:
     """Compare what the queries of files select; `files` has the queries by file name."""
-    before, after = Answers(old), Answers(new)
-    known = before.labels | after.labels
-    assumed: set[str] = set()
-    places: dict[tuple[str, Selector], list[str]] = {}
+    reader = _Reader(Answers(old), Answers(new))
+    found: dict[_Finding, list[str]] = {}
+    answered = 0
     for file, queries in files.items():
         for query in queries:
-            try:
-                read = read_variable if query.is_variable else read_expression
-                selectors = read(query.text)
-            except (ValueError, re.error) as error:
-                said = str(error).split("\n")[0]
-                what = f"{query.place}: {query.text!r} cannot be read: {said}"
-                yield Difference(Level.UNREAD, "query", file, what)
-                continue
-            for one in selectors:
-                if before.has(one):
-                    assumed |= {matcher.label for matcher in one.matchers} - known - {"__name__"}
-                judged = _without_target(one, known)
-                users = places.setdefault((file, judged), [])
-                if query.place not in users:
-                    users.append(query.place)
-    found: dict[_Finding, list[str]] = {}
-    for (file, selector), users in places.items():
-        if problem := _judged(before, after, selector):
-            level, check, why = problem
-            finding = _Finding(level, check, file, f"{selector}: {why}")
-            found.setdefault(finding, []).extend(users)
-    for finding, users in found.items():
-        yield Difference(*finding, users=tuple(dict.fromkeys(users)))
-    if assumed := assumed - set(_TARGET):
-        what = f"no series has the labels {listed(assumed)}; Prometheus is assumed to add them"
-        yield Difference(Level.NOTE, "target-labels", "", what)
+            findings, is_answered = reader.read(query)
+            answered += is_answered
+            for level, check, what in findings:
+                found.setdefault(_Finding(level, check, file, what), []).append(query.place)
+    differences = [
+        Difference(*finding, users=tuple(dict.fromkeys(users))) for finding, users in found.items()
+    ]
+    return differences, Usage(len(files), sum(map(len, files.values())), answered)
 
 
-def _judged(before: Answers, after: Answers, selector: Selector) -> tuple[Level, str, str] | None:
+class _Reader:
+    """Compares what two sides answer to a query."""
+
+    def __init__(self, before: Answers, after: Answers) -> None:
+        self._before, self._after = before, after
+        self._labels = before.labels | after.labels
+        self._names = before.all_names | after.all_names
+
+    def read(self, query: Query) -> tuple[list[_Problem], bool]:
+        """Return what is the matter with a query, and whether both sides have all its series."""
+        try:
+            read = read_variable if query.is_variable else read_expression
+            selectors = read(query.text)
+        except (ValueError, re.error) as error:
+            said = str(error).split("\n")[0]
+            return [(Level.UNREAD, "query", f"{query.text!r} cannot be read: {said}")], False
+        found: list[_Problem] = []
+        is_answered = bool(selectors)
+        for selector in selectors:
+            found += self._unknown(selector)
+            judged = _without_target(selector, self._labels)
+            problem = _judged(self._before, self._after, judged)
+            if problem:
+                level, check, why = problem
+                found.append((level, check, f"{judged}: {why}"))
+            is_answered = is_answered and not problem and bool(self._before.of(judged))
+        return found, is_answered
+
+    def _unknown(self, selector: Selector) -> Iterator[_Problem]:
+        """Yield names that no side has: Prometheus adds labels, and a name may be misspelt."""
+        if self._before.has(selector):
+            labels = {matcher.label for matcher in selector.matchers}
+            for label in sorted(labels - self._labels - {"__name__", *_TARGET}):
+                what = f"no series has the label {label!r}; Prometheus is assumed to add it"
+                yield Level.NOTE, "target-labels", what + _meant(label, self._labels)
+        elif selector.name not in self._names and (meant := _meant(selector.name, self._names)):
+            yield Level.NOTE, "unknown-metric", f"neither side has {selector.name}{meant}"
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    """Return a hint if one of the names is the same with two letters changed, or with `_total`.
+
+    Other programs have names that are alike, too, but for a word.
+    """
+    for near in (f"{name}_total", *get_close_matches(name, names, 3, 0.75)):
+        steps = SequenceMatcher(None, name, near).get_opcodes()
+        changed = sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in steps if tag != "equal")
+        if near in names and (changed <= _CHANGED or near == f"{name}_total"):
+            return f". Did you mean {near}?"
+    return ""
+
+
+def _judged(before: Answers, after: Answers, selector: Selector) -> _Problem | None:
     """Return what NEW lacks, or why promweb cannot know; None if NEW has what OLD has."""
     if not before.of(selector):
         if not before.has(selector):
@@ -138,22 +187,31 @@ def _missing(before: Answers, after: Answers, selector: Selector) -> str | None:
     """Return what NEW lacks: "" if nothing, None if that is unknown without requests."""
     answered = before.of(selector)
     there = after.of(selector)
-    if not there and (shape := after.expected(selector)):
-        used = {matcher.label for matcher in _on_labels(selector)} | selector.labels
-        known = {*shape.labels, "le"}
-        for label in sorted(used - known):
-            if any(label in labels for labels in answered):
-                return f"the label {label!r} is missing"
-        bounds = [matcher for matcher in _on_labels(selector) if matcher.label == "le"]
-        if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
-            return f"no bucket has this le; le is {listed(shape.bounds)}"
-        return None if any(m.label != "le" for m in _on_labels(selector)) else ""
+    if not there and (shapes := after.expected(selector)):
+        found = [_unmet(answered, shape, selector) for shape in shapes]
+        return min(found, key=lambda lack: (bool(lack), lack is None))
     if not there:
         return after.missing(selector)
     for label in sorted(selector.labels):
         if any(label in labels for labels in answered) and not any(label in one for one in there):
             return f"the label {label!r} is missing"
     return ""
+
+
+def _unmet(answered: list[Labels], shape: Shape, selector: Selector) -> str | None:
+    """Return what a definition lacks, in the same way."""
+    matchers = list(_on_labels(selector))
+    if not shape.is_seen:
+        return None
+    used = {matcher.label for matcher in matchers} | selector.labels
+    for label in sorted(used - {*shape.labels, "le"}):
+        if any(label in labels for labels in answered):
+            return f"the label {label!r} is missing"
+    bounds = [matcher for matcher in matchers if matcher.label == "le"]
+    if not all(any(map(matcher.accepts, shape.bounds)) for matcher in bounds):
+        return f"no bucket has this le; le is {listed(shape.bounds)}"
+    chosen = [matcher for matcher in matchers if (matcher.op, matcher.value) != ("=~", ".*")]
+    return None if any(matcher.label != "le" for matcher in chosen) else ""
 
 
 def _without_target(selector: Selector, known: set[str]) -> Selector:
@@ -167,6 +225,12 @@ def _without_target(selector: Selector, known: set[str]) -> Selector:
         tuple(matcher for matcher in selector.matchers if is_own(matcher.label)),
         frozenset(label for label in selector.labels if is_own(label)),
     )
+
+
+def _matched(selector: Selector, names: Iterable[str]) -> list[str]:
+    """Return the names that a selector without a name matches."""
+    wanted = [matcher for matcher in selector.matchers if matcher.label == "__name__"]
+    return [name for name in names if all(matcher.accepts(name) for matcher in wanted)]
 
 
 def _on_labels(selector: Selector) -> Iterable[Matcher]:

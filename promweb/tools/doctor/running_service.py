@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 from ...core.defaults.vocabulary import OTEL
 from ...core.families.storage import DIRECTORY_VARIABLE
 from ...scrapes.parsing import Exposition, ScrapeError
-from .findings import Finding, Findings, error, ok, warning
+from .findings import Finding, Findings, Level, error, ok, warning
 from .waiting import check_waiting
 
 __all__ = ["SLOW", "Outcome", "check_scrapes"]
@@ -52,7 +52,7 @@ def check_scrapes(url: str, rounds: Sequence[Sequence[Outcome]], timeout: float)
         *check_waiting(expositions[-1]),
     ]
     yield from findings
-    if not (findings or failed):
+    if not failed and all(finding.level is Level.OK for finding in findings):
         yield ok("scrape", f"{url} answered {len(outcomes)} scrapes that agree with each other.")
 
 

@@ -13,7 +13,14 @@ from ...core.options import NO_PREFIX
 from ..monitoring.service import OPTIONAL
 from .targets import LoadError
 
-__all__ = ["Settings", "inner", "metrics_objects", "read_settings", "settings_of"]
+__all__ = [
+    "Settings",
+    "inner",
+    "metrics_objects",
+    "read_settings",
+    "serves_websockets",
+    "settings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,17 @@ def metrics_objects(application: Any) -> list[Any]:
     return owners
 
 
+def serves_websockets(application: Any) -> bool:
+    """Tell whether an application has a route for websockets."""
+    return any(rule.websocket for rule in inner(application).url_map.iter_rules())
+
+
 def settings_of(application: Any) -> list[Settings]:
     """Return the distinct settings of the objects that record the default metrics."""
     objects = metrics_objects(application)
     framework = inner(application)
     is_async = hasattr(framework, "asgi_app")
-    has_websockets = any(rule.websocket for rule in framework.url_map.iter_rules())
+    has_websockets = serves_websockets(application)
     found = [
         read_settings(metrics, is_async=is_async, has_websockets=has_websockets)
         for metrics in objects

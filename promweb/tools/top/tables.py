@@ -34,6 +34,8 @@ _NAME = 22
 _LONGEST = 1000
 """Names are cut after this many characters."""
 
+_ESTIMATED = "p50, p95 and p99 are estimated from buckets."
+
 # The column that each order sorts by.
 _COLUMNS = {"rate": 1, "errors": 2, "latency": 4, "name": 0}
 
@@ -210,7 +212,10 @@ def once(report: dict[str, Any]) -> RenderableType:
         for title, name in (("in progress", "in_progress"), ("exceptions", "exceptions"))
         if report[name] is not None
     ]
-    return Group(*(Group(one, "") for one in tables if one.row_count), Text(", ".join(others)))
+    timed = [report["requests"], *report["event_loop"], *report["waits"]]
+    notes = [Text(_ESTIMATED, "dim")] if any(one["p50"] is not None for one in timed) else []
+    shown = (Group(one, "") for one in tables if one.row_count)
+    return Group(*shown, *notes, Text(", ".join(others)))
 
 
 def _table(
