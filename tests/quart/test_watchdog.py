@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from promweb.adapters.insight import watchdog as module
+from promweb.adapters.insight.lanes import LoopLane
 from promweb.adapters.insight.watchdog import UNSEEN, Report, Watchdog
 from promweb.core.insight.places import Place, place_of
 from promweb.core.requests.steps import Block
@@ -34,8 +36,10 @@ class Loop:
         self.blocks: deque[Block] = deque()
         self.is_over = False
         self.scope: Any = None
-        self.began = 0.0
+        self.began = self.ended = 0.0
         self.beat = SimpleNamespace(due=perf_counter() + 1000)
+
+    outside_since = LoopLane.outside_since
 
     def block(self, scope: Any = None, seconds: float = 0.5) -> float:
         """Be blocked by a request for so long, or by something else."""
@@ -120,6 +124,47 @@ def test_a_block_that_was_not_seen_has_no_place(dog: Watchdog, reports: list[Rep
     loop.end(2.0, 0.3, None)
     told._tell(loop)
     assert reports[1:] == [Report(0.3, UNSEEN, None)]
+
+
+def test_a_block_keeps_its_place_though_the_next_one_goes_on_already(
+    dog: Watchdog, reports: list[Report]
+) -> None:
+    loop: Any = Loop()
+    first = a_scope("/first")
+    began = loop.block(first)
+    dog._visit(loop)
+    loop.end(began, 0.4, first)
+    loop.block(a_scope("/second"), seconds=0.2)
+    dog._visit(loop)
+    (report,) = reports
+    assert report.scope is first
+    assert report.place.line.startswith(f"{FILE}:")
+
+
+def test_what_steps_kept_from_coming_is_not_blamed_on_anything_else(
+    dog: Watchdog, reports: list[Report]
+) -> None:
+    loop: Any = Loop()
+    loop.block(seconds=0.5)
+    loop.ended = perf_counter()  # the beat is late, and a request's block is over just now
+    assert dog._look(loop) <= loop.log_from
+    assert dog._seen == {}
+    loop.ended, loop.began = 0.0, perf_counter()  # many short steps were in between
+    dog._look(loop)
+    assert dog._seen == {}
+
+    async def late() -> list[Block]:
+        lane = LoopLane(0.1, interval=1000)
+        lane.ended = 100.0
+        lane._late(99.5, 0.55)  # 0.05 s after the block
+        lane.began = 200.0
+        lane._late(199.5, 0.55)
+        assert not lane.blocks
+        lane._late(199.5, 0.75)  # 0.25 s after the last step began
+        lane.beat.stop()
+        return [*lane.blocks]
+
+    assert asyncio.run(late()) == [Block(200.0, 0.25, None)]
 
 
 def test_a_thread_that_is_gone_has_no_place(dog: Watchdog) -> None:

@@ -36,8 +36,17 @@ class LoopLane(Lane):
             isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()
         )
 
+    def outside_since(self, due: float) -> float:
+        """Return since when something else than steps may have kept a beat from coming.
+
+        Many short steps make a beat late, too, and so does a block that has a request.
+        """
+        return max(due, self.began, self.ended)
+
     def _late(self, due: float, lag: float) -> None:
         for record in self.lags:
             record(lag)
-        if lag >= self.log_from:
-            self.blocks.append(Block(due, lag, None))
+        began = self.outside_since(due)
+        seconds = due + lag - began
+        if seconds >= self.log_from:
+            self.blocks.append(Block(began, seconds, None))

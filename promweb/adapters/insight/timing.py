@@ -51,6 +51,7 @@ def timed(
                         steps.longest = seconds
                     else:
                         steps.block = max(steps.block, seconds)
+                        lane.ended = lane.began + seconds
                         lane.blocks.append(Block(lane.began, seconds, scope))
         if outer is None and lane.began > due:
             if due:

@@ -91,8 +91,7 @@ class Watchdog:
                 self._wakes.get(timeout=pause)
             pause = inf
             for lane in self.lanes:
-                pause = min(pause, self._look(lane))
-                self._tell(lane)
+                pause = min(pause, self._visit(lane))
 
     def _is_needed(self) -> bool:
         """Leave the lanes that are over; return whether this thread still has one to watch."""
@@ -107,6 +106,11 @@ class Watchdog:
             self._tell(lane)
             self._seen.pop(lane, None)
         return self._thread is threading.current_thread()
+
+    def _visit(self, lane: LoopLane) -> float:
+        """Report the blocks that are over, then note the one that goes on now in their place."""
+        self._tell(lane)
+        return self._look(lane)
 
     def _look(self, lane: LoopLane) -> float:
         """Note the place of a block that goes on now. Return the seconds until the next look.
@@ -147,7 +151,7 @@ def _blocked_since(lane: LoopLane) -> tuple[float, Stepping | None]:
     began = lane.began
     if scope is not None and lane.scope is scope:
         return began, scope
-    return lane.beat.due, None
+    return lane.outside_since(lane.beat.due), None
 
 
 def _root(scope: Stepping | None) -> str:

@@ -37,13 +37,15 @@ class Block(NamedTuple):
 class Lane:
     """One event loop: which step runs in it now."""
 
-    __slots__ = ("began", "blocks", "log_from", "scope")  # each step sets two of them
+    __slots__ = ("began", "blocks", "ended", "log_from", "scope")  # each step sets two of them
 
     def __init__(self, log_from: float = inf) -> None:
         self.scope: Stepping | None = None
         """Whose step runs now; None between steps, and outside of requests."""
         self.began = 0.0
         """When the running step began, or the last one did, by `perf_counter`."""
+        self.ended = 0.0
+        """When the newest block of a step ended."""
         self.log_from = log_from
         """From how many seconds on a step is a block."""
         self.blocks: deque[Block] = deque(maxlen=100)
