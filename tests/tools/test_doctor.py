@@ -634,8 +634,8 @@ def test_self_metrics() -> None:
     )
     found = compare([scraped(*lines)], [scraped(*lines)])
     assert [finding.what for finding in found] == [
-        "The label 'tenant' of orders could not be computed 3 times.",
-        "1,200 recordings of orders found it full.",
+        "The label 'tenant' of orders was wrong 3 times.",
+        "1,200 recordings of orders became <overflow>.",
         "Files of workers were left out 2 times, because they are truncated.",
     ]
 

@@ -314,7 +314,7 @@ WAITING_ALERTS = {
     "event_loop": ["EventLoopLags", "RouteBlocks"],
     "queue_time": ["RequestsQueue"],
     "threads": ["ThreadsWait"],
-    "background_tasks": [],
+    "background_tasks": ["BackgroundTasksFail"],
 }
 WAITING_PANELS = {
     "event_loop": [

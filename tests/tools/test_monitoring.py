@@ -239,6 +239,9 @@ COUNT = bucket("+Inf").replace("_bucket", "_count").replace(',le="+Inf"', "")
 IN_PROGRESS = 'flask_http_requests_in_progress{job="shop",instance="a",method="GET"}'
 FOLDED = 'promweb_series_folded_total{job="shop",instance="a",metric="orders"}'
 FAILED_LABELS = 'promweb_label_errors_total{job="shop",instance="a",metric="orders",label="who"}'
+TASKS = (
+    'flask_background_task_duration_seconds_count{job="shop",instance="a",task="send",outcome="%s"}'
+)
 CLOSED = (
     'flask_websocket_connection_duration_seconds_count{job="shop",instance="a",close_code="%s"}'
 )
@@ -353,6 +356,21 @@ CASES: dict[str, tuple[dict[str, str], str, list[str]]] = {
         "1h",
         ["ThreadsWait "],
     ),
+    "tasks that fail": (
+        {TASKS % "ok": "0+1x600", TASKS % "error": "0+1x600"},
+        "2h",
+        ["BackgroundTasksFail "],
+    ),
+    "a task that failed twice": (
+        {TASKS % "ok": "0+1x30 30x600", TASKS % "error": "0x10 1x20 2x600"},
+        "1h",
+        [],
+    ),
+    "tasks that are cancelled": (
+        {TASKS % "ok": "0+1x600", TASKS % "cancelled": "0+1x600"},
+        "2h",
+        [],
+    ),
     "waiting that is not too long": (
         {
             timed(family, le): "0+100x600"
@@ -382,7 +400,13 @@ OTEL_NAMES = {
     "flask_http_requests_in_progress": OTEL.in_progress,
     **{
         f"flask_{name}": name
-        for name in ("websocket", "http_request_loop", "event_loop_lag", "thread_wait")
+        for name in (
+            "websocket",
+            "http_request_loop",
+            "event_loop_lag",
+            "thread_wait",
+            "background_task",
+        )
     },
     "flask_http_request_queue": "http_request_queue",
     "method=": f"{OTEL.method}=",
@@ -403,6 +427,7 @@ OTEL_CASES = (
     "a route that blocks",
     "requests that wait",
     "views that wait for threads",
+    "tasks that fail",
 )
 
 

@@ -187,15 +187,17 @@ _SELF_METRICS = (
     (
         "promweb_label_errors_total",
         "label-errors",
-        "The label {label!r} of {metric} could not be computed {n} times.",
-        "Its value was recorded as <error>.",
-        "The logger promweb has the first traceback: fix the function that computes the label.",
+        "The label {label!r} of {metric} was wrong {n} times.",
+        "Its function raised, and the value was recorded as <error>; or a call of the instrument "
+        "was wrong, and recorded nothing.",
+        "The logger promweb has the first traceback of a function, and each line with a wrong "
+        "call.",
     ),
     (
         "promweb_series_folded_total",
         "unbounded",
-        "{n} recordings of {metric} found it full.",
-        "It has max_series label sets; promweb records new ones as <overflow>.",
+        "{n} recordings of {metric} became <overflow>.",
+        "It has max_series label sets, or the values are too long.",
         'Use labels with few values: group_by="url_rule" instead of the path, no identifiers of '
         "users or objects in labels. Or raise max_series.",
     ),

@@ -118,8 +118,8 @@ class Queries:
     def whole(self, name: str, *by: str) -> str:
         return self._sum(self._select(name), by)
 
-    def whole_rate(self, name: str, over: str, *by: str) -> str:
-        return self._sum(f"rate({self._select(name)}{over})", by)
+    def whole_rate(self, name: str, over: str, *by: str, where: str = "") -> str:
+        return self._sum(f"rate({self._select(name, where)}{over})", by)
 
     def whole_quantile(self, quantile: float, family: str, over: str, *by: str) -> str:
         rates = self.whole_rate(f"{family}_bucket", over, *by, "le")

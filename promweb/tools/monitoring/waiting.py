@@ -131,6 +131,8 @@ def waiting_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
         yield _queue_alert(queries, over)
     if "threads" in measured:
         yield _threads_alert(queries, over)
+    if "background_tasks" in measured:
+        yield _tasks_alert(queries)
 
 
 def _event_loop_alerts(queries: Queries, over: str) -> Iterator[dict[str, Any]]:
@@ -178,4 +180,21 @@ def _threads_alert(queries: Queries, over: str) -> dict[str, Any]:
         "of the threads that plain views share.",
         "runbook": "Make the views coroutine functions, or set a default executor with more "
         "threads; there are min(32, cores + 4).",
+    }
+
+
+def _tasks_alert(queries: Queries) -> dict[str, Any]:
+    def ended(where: str = "") -> str:
+        ends = f"{process.TASK_DURATION}_count"
+        return queries.whole_rate(ends, "[1h]", "job", "task", where=where)
+
+    failed = ended('outcome="error"')
+    return {
+        "name": "BackgroundTasksFail",
+        # A mail or two may fail at any time. A service that stops cancels its tasks.
+        "expr": f"{failed}\n/\n{ended()} > 0.1\nand\n{failed} * 3600 > 2",
+        "summary": "The background task {{ $labels.task }} of {{ $labels.job }} fails",
+        "description": "Within the last hour, an exception ended "
+        "{{ $value | humanizePercentage }} of its runs.",
+        "runbook": "The log of Quart has the tracebacks.",
     }
