@@ -15,7 +15,7 @@ from tests.support.disks import full, small_disk
 from tests.support.needs import missing
 from tests.support.worker_servers import CONTAINER, Kind, Server, load, serving
 
-from .test_servers import FLASK, GRANIAN, GUNICORN, QUART, UWSGI, installed
+from .test_servers import ASGI_KEEPS_ALIVE, FLASK, GRANIAN, GUNICORN, QUART, UWSGI, installed
 
 TWO = f"{GUNICORN} --workers 2"
 SERVERS = {
@@ -25,7 +25,7 @@ SERVERS = {
     "gunicorn uvicorn": Kind(
         f"{TWO} -k uvicorn_worker.UvicornWorker {QUART}", imports="uvicorn_worker"
     ),
-    "gunicorn asgi": Kind(f"{TWO} -k asgi {QUART}"),
+    "gunicorn asgi": Kind(f"{TWO} -k asgi {QUART}", keeps_alive=ASGI_KEEPS_ALIVE),
     "uwsgi": Kind(f"{UWSGI} --processes 2", keeps_alive=False),
     "uwsgi lazy-apps": Kind(f"{UWSGI} --processes 2 --lazy-apps", keeps_alive=False),
     "uvicorn": Kind(f"uvicorn --workers 2 --port {{port}} --log-level warning {QUART}"),

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tests.support.hanging import WAITS_FOR_DISCONNECT
 from tests.support.needs import module, program
 from tests.support.protobuf import ACCEPT, families
 from tests.support.waiting import DEADLINE, eventually
@@ -25,6 +26,10 @@ from tests.support.worker_servers import (
     serving,
     watch,
 )
+
+ASGI_KEEPS_ALIVE = not WAITS_FOR_DISCONNECT
+"""Whether gunicorn's worker class asgi answers more than 16 requests of one connection. From 0.23
+on Quart waits for a message that the worker does not send then."""
 
 FLASK, QUART = "tests.support.wsgi_worker:app", "tests.support.asgi_worker:app"
 GUNICORN = "gunicorn --workers 4 --bind 127.0.0.1:{port} --log-level warning"
@@ -55,8 +60,10 @@ KINDS = {
         imports="uvicorn_worker",
         metrics="promweb.multiprocess:GunicornPrometheusMetrics",  # in the configuration only
     ),
-    "gunicorn asgi": Kind(f"{GUNICORN} -k asgi {QUART}"),
-    "gunicorn asgi, preload": Kind(f"{GUNICORN} -k asgi --preload {QUART}"),
+    "gunicorn asgi": Kind(f"{GUNICORN} -k asgi {QUART}", keeps_alive=ASGI_KEEPS_ALIVE),
+    "gunicorn asgi, preload": Kind(
+        f"{GUNICORN} -k asgi --preload {QUART}", keeps_alive=ASGI_KEEPS_ALIVE
+    ),
     "uwsgi": Kind(UWSGI, keeps_alive=False),
     "uwsgi threads, own port": Kind(
         f"{UWSGI} --threads 2",

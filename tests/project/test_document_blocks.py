@@ -15,6 +15,7 @@ import yaml
 
 from promweb.tools.cli.group import cli
 from tests.support.documents import BLOCK, DOCUMENTS, ROOT
+from tests.support.needs import module
 
 
 def blocks_of(language: str, document: str) -> list[str]:
@@ -85,6 +86,7 @@ def test_kubernetes_finds_what_the_application_has(document: str) -> None:
 
 def test_commands_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make` has the targets, `promweb` the commands and options, the package the extras."""
+    module("promql_parser")
     files = {
         "before.txt": "",
         "requests.txt": "",
