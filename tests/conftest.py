@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ MARKERS = {
         "multiprocess/test_native.py::test_a_compaction_that_is_killed",
         "project/test_benchmarks.py",
         "project/test_comparison.py",
+        "quart/test_blame.py::*on uvloop",
+        "quart/test_servers.py::*on uvloop",
         "stress/",
         "tools/test_diff_used.py::test_prometheus_answers",
         "tools/test_testing.py::test_the_sample_project",
@@ -85,8 +88,8 @@ MARKERS = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.nodeid.removeprefix("tests/")
-        for marker, names in MARKERS.items():
-            if name.startswith(tuple(names)):
+        for marker, patterns in MARKERS.items():
+            if any(fnmatchcase(name, f"{pattern}*") for pattern in patterns):
                 item.add_marker(marker)
     # Long files first, then those with many tests: what is run last is short, and no process of
     # pytest-xdist waits long for the others. Tests of a file stay together.

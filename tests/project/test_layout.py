@@ -20,8 +20,10 @@ TESTS = ROOT / "tests"
 @pytest.mark.parametrize("name", [name for names in MARKERS.values() for name in names])
 def test_markers_are_of_tests_that_exist(name: str) -> None:
     file, _, function = name.partition("::")
+    function, _, parameter = function.partition("*")
     assert (TESTS / file).exists()
     assert not function or f"\ndef {function}" in (TESTS / file).read_text()
+    assert f'{parameter}"' in (TESTS / file).read_text()
 
 
 def test_files_with_markers_are_run_first(request: pytest.FixtureRequest) -> None:

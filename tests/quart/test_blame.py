@@ -118,9 +118,7 @@ def make_app(leg: Leg) -> Any:
     return app
 
 
-@pytest.fixture(
-    params=[*ON_ASYNCIO, *(pytest.param(name, marks=pytest.mark.slow) for name in ON_UVLOOP)]
-)
+@pytest.fixture(params=[*ON_ASYNCIO, *ON_UVLOOP])
 def served(request: pytest.FixtureRequest) -> Iterator[tuple[Leg, Server]]:
     leg = LEGS["quart-async"]()
     with (ON_ASYNCIO | ON_UVLOOP)[request.param](make_app(leg)) as server:

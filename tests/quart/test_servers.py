@@ -33,9 +33,7 @@ SERVERS = {
 # Connecting is up to the kernel: a server that is not yet accepting finds clients in its backlog.
 
 
-@pytest.fixture(
-    params=["hypercorn", "uvicorn", pytest.param("uvicorn on uvloop", marks=pytest.mark.slow)]
-)
+@pytest.fixture(params=SERVERS)
 def serve(request: pytest.FixtureRequest) -> Any:
     return SERVERS[request.param]
 
