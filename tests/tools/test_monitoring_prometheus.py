@@ -118,14 +118,18 @@ def make_shop_quart() -> Any:
 
 
 def add_task(app: Any) -> None:
-    """Add a page that leaves work behind."""
+    """Add a page that leaves work behind, some of which fails."""
 
     async def work() -> None:
         pass
 
+    async def fail() -> None:
+        raise ValueError("no mail")
+
     @app.route("/task")
     async def task() -> str:
         app.add_background_task(work)
+        app.add_background_task(fail)
         return "begun"
 
 
