@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
@@ -203,13 +203,8 @@ def restricted(metric: Metric, names: frozenset[str]) -> Metric | None:
 
     If the metric has the name itself, and none of its samples has one, all of it is returned.
     """
-    whole = metric if metric.name in names else None
-    if isinstance(metric, MergedMetric):
-        return metric._restricted_metric(names) or whole
-    kept = [sample for sample in metric.samples if sample.name in names]
-    result = Metric(metric.name, metric.documentation, metric.type)
-    result.samples = kept
-    return result if kept else whole
+    kept: Metric | None = cast(Any, metric)._restricted_metric(names)
+    return kept or (metric if metric.name in names else None)
 
 
 def families(type: str, blocks: Iterable[Block], *, may_lack: bool) -> list[MergedFamily]:

@@ -182,7 +182,8 @@ class Catalog:
 def _restricted(registry: CollectorRegistry, names: Sequence[str]) -> Iterable[Metric]:
     """Yield what prometheus_client yields for sample names, then the families with the others.
 
-    prometheus_client finds no family by its own name, unless a sample has it, too.
+    prometheus_client finds no family by its own name, unless a sample has it, too. Asking once for
+    everything would change the order of what it finds.
     """
     left = set(names)
     found: Any = registry.restricted_registry(names)

@@ -90,10 +90,11 @@ class Problems:
         if _strict:
             raise error
         _count(self.label_errors, metric, label)
+        if len(self._misuses) >= _MOST_PLACES:
+            return
         call = sys._getframe(frames_of_promweb() - 1)
         place = f"{call.f_code.co_filename}:{call.f_lineno}"
-        told = self._misuses
-        if len(told) < _MOST_PLACES and self._first(metric, label, place, logged=told):
+        if _is_new((metric, label, place), self._misuses):
             _log(
                 logging.WARNING,
                 "%s. The call at %s recorded nothing. This is logged once; "
@@ -141,10 +142,14 @@ class Problems:
         if self._first("failed", what, ""):
             _log(logging.ERROR, "promweb could not %s; the request was not affected.", what)
 
-    def _first(self, *key: str, logged: dict[tuple[str, ...], object] | None = None) -> bool:
-        mine = object()
-        known = self._logged if logged is None else logged
-        return known.setdefault(key, mine) is mine  # true in only one of several threads
+    def _first(self, *key: str) -> bool:
+        return _is_new(key, self._logged)
+
+
+def _is_new(key: tuple[str, ...], known: dict[tuple[str, ...], object]) -> bool:
+    """Add a key to those that are known; return True in only one of several threads."""
+    mine = object()
+    return known.setdefault(key, mine) is mine
 
 
 def _count(family: CounterFamily, *values: str) -> None:
