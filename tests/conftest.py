@@ -47,6 +47,7 @@ MARKERS = {
     "slow": [
         "behaviour/test_bounds.py::test_sixteen_threads",
         "behaviour/test_bounds.py::test_twenty_thousand_paths",
+        "behaviour/test_protobuf.py::test_any_family",
         "behaviour/test_rendering.py::test_any_family",
         "multiprocess/test_bounds.py::test_restarts",
         "multiprocess/test_compaction.py::test_a_compaction_that_is_killed",
@@ -58,6 +59,8 @@ MARKERS = {
         "quart/test_servers.py::*on uvloop",
         "stress/",
         "tools/test_diff_used.py::test_prometheus_answers",
+        "tools/test_monitoring.py::test_alerts_fire",
+        "tools/test_options.py::test_a_job_that_vanishes",
         "tools/test_testing.py::test_the_sample_project",
         "tools/test_testing.py::test_a_program_may_import",
     ],

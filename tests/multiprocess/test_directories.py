@@ -229,24 +229,20 @@ def test_families_that_are_defined_while_files_are_made_again(tmp_path: Path) ->
     directory.mkdir()
     storage = FileStorage(str(directory))
     families: list[CounterFamily] = []
-    done = threading.Event()
 
     def are_more_than(number: int) -> bool:
         return len(families) > number
 
     def define() -> None:
-        while not done.is_set():
-            families.append(CounterFamily(f"sold_{len(families)}", "", ("item",)))
+        for number in range(20_000):
+            families.append(CounterFamily(f"sold_{number}", "", ("item",)))
             storage.accept(families[-1], "default")
 
     def remove() -> None:
-        try:
-            for number in range(30):
-                eventually(partial(are_more_than, number))
-                shutil.rmtree(directory)
-                storage.look()
-        finally:
-            done.set()
+        for number in range(0, 20_000, 500):
+            eventually(partial(are_more_than, number))
+            shutil.rmtree(directory)
+            storage.look()
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -254,7 +250,7 @@ def test_families_that_are_defined_while_files_are_made_again(tmp_path: Path) ->
         in_threads(2, lambda index: (define, remove)[index]())
     finally:
         sys.setswitchinterval(before)
-    assert len(families) >= 30
+    assert len(families) == 20_000
 
 
 def test_threads_that_cannot_write_log_it_once(
