@@ -271,6 +271,8 @@ class _Routed:
 class _ContentType:
     """`content_type`: measures nothing, but sets a header of the current request's response."""
 
+    starts = False
+
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
 

@@ -63,7 +63,7 @@ class Block(ABC):
 
     __slots__ = ("_child", "_instrument", "_known", "_labels")
 
-    awaits_end = False
+    starts, awaits_end = True, False
 
     def __init__(self, instrument: Measured, labels: Mapping[str, object], known: Any) -> None:
         self._instrument = instrument

@@ -72,7 +72,8 @@ class Calls:
         self.shield = shield
         self.exemplar = exemplar
         self.counts = isinstance(family, CounterFamily)
-        self._call = _InProgress if isinstance(family, GaugeFamily) else _Timing
+        self.starts = isinstance(family, GaugeFamily)
+        self._call = _InProgress if self.starts else _Timing
         self._readers: tuple[ArgumentReader, ...] = ()
 
     def bind(self, function: Callable[..., Any]) -> Calls:
@@ -268,6 +269,8 @@ class Exclusion:
     """`do_not_track` and `exclude_all_metrics`: measure nothing, exclude the scope."""
 
     __slots__ = ("exclude",)
+
+    starts = False
 
     def __init__(self, exclude: Callable[[Scope], None]) -> None:
         self.exclude = exclude

@@ -20,6 +20,10 @@ F = TypeVar("F")
 class Probe(Protocol):
     """Begins a measurement for each call; None leaves the call unmeasured."""
 
+    starts: bool
+    """Whether the call of a plain function has to be started. If not, its time begins with `begin`,
+    and `start` is for code that runs later."""
+
     def bind(self, function: Callable[..., Any]) -> Probe:
         """Return the probe for one function; raise ValueError if it cannot measure that."""
 
@@ -73,14 +77,15 @@ def _is_kind(is_kind: Callable[[object], bool], function: Callable[..., Any]) ->
 
 
 def _wrap_function(function: Callable[..., Any], probe: Probe, target: object) -> Any:
-    begin = probe.begin
+    begin, starts = probe.begin, probe.starts
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = begin(target, args, kwargs)
         if call is None:
             return function(*args, **kwargs)
-        call.start()
+        if starts:
+            call.start()
         outcome = RAISED
         try:
             outcome = function(*args, **kwargs)

@@ -153,7 +153,7 @@ class LabelPlan:
                     value = call.raised()
                 else:
                     value = call.function(outcome)
-                values[call.position] = value if type(value) is str else _text(value)
+                values[call.position] = str(value) if type(value) in _PLAIN else _text(value)
             except Exception:
                 values[call.position] = self._error(call)
         return tuple(values)
@@ -211,8 +211,6 @@ def plain(value: object) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as text; raise TypeError for an awaitable."""
-    if type(value) in _PLAIN:
-        return str(value)
     if not (isawaitable(value) or is_coroutine_function(value)):
         return plain(value)
     for end in ("close", "cancel"):  # of a coroutine, of a future

@@ -81,7 +81,7 @@ class Exchange(Scope):
     """Whether an extension is answering an exception that is not an answer by itself."""
     sizes: Sizes | None = None
     _answerer: object = None
-    """The function that answers this request, once known."""
+    """The function that answers this request, once a decorator of it has asked."""
     _labels: Mapping[Recorder, _Labels] = MappingProxyType({})
     _exemplars: Mapping[Recorder, ExemplarLabels | None] = MappingProxyType({})
 
@@ -106,22 +106,22 @@ class Exchange(Scope):
             site.problems.failed("prepare a request")
 
     def is_answered_by(self, target: object) -> bool:
-        if target is self._answerer:
-            return True
         request, site = self.request, self.site
         if request is None:
             return False
         rule = request.url_rule
         if rule is not None and id(target) in site.targets(rule.endpoint):
-            self._answerer = target
             return True
         return self.raised is not None and site.handles_errors(target)
 
     def defer(self, measurement: Measurement, target: object) -> bool:
-        if not self.is_answered_by(target):
-            return False
+        if target is not self._answerer:
+            if not self.is_answered_by(target):
+                return False
+            self._answerer = target
         if not self.status:
-            self.keep_context()
+            if self.context is None:
+                self.keep_context()
             self._deferred.append(measurement)
             if not self.status:
                 return True
