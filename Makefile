@@ -51,14 +51,16 @@ quick: JOBS = $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 quick: .venv/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 
-# The oldest versions that pyproject.toml admits. The model and tests with servers, browsers and
-# terminals take long, and run with the newest versions only.
+# The oldest versions that pyproject.toml admits. The model, tests with servers, browsers and
+# terminals, and those of rules, words and benchmarks, which no old version changes, take long and
+# run with the newest versions only.
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=tests/,$(NEWEST_ONLY)) $(ARGS)
 
 NEWEST_ONLY := multiprocess/test_containers.py multiprocess/test_ports.py multiprocess/test_servers.py multiprocess/test_start_up.py \
-	live/test_page.py project/test_comparison.py project/test_fleet.py quart/test_endings.py server/test_proxies.py stress/model \
-	stress/faults/test_greenlets.py tools/test_monitoring_prometheus.py tools/test_testing.py tools/test_top.py
+	live/test_page.py project/test_benchmarks.py project/test_comparison.py project/test_fleet.py project/test_prometheus.py \
+	project/test_words.py quart/test_endings.py server/test_proxies.py stress/model stress/faults/test_greenlets.py \
+	tools/test_monitoring.py tools/test_monitoring_prometheus.py tools/test_testing.py tools/test_top.py
 
 # The newest frameworks, on a Python that they run on: Quart 0.23 needs 3.13. Here is what depends
 # on their versions; `make test` has the rest.

@@ -48,6 +48,12 @@ _LAZY = {
     "ConnexionPrometheusMetrics": ("adapters.connexion", "flask"),
 }
 
+_OTHERS = {
+    "AsyncPrometheusMetrics": ". For Flask, use PrometheusMetrics",
+    "PrometheusMetrics": ". For Quart, use AsyncPrometheusMetrics",
+}
+"""The classes that a program may have meant."""
+
 # extra: the packages that it installs and an adapter imports
 _EXTRAS = {"flask": ("flask",), "quart": ("quart", "anyio"), "": ()}
 
@@ -110,7 +116,8 @@ def _load(name: str, module: str, framework: str) -> Any:
         if error.name not in _EXTRAS[framework]:
             raise
         missing = error.name.capitalize() if error.name == framework else error.name
+        other = _OTHERS.get(name, "")
         raise ImportError(
             f"promweb.{name} needs {missing}, which is not installed. "
-            f"Install it with: pip install 'promweb[{framework}]'"
+            f"Install it with: pip install 'promweb[{framework}]'{other}"
         ) from error

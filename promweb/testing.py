@@ -5,6 +5,7 @@ Works with any test runner; for pytest there is the fixture `metrics_registry` a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_NOISE = re.compile(r"^(process|python)_|_(bucket|info)$")
+"""Samples that say nothing about a test."""
 _LISTED = 10
 """How many samples a message lists under one heading."""
 
@@ -322,7 +325,7 @@ def _explain(
     same = [f"{series} is {_number(after[series])}" for series in ours if series not in changes]
     lines += _listing("Unchanged:", same)
     if not changed:
-        others = [text for series, text in changes.items() if not series.name.endswith("_bucket")]
+        others = [text for series, text in changes.items() if not _NOISE.search(series.name)]
         lines += _listing("Of other names:", sorted(others))
     return lines
 

@@ -39,6 +39,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OTHER_FRAMEWORKS = ("aiohttp", "bottle", "django", "falcon", "fastapi", "sanic", "starlette")
 
 
+NO_APP = "pass the application, or use for_app_factory() and call init_app(app) later"
+
+
 def explain_app(app: object, framework: str, other: str) -> str:
     """Explain why an object is not an application of `framework`, and what to do.
 
@@ -47,7 +50,7 @@ def explain_app(app: object, framework: str, other: str) -> str:
     kind = type(app)
     module = (kind.__module__ or "").partition(".")[0]
     if app is None:
-        return "None; pass the application, or use for_app_factory() and call init_app(app) later"
+        return f"None; {NO_APP}"
     if isinstance(app, types.ModuleType):
         found = [name for name, value in vars(app).items() if type(value).__name__ == framework]
         return (
@@ -111,7 +114,10 @@ def explained(method: F) -> F:
                 where = f"{where} {args[1]!r}"
             names = [name for name in signature.parameters if name != "self"]
             wrong = next((name for name in kwargs if name not in names), "")
-            raise TypeError(f"{where}: {unknown(wrong, names) if wrong else error}") from None
+            why = unknown(wrong, names) if wrong else str(error)
+            if where != "init_app" and why == "missing a required argument: 'app'":
+                why += f"; {NO_APP}"
+            raise TypeError(f"{where}: {why}") from None
         return method(*args, **kwargs)
 
     return cast(F, checked)

@@ -48,6 +48,7 @@ def test_group_by_an_attribute_that_requests_lack(leg: Leg) -> None:
     text = refusal(ValueError, leg, group_by="rule")
     assert text.startswith("group_by='rule': did you mean 'url_rule'? Request has no attribute")
     assert text.endswith("as in `def tenant(request): return request.rule`")
+    assert "did you mean 'url_rule'?" in refusal(ValueError, leg, group_by="route")
     assert "did you mean" not in refusal(ValueError, leg, group_by="no_such_thing")
     metrics = leg.make_metrics(leg.make_app(), export_defaults=False)
     with pytest.raises(ValueError, match="did you mean 'endpoint'"):
@@ -274,8 +275,26 @@ def test_an_unknown_argument_suggests_the_nearest(wrong: str, near: str) -> None
             assert str(caught.value) == f"{cls.__name__}: there is no argument {wrong!r}{hint}"
 
 
+def test_methods_that_instruments_lack(leg: Leg) -> None:
+    metrics: Any = leg.make_metrics(None)
+    with pytest.raises(
+        AttributeError, match=r"^counter 'a' has no 'observe'; it has count_exc.*inc"
+    ):
+        metrics.counter("a", "A.").observe(1)
+    with pytest.raises(AttributeError, match=r"^gauge 'b' has no .*of prometheus_client, and call"):
+        metrics.gauge("b", "B.").set_function(lambda: 1)
+    assert not hasattr(metrics.counter("c", "C."), "__wrapped__")
+
+
+def test_a_multiprocess_mode_that_does_not_exist(leg: Leg) -> None:
+    with pytest.raises(
+        ValueError, match=r"gauge 'a': multiprocess_mode='newest': must be one of al"
+    ):
+        leg.make_metrics(None).gauge("a", "A.", multiprocess_mode="newest")
+
+
 def test_arguments_that_are_missing_or_too_many(leg: Leg) -> None:
-    with pytest.raises(TypeError, match=r"^PrometheusMetrics: missing a required argument: 'app'"):
+    with pytest.raises(TypeError, match=r"missing a required argument: 'app'; .* for_app_factory"):
         PrometheusMetrics()  # type: ignore[call-arg]
     metrics = leg.make_metrics(None)
     for kind, wrong, near in (

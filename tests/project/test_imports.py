@@ -289,7 +289,7 @@ def test_the_import_error_names_the_module_that_is_missing() -> None:
     kind, text = answer(MISSING.format(blocked="anyio", name="AsyncPrometheusMetrics"))
     assert kind == "ImportError"
     assert text.startswith("promweb.AsyncPrometheusMetrics needs anyio, which is not installed.")
-    assert "pip install 'promweb[quart]'" in text
+    assert "pip install 'promweb[quart]'. For Flask, use PrometheusMetrics" in text
     kind, text = answer(MISSING.format(blocked="flask", name="current_app"))
     assert kind == "ImportError"
     assert text.startswith("promweb.current_app needs Flask, which is not installed.")

@@ -164,6 +164,26 @@ def test_a_websocket_that_no_route_matched_is_no_family_that_is_gone(there: Path
     assert [one["level"] for one in found if one["check"] == "family-gone"] == ["maybe"]
 
 
+def test_classes_that_show_all_workers_have_prometheus_clients_metrics(
+    there: Path, shared: Path
+) -> None:
+    (there / "late_new.py").write_text(
+        """
+from flask import Flask
+from prometheus_client import Counter
+from promweb.multiprocess import GunicornPrometheusMetrics
+app = Flask(__name__)
+mails = Counter("mails_of_workers", "Mails", ["to"])
+metrics = GunicornPrometheusMetrics(app)
+"""
+    )
+    text = '# TYPE mails_of_workers_total counter\nmails_of_workers_total{to="us"} 1\n'
+    (there / "before.txt").write_text(text)
+    code, found = diff("before.txt", "--app", "late_new")
+    assert code == 0
+    assert [one["check"] for one in found if one["family"] == "mails_of_workers"] == ["help"]
+
+
 def test_labels_that_nobody_can_know_before_there_is_a_series(there: Path) -> None:
     source = """
 from flask import Flask

@@ -458,18 +458,44 @@ def test_queries_that_find_their_series_are_counted(tmp_path: Path) -> None:
     other = ["jobs_total / node_jobs_total", "node_jobs_total", "smooth(", "jobs_total"]
     mixed = rules_of(other, tmp_path / "mixed.yml")
     for new, files, says, queries, count in (
-        ("old", [good], "All 2 queries in 1 file find", 2, 2),
-        ("old", [good, mixed], "3 of 6 queries in 2 files find", 6, 3),
-        ("new", [good], "0 of 2 queries in 1 file find", 2, 0),
+        ("old", [good], "2 of 2 in 1 file", 2, 2),
+        ("old", [good, mixed], "3 of 6 in 2 files", 6, 3),
+        ("new", [good], "0 of 2 in 1 file", 2, 0),
     ):
         used = [argument for file in files for argument in ("--used", str(file))]
         sides = [str(tmp_path / "old"), str(tmp_path / new)]
         done = run("diff", *sides, *used)
-        assert done.stdout.splitlines()[-1] == f"{says} their series on both sides."
+        last = done.stdout.splitlines()[-1]
+        assert last == f"Queries that find their series on both sides: {says}."
         made = json.loads(run("diff", *sides, *used, "--format", "json").stdout)
-        assert made["used"] == {"files": len(files), "queries": queries, "found": count}
+        counts = {"queries": queries, "found": count, "assumed": 0}
+        assert made["used"] == {"files": len(files), **counts}
     made = json.loads(run("diff", *sides, "--format", "json").stdout)
     assert made["used"] is None
+
+
+def test_queries_with_labels_that_prometheus_may_add_are_counted_apart(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(OLD)
+    queries = ["jobs_total", 'jobs_total{zone="a"}', "sum by (route) (jobs_total)"]
+    used = rules_of(queries, tmp_path / "rules.yml")
+    done = run("diff", str(tmp_path / "old"), str(tmp_path / "old"), "--used", str(used))
+    assert done.exit_code == 0
+    assert "no series has the label 'route'" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1] == (
+        "Queries that find their series on both sides: 3 of 3 in 1 file; 2 of these if Prometheus "
+        "adds the labels that are noted."
+    )
+
+
+def test_a_query_of_a_family_that_has_no_series_yet_was_not_checked(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(f"{OLD}# TYPE mails_total counter\n")
+    used = rules_of(["sum(rate(mails_total[5m]))", "other_total"], tmp_path / "rules.yml")
+    code, found = diff(tmp_path / "old", tmp_path / "old", "--used", used)
+    assert (code, [(one["level"], one["check"]) for one in found]) == (
+        0,
+        [("unchecked", "old-empty")],
+    )
+    assert found[0]["users"] == ["r0"]
 
 
 def test_every_query_of_promwebs_own_files_is_read(tmp_path: Path) -> None:

@@ -634,9 +634,9 @@ def test_self_metrics() -> None:
     )
     found = compare([scraped(*lines)], [scraped(*lines)])
     assert [finding.what for finding in found] == [
-        "The label 'tenant' of orders was wrong 3 times.",
-        "1,200 recordings of orders became <overflow>.",
-        "Files of workers were left out 2 times, because they are truncated.",
+        "Wrong values of the label 'tenant' of orders: 3.",
+        "Recordings of orders that became <overflow>: 1,200.",
+        "Scrapes left out files of workers, which are truncated: 2 times.",
     ]
 
 
@@ -664,7 +664,7 @@ def test_what_waits() -> None:
     bad.append('promweb_queue_times_ignored_total{reason="future"} 4')
     found = compare([scraped(*bad)])
     assert [(finding.level, finding.what) for finding in found] == [
-        (WARNING, "4 headers of queue_time were left out as future."),
+        (WARNING, "Headers that queue_time left out as future: 4."),
         (WARNING, "Timers ran late by more than 0.25 s: 100 of 100."),
         (
             WARNING,

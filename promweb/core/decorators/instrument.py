@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..families.kinds import GaugeFamily
 from .blocks import NOTHING
@@ -79,6 +79,20 @@ class Instrument:
 
     def __repr__(self) -> str:
         return f"<{self._direct.what}>"
+
+    if not TYPE_CHECKING:  # a type checker knows better
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain that an instrument lacks a method, which prometheus_client's may have."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            methods = [method for method in dir(type(self)) if not method.startswith("_")]
+            advice = (
+                ". Make a gauge of prometheus_client, and call its set_function"
+                if name == "set_function"
+                else f"; it has {', '.join(methods)}"
+            )
+            raise AttributeError(f"{self._direct.what} has no {name!r}{advice}")
 
     def _lost(self: Self) -> Self:
         """Return an instrument that records nothing, for wrong labels that are logged."""

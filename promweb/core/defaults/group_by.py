@@ -92,6 +92,10 @@ class Grouping:
         return group
 
 
+_MEANT_RULE = ("handler", "pattern", "route", "rule", "template")
+"""Names that other libraries have for the rule of a route."""
+
+
 def check_attribute(group_by: GroupBy, request_class: type) -> None:
     """Raise ValueError if requests have no such attribute.
 
@@ -108,6 +112,7 @@ def check_attribute(group_by: GroupBy, request_class: type) -> None:
             )
         return
     near = get_close_matches(group_by, [name for name in names if not name.startswith("_")])
+    near = ["url_rule"] if group_by in _MEANT_RULE else near
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(
         f"group_by={group_by!r}: {hint}{request_class.__name__} has no attribute {group_by!r}. For "

@@ -58,6 +58,11 @@ class GaugeFamily(Family[GaugeChild]):
         multiprocess_mode: str = "livesum",
         **options: Any,
     ) -> None:
+        modes = sorted(Gauge._MULTIPROC_MODES)
+        if multiprocess_mode not in modes:
+            raise ValueError(
+                f"multiprocess_mode={multiprocess_mode!r}: must be one of {', '.join(modes)}"
+            )
         self.mode = multiprocess_mode
         super().__init__(
             name,

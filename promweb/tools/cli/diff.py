@@ -212,15 +212,23 @@ def _sides(
 
 def _requests(replayed: IO[str], methods: Sequence[str], limit: int) -> list[Request]:
     found = read_requests(replayed, {method.upper() for method in methods}, limit)
-    for method, count in sorted(found.methods.items()):
-        sent = ", ".join(methods)
-        click.echo(
-            f"Note: {count} requests with {method} are left out; --method allows {sent}.", err=True
-        )
+    wanted = " ".join(f"--method {method}" for method in [*methods, *sorted(found.methods)])
+    notes = [
+        f"Requests with {method} that are left out: {count}. To send them, too, write {wanted}."
+        for method, count in sorted(found.methods.items())
+    ]
+    notes += [
+        f"Requests with {method} that are sent without a body: {count}. A line of JSON may have "
+        "one as json, form or body."
+        for method, count in sorted(found.empty.items())
+    ]
     if found.unreadable:
-        click.echo(f"Note: {found.unreadable} lines are not requests.", err=True)
+        notes.append(f"Lines that are not requests: {found.unreadable}.")
     if found.surplus:
-        click.echo(f"Note: {found.surplus} more requests are left out (--limit).", err=True)
+        notes.append(f"Requests that --limit leaves out: {found.surplus}.")
+    notes.append(f"Requests that each side gets: {len(found.sent)}.")
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
     if not found.sent:
         raise click.UsageError(f"{replayed.name} has no request with an allowed method (--method)")
     return found.sent

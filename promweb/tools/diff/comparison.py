@@ -9,7 +9,7 @@ from .differences import Difference, Level, Usage
 from .known import is_other_program, translated
 from .sides import Side
 from .structure import compare_structure
-from .values import compare_values, since
+from .values import compare_growth, compare_values, same_gauges, since
 
 __all__ = ["compare", "compare_traffic"]
 
@@ -38,13 +38,17 @@ def compare(
 
 
 def compare_traffic(befores: Sequence[Side], afters: Sequence[Side]) -> list[Difference]:
-    """Compare how much each side counted between two moments."""
+    """Compare how much each side counted between two moments.
+
+    A gauge may also have the same value on both sides now, because it may have been set.
+    """
     old, new = (since(after, before) for after, before in zip(afters, befores, strict=True))
     if old.is_openmetrics != new.is_openmetrics:
         old, new = old.as_text(), new.as_text()
     is_other = is_other_program(old, new)
     old, known = translated(old, new)
-    found = [*known, *compare_values(old, new, is_other_program=is_other)]
+    last = translated(afters[0], afters[1])[0]
+    found = [*known, *compare_growth(old, new, is_other, same_gauges(last, afters[1]))]
     if not any(any(shape.numbers.values()) for shape in old.compared.values()):
         what = "OLD counted none of the requests that it got"
         found.append(Difference(Level.UNREAD, "uncounted", "", what))

@@ -49,17 +49,23 @@ class Difference:
 
 @dataclass(frozen=True)
 class Usage:
-    """How many queries of how many files find all their series on both sides."""
+    """How many queries of how many files find all their series on both sides.
+
+    `assumed` of them have a label that no series has, and Prometheus is assumed to add it.
+    """
 
     files: int
     queries: int
     found: int
+    assumed: int
 
     def __str__(self) -> str:
-        found = "all" if self.found == self.queries else f"{self.found} of"
-        queries = f"{self.queries} {'query' if self.queries == 1 else 'queries'}"
         files = f"{self.files} file{'' if self.files == 1 else 's'}"
-        return f"{found.capitalize()} {queries} in {files} find their series on both sides."
+        assumed = f"; {self.assumed} of these if Prometheus adds the labels that are noted"
+        return (
+            f"Queries that find their series on both sides: {self.found} of {self.queries} in "
+            f"{files}{assumed if self.assumed else ''}."
+        )
 
 
 Differences = Iterator[Difference]

@@ -23,6 +23,8 @@ _SUFFIXES = ("", "_total", "_count", "_sum", "_bucket", "_info")
 
 Labels = Mapping[str, str]
 
+ASSUMED = "target-labels"
+"""The check that notes a label which Prometheus is assumed to add."""
 
 _CHANGED = 2
 """Letters that may differ between a name and the one that was meant."""
@@ -105,17 +107,18 @@ def compare_usage(
     """Compare what the queries of files select; `files` has the queries by file name."""
     reader = _Reader(Answers(old), Answers(new))
     found: dict[_Finding, list[str]] = {}
-    answered = 0
+    answered = assumed = 0
     for file, queries in files.items():
         for query in queries:
             findings, is_answered = reader.read(query)
             answered += is_answered
+            assumed += is_answered and any(check == ASSUMED for _, check, _ in findings)
             for level, check, what in findings:
                 found.setdefault(_Finding(level, check, file, what), []).append(query.place)
     differences = [
         Difference(*finding, users=tuple(dict.fromkeys(users))) for finding, users in found.items()
     ]
-    return differences, Usage(len(files), sum(map(len, files.values())), answered)
+    return differences, Usage(len(files), sum(map(len, files.values())), answered, assumed)
 
 
 class _Reader:
@@ -149,10 +152,10 @@ class _Reader:
     def _unknown(self, selector: Selector) -> Iterator[_Problem]:
         """Yield names that no side has: Prometheus adds labels, and a name may be misspelt."""
         if self._before.has(selector):
-            labels = {matcher.label for matcher in selector.matchers}
+            labels = {matcher.label for matcher in selector.matchers} | selector.labels
             for label in sorted(labels - self._labels - {"__name__", *_TARGET}):
                 what = f"no series has the label {label!r}; Prometheus is assumed to add it"
-                yield Level.NOTE, "target-labels", what + _meant(label, self._labels)
+                yield Level.NOTE, ASSUMED, what + _meant(label, self._labels)
         elif selector.name not in self._names and (meant := _meant(selector.name, self._names)):
             yield Level.NOTE, "unknown-metric", f"neither side has {selector.name}{meant}"
 
@@ -173,7 +176,7 @@ def _meant(name: str, names: Iterable[str]) -> str:
 def _judged(before: Answers, after: Answers, selector: Selector) -> _Problem | None:
     """Return what NEW lacks, or why promweb cannot know; None if NEW has what OLD has."""
     if not before.of(selector):
-        if not before.has(selector):
+        if not (before.has(selector) or before.expected(selector)):
             return None  # a query about another program
         return Level.UNCHECKED, "old-empty", "OLD has no such series now, so it was not checked"
     missing = _missing(before, after, selector)

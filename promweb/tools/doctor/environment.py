@@ -62,7 +62,10 @@ def check_mode(environ: Mapping[str, str], where: Path, *, is_shared: bool) -> F
             "metrics are made.",
         )
     if not asked:
-        yield ok("workers", "Multiprocess mode is off, and nothing here starts several workers.")
+        yield ok(
+            "workers",
+            "In this environment multiprocess mode is off, and nothing starts several workers.",
+        )
 
 
 def _asked_for(environ: Mapping[str, str], where: Path) -> Iterator[str]:

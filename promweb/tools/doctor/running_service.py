@@ -187,7 +187,7 @@ _SELF_METRICS = (
     (
         "promweb_label_errors_total",
         "label-errors",
-        "The label {label!r} of {metric} was wrong {n} times.",
+        "Wrong values of the label {label!r} of {metric}: {n}.",
         "Its function raised, and the value was recorded as <error>; or a call of the instrument "
         "was wrong, and recorded nothing.",
         "The logger promweb has the first traceback of a function, and each line with a wrong "
@@ -196,7 +196,7 @@ _SELF_METRICS = (
     (
         "promweb_series_folded_total",
         "unbounded",
-        "{n} recordings of {metric} became <overflow>.",
+        "Recordings of {metric} that became <overflow>: {n}.",
         "It has max_series label sets, or the values are too long.",
         'Use labels with few values: group_by="url_rule" instead of the path, no identifiers of '
         "users or objects in labels. Or raise max_series.",
@@ -204,14 +204,14 @@ _SELF_METRICS = (
     (
         "promweb_queue_times_ignored_total",
         "queue-time",
-        "{n} headers of queue_time were left out as {reason}.",
+        "Headers that queue_time left out as {reason}: {n}.",
         "The proxy writes no time, its clock is wrong, or clients send the header themselves.",
         "Have the proxy set the header itself, and keep the clocks of both machines right.",
     ),
     (
         "promweb_multiprocess_files_skipped_total",
         "files",
-        "Files of workers were left out {n} times, because they are {reason}.",
+        "Scrapes left out files of workers, which are {reason}: {n} times.",
         "A scrape lacks the numbers in them.",
         "The logger promweb names the files: remove them while the server is stopped.",
     ),

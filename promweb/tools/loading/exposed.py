@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from ...core.families.catalog import Catalog
 from ...core.families.family import FamilyMetric
 from ...core.families.numbers import text_of
+from ...multiprocess.registries import is_of_all_processes
 from ...scrapes.parsing import Exposition
 from ..diff.sides import Shape, Side
 from .settings import inner, metrics_objects, serves_websockets
@@ -27,6 +28,8 @@ def side_of(application: Any) -> Side:
     """
     owners = metrics_objects(application)
     registries = {id(one.registry): one.registry for one in owners}
+    if any(one._shows_all_registries or is_of_all_processes(one.registry) for one in owners):
+        registries[id(REGISTRY)] = REGISTRY  # a scrape shows the files of all registries
     metrics = [metric for registry in registries.values() for metric in registry.collect()]
     side = Side([Exposition.of(metrics, is_openmetrics=True)])
     if serves_websockets(application):

@@ -1,7 +1,8 @@
 """Reads requests to replay from a list or from a server's access log.
 
-A line is `GET /path`, `/path`, an object of JSON with `method`, `path`, `headers` and `body` or
-`json`, or a line of an access log in the common form, in which the request stands in quotes.
+A line is `GET /path`, `/path`, an object of JSON with `method`, `path`, `headers`, and `body`,
+`json` or `form`, or a line of an access log in the common form, in which the request stands in
+quotes.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 __all__ = ["Request", "Requests", "read_requests"]
 
 _LOGGED = re.compile(r'"(?P<method>[A-Z]+) (?P<target>[^\s"]+)(?: (?:HTTP/)?[\d.]+)?"')
 _LISTED = re.compile(r"(?:(?P<method>[A-Za-z]+)\s+)?(?P<target>(?:https?:/)?/\S*)(?:\s+HTTP/\S+)?")
+_SENDS = ("PATCH", "POST", "PUT")
 _PATHS = ("path", "uri", "url", "target", "request_uri")
 
 
@@ -45,6 +47,11 @@ class Requests:
     """How many lines are not requests."""
     surplus: int = 0
     """How many requests exceed the limit."""
+
+    @property
+    def empty(self) -> Counter[str]:
+        """How many requests have a method that usually sends a body, and have none, by method."""
+        return Counter(one.method for one in self.sent if one.method in _SENDS and not one.body)
 
 
 def read_requests(lines: Iterable[str], methods: Collection[str], limit: int) -> Requests:
@@ -86,6 +93,9 @@ def _read_json(line: str) -> Request | None:
     if "json" in given:
         body = json.dumps(given["json"])
         pairs.setdefault("Content-Type", "application/json")
+    elif isinstance(given.get("form"), dict):
+        body = urlencode(given["form"], doseq=True)
+        pairs.setdefault("Content-Type", "application/x-www-form-urlencoded")
     data = str(body).encode() if body is not None else None
     return _make(str(given.get("method", "GET")), target, pairs, data)
 
