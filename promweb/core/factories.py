@@ -116,10 +116,11 @@ class InstrumentFactories(ABC):
         """Return an instrument that goes up and down; as a decorator it counts calls in progress.
 
         The arguments are those of `counter`; label callables take no argument, because the gauge
-        is set before there is a response. `multiprocess_mode` is prometheus_client's: it selects
-        which values of several processes count. `mostrecent` is for gauges that are only set.
+        is set before there is a response. `multiprocess_mode` is prometheus_client's. The default
+        adds up the levels that living processes have of their own. "mostrecent" is for a level that
+        all of them share and one of them sets; such a gauge cannot be counted up and down.
 
-            queue = metrics.gauge("queue_length", "Jobs that wait")
+            queue = metrics.gauge("queue_length", "Jobs", multiprocess_mode="mostrecent")
             queue.set(4)
         """
         return self._instrument(

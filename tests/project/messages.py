@@ -297,9 +297,10 @@ def page() -> str:
 
 
 _BEGIN = (
-    "Every error, every warning and every line of the log that promweb writes. `…` stands for a\n"
-    "name or a value of your program. Search this page for the words around it. Where a cell is\n"
-    "empty, the message itself names the cause, or says what to do."
+    "The errors, the warnings and the lines of the log that promweb writes, but for errors about\n"
+    "unknown, missing and surplus arguments, which explain themselves. `…` stands for a name or a\n"
+    "value of your program. Search this page for the words around it. Where a cell is empty, the\n"
+    "message itself names the cause, or says what to do."
 )
 _LOG = (
     "promweb writes to the logger `promweb`. It logs a wrong call of an instrument once for each\n"

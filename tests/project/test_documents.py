@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import logging
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -17,6 +21,8 @@ import promweb
 from promweb import AsyncPrometheusMetrics, PrometheusMetrics
 from promweb.core.defaults.http import promweb_naming
 from promweb.core.options import Options
+from promweb.scrapes.tally import Tally
+from promweb.testing import NativeHistogram, isolated_registry, native_histogram
 from tests.support.asgi import Browser, Socket
 from tests.support.documents import BLOCK, DOCUMENTS, ROOT, Reader, blocks
 from tests.support.legs import LEGS
@@ -44,6 +50,8 @@ def test_the_code_of_a_document_runs_and_prints_what_it_says(
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    # An example adds a handler.
+    monkeypatch.setattr(logging.getLogger("promweb"), "handlers", [])
     with Reader(tmp_path, monkeypatch) as reader:
         reader.read(document, (ROOT / document).read_text())
 
@@ -119,10 +127,53 @@ def test_readme_takes_its_figures_from_the_page_that_it_names() -> None:
     assert found > 8
 
 
+def test_errors_of_quantiles_are_those_of_the_page() -> None:
+    table = page("native-histograms.md").partition("\n## ")[0]
+    rows = re.findall(r"^\| p([\d.]+) \| (.*?)(?: off)? \| (.*?) \|", table, re.MULTILINE)
+    normal = [NormalDist().inv_cdf((number + 0.5) / 20_000) for number in range(20_000)]
+    spreads = [(median, sigma) for median in (0.02, 0.05, 0.1, 0.3) for sigma in (0.5, 0.8, 1)]
+    errors: dict[str, list[tuple[float, ...]]] = {percent: [] for percent, *_ in rows}
+    for median, sigma in spreads:
+        durations = [median * math.exp(sigma * number) for number in normal]
+        native, classic = observed(durations)
+        for percent, found in errors.items():
+            share = float(percent) / 100
+            true = durations[round(share * len(durations)) - 1]
+            estimates = (classic.quantile(share), native.quantile(share))
+            found.append(tuple(abs(100 * (one or 0) / true - 100) for one in estimates))
+    assert len(rows) == 3
+    for percent, *shown in rows:
+        for figures, said in zip(zip(*errors[percent], strict=True), shown, strict=True):
+            digits = 1 if "." in said else 0
+            least, most = (f"{pick(figures):.{digits}f}" for pick in (min, max))
+            assert said in (f"{most} %", f"up to {most} %", f"{least} to {most} %"), percent
+
+
+def observed(durations: Sequence[float]) -> tuple[NativeHistogram, Tally]:
+    """Return what a histogram with native buckets and one with the default buckets know."""
+    with isolated_registry() as registry:
+        metrics = PrometheusMetrics.for_app_factory()
+        histogram = metrics.histogram("work_seconds", "Work", native_histograms=True)
+        for duration in durations:
+            histogram.observe(duration)
+        (metric,) = registry.collect()
+        buckets = {
+            float(sample.labels["le"]): sample.value
+            for sample in metric.samples
+            if sample.name.endswith("_bucket")
+        }
+        return native_histogram("work_seconds"), Tally(len(durations), buckets=buckets)
+
+
+def test_equal_durations_are_as_far_off_as_the_page_says() -> None:
+    native, _ = observed([0.3] * 1000)
+    assert f"a\np99 of {native.quantile(0.99):.3f} s, 8 % more" in page("native-histograms.md")
+
+
 def test_readme_shows_a_scrape() -> None:
     leg = LEGS["flask-sync"]()
     app = leg.make_app()
-    leg.make_metrics(app, group_by="url_rule", in_progress=True)
+    leg.make_metrics(app, group_by="url_rule")
 
     @app.get("/items/<int:number>")
     def item(number: int) -> str:
@@ -139,7 +190,7 @@ def test_readme_shows_a_scrape() -> None:
     app.test_client().post("/orders")
     shown = README.partition("```text\n")[2].partition("```")[0].splitlines()
     scrape = leg.get(app, "/metrics").text.splitlines()
-    assert len(shown) == 8
+    assert len(shown) == 7
     assert [line for line in scrape if line in shown] == shown
 
 

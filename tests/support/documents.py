@@ -39,7 +39,7 @@ BLOCK = re.compile(
 # The first line of a block that is a file; pytest runs those that are tests.
 _FILE = re.compile(r"# (\w+\.(?:py|yml))\n")
 
-_COMMAND = re.compile(r"^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+_COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _PORT = re.compile(r"(?<=localhost:)\d+|(?<=--port )\d+")
 _SERVER = re.compile(r"(\w+=\S+ )*(flask|quart) .*\brun\b|prometheus ")
 
