@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from promweb import __version__
 from tests.support.paths import ROOT
+from tests.support.waiting import DEADLINE
 
 PAGES = (
     "",
@@ -105,7 +106,8 @@ def _picture(name: str, kind: str) -> Path:
 def search(browser: Browser, url: str) -> Iterator[str]:
     """Yield what is wrong with the search and with the version."""
     page = browser.new_page()
-    page.goto(url)
+    page.set_default_timeout(1000 * DEADLINE)
+    page.goto(url, wait_until="networkidle")  # the search has its index then
     if f"promweb {__version__}" not in page.locator(".md-header").inner_text():
         yield f"the version {__version__} is not shown"
     page.locator(".md-search__input").fill("max_series")
