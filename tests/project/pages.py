@@ -107,10 +107,10 @@ def search(browser: Browser, url: str) -> Iterator[str]:
     """Yield what is wrong with the search and with the version."""
     page = browser.new_page()
     page.set_default_timeout(1000 * DEADLINE)
-    page.goto(url, wait_until="networkidle")  # the search has its index then
+    page.goto(url, wait_until="networkidle")
     if f"promweb {__version__}" not in page.locator(".md-header").inner_text():
         yield f"the version {__version__} is not shown"
-    page.locator(".md-search__input").fill("max_series")
+    page.locator(".md-search__input").press_sequentially("max_series")
     first = page.locator(".md-search-result__item").first
     first.wait_for()
     if "max_series" not in first.inner_text():
