@@ -213,15 +213,24 @@ class GunicornPrometheusMetrics(MultiprocessPrometheusMetrics):
         return True
 
     @classmethod
-    def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
+    def start_http_server_when_ready(
+        cls,
+        port: int,
+        host: str = "0.0.0.0",
+        ssl: dict[str, str] | None = None,
+        **arguments: Unpack[OtherArguments],
+    ) -> None:
         """Serve the metrics of all workers; for `when_ready`.
 
-        For example:
+        The process that calls it has not loaded the application, so `arguments` repeats those of
+        the constructor that matter to scrapes, such as `metrics_decorator` and `process_metrics`.
 
             def when_ready(server):
-                GunicornPrometheusMetrics.start_http_server_when_ready(9100)
+                GunicornPrometheusMetrics.start_http_server_when_ready(
+                    9100, metrics_decorator=bearer_token(os.environ["METRICS_TOKEN"])
+                )
         """
-        GunicornPrometheusMetrics().start_http_server(port, host)
+        GunicornPrometheusMetrics(**arguments).start_http_server(port, host, ssl=ssl)
 
     @classmethod
     def mark_process_dead_on_child_exit(cls, pid: int) -> None:
@@ -261,7 +270,13 @@ class GunicornInternalPrometheusMetrics(GunicornPrometheusMetrics):
         return False
 
     @classmethod
-    def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
+    def start_http_server_when_ready(
+        cls,
+        port: int,
+        host: str = "0.0.0.0",
+        ssl: dict[str, str] | None = None,
+        **arguments: Unpack[OtherArguments],
+    ) -> None:
         """Warn: the application serves the metrics.
 
         For example:

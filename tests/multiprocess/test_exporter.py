@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from prometheus_client import CollectorRegistry
 import promweb.adapters.shared
 import promweb.multiprocess as ours
 from promweb.core import forking
+from promweb.security import bearer_token
 from promweb.server.http import MetricsServer
 from tests.support import workers
 from tests.support.running import python
@@ -76,8 +78,9 @@ def test_a_class_has_what_the_exporters_has(name: str) -> None:
             continue
         assert method in dir(own)
         if method in vars(other):
-            accepted = inspect.signature(getattr(own, method)).parameters
-            assert list(inspect.signature(function).parameters) == list(accepted)
+            accepted = list(inspect.signature(getattr(own, method)).parameters)
+            wanted = list(inspect.signature(function).parameters)
+            assert wanted == accepted[: len(wanted)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -149,6 +152,26 @@ def test_gunicorns_first_process_serves_what_workers_counted_at_every_path(
     (server,) = started
     for path in ("/metrics", "/", "/anything/else"):
         assert 'flask_http_request_total{method="GET",status="200"} 1.0' in read(server, path)
+
+
+def test_gunicorns_first_process_takes_the_arguments_of_scrapes(
+    shared: Path, started: list[MetricsServer]
+) -> None:
+    app = make_app()
+    ours.GunicornPrometheusMetrics(app, process_metrics=True)
+    workers.run(lambda: app.test_client().get("/"))
+    ours.GunicornPrometheusMetrics.start_http_server_when_ready(
+        0, "127.0.0.1", metrics_decorator=bearer_token("secret"), process_metrics=True
+    )
+    (server,) = started
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        read(server, "/metrics")
+    headers = {"Authorization": "Bearer secret"}
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}/metrics", headers=headers)
+    with urllib.request.urlopen(request, timeout=DEADLINE) as response:
+        text = response.read().decode()
+    assert 'flask_http_request_total{method="GET",status="200"} 1.0' in text
+    assert "process_cpu_seconds_total{pid=" in text
 
 
 def test_a_worker_that_gunicorn_tells_of_is_compacted(shared: Path) -> None:
