@@ -275,17 +275,6 @@ def test_an_unknown_argument_suggests_the_nearest(wrong: str, near: str) -> None
             assert str(caught.value) == f"{cls.__name__}: there is no argument {wrong!r}{hint}"
 
 
-def test_methods_that_instruments_lack(leg: Leg) -> None:
-    metrics: Any = leg.make_metrics(None)
-    with pytest.raises(
-        AttributeError, match=r"^counter 'a' has no 'observe'; it has count_exc.*inc"
-    ):
-        metrics.counter("a", "A.").observe(1)
-    with pytest.raises(AttributeError, match=r"^gauge 'b' has no .*of prometheus_client, and call"):
-        metrics.gauge("b", "B.").set_function(lambda: 1)
-    assert not hasattr(metrics.counter("c", "C."), "__wrapped__")
-
-
 def test_a_multiprocess_mode_that_does_not_exist(leg: Leg) -> None:
     with pytest.raises(
         ValueError, match=r"gauge 'a': multiprocess_mode='newest': must be one of al"

@@ -10,6 +10,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -356,6 +357,26 @@ WRONG_CALLS: dict[str, tuple[Callable[[Any], object], str, type[Exception]]] = {
     "by position": (lambda m: m.orders.labels("a", "b").inc(), "kind", ValueError),
     "by position and by name": (lambda m: m.orders.labels("a", kind="b"), "kind", ValueError),
     "label as the amount": (lambda m: m.orders.inc("a"), "kind", ValueError),
+    "label by position": (lambda m: m.orders.inc(1, "a"), "kind", TypeError),
+    "observed by position": (lambda m: m.seconds.observe(1, "a"), "query", TypeError),
+    "timed by position": (lambda m: m.use(m.seconds.time("a")), "query", TypeError),
+    "gauge by position": (lambda m: m.busy.inc(1, "a"), "", TypeError),
+    "gauge down by position": (lambda m: m.busy.dec(1, "a"), "", TypeError),
+    "gauge set by position": (lambda m: m.busy.set(1, "a"), "", TypeError),
+    "gauge timed by position": (lambda m: m.use(m.busy.time("a")), "", TypeError),
+    "time by position": (lambda m: m.busy.set_to_current_time("a"), "", TypeError),
+    "tracked by position": (lambda m: m.use(m.busy.track_inprogress("a")), "", TypeError),
+    "exceptions by position": (
+        lambda m: m.fail(m.orders.count_exceptions(ValueError, "a")),
+        "kind",
+        TypeError,
+    ),
+    "no exception": (lambda m: m.fail(m.orders.count_exceptions("a", kind="b")), "kind", TypeError),
+    "no exceptions": (
+        lambda m: m.fail(m.orders.count_exceptions((KeyError, 1), kind="b")),
+        "kind",
+        TypeError,
+    ),
     "block": (lambda m: m.use(m.seconds.time(kid="a")), "query", ValueError),
     "down": (lambda m: m.orders.inc(-1, kind="a"), "", ValueError),
     "other label and down": (lambda m: m.orders.inc(-1, kid="a"), "kind", ValueError),
@@ -391,6 +412,10 @@ class Shop:
     def use(self, block: Any) -> None:
         with block:
             pass
+
+    def fail(self, block: Any) -> None:
+        with suppress(ValueError), block:
+            raise ValueError
 
 
 needs_mostrecent = pytest.mark.skipif(
@@ -435,6 +460,17 @@ def test_wrong_calls_raise_in_tests(
     with pytest.raises(error, match=r"^(counter|gauge|histogram) '"):
         call(shop)
     assert errors(leg) == {}
+
+
+def test_methods_that_return_decorators_are_called_first(leg: Leg) -> None:
+    def plain() -> None: ...
+
+    shop = Shop(leg.make_metrics(None))
+    for method in (shop.seconds.time, shop.busy.time, shop.busy.track_inprogress):
+        with pytest.raises(TypeError, match=r"got the function 'plain': write parentheses"):
+            method(plain)
+    with pytest.raises(TypeError, match=r"counter 'orders' got the function 'plain'"):
+        shop.orders.count_exceptions(plain)
 
 
 @pytest.mark.parametrize(

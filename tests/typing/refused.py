@@ -43,6 +43,7 @@ metrics.counter("calls", "Calls.", labelnames=[1])  # type: ignore[list-item]
 # Instruments.
 calls = metrics.counter("calls", "Calls.", labelnames=["kind"])
 calls.inc("3")  # type: ignore[arg-type]
+calls.inc(3, "gift")  # type: ignore[arg-type]
 calls.dec()  # type: ignore[attr-defined]
 calls.observe(3)  # type: ignore[attr-defined]
 metrics.gauge("busy", "Busy.").set()  # type: ignore[call-arg]

@@ -63,7 +63,8 @@ class Block(ABC):
 
     __slots__ = ("_child", "_instrument", "_known", "_labels")
 
-    starts, awaits_end = True, False
+    starts = True
+    awaits_end = False
 
     def __init__(self, instrument: Measured, labels: Mapping[str, object], known: Any) -> None:
         self._instrument = instrument
@@ -149,10 +150,12 @@ class Timer(Block):
 
     def __enter__(self) -> None:
         self._child = self._known or self._instrument.find(self._labels)
-        self._begun = self._instrument.clock()
+        clock = self._instrument.clock  # Python 3.11 is slow to call an attribute that is no method
+        self._begun = clock()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        seconds = self._instrument.clock() - self._begun
+        clock = self._instrument.clock
+        seconds = clock() - self._begun
         try:
             self._child.record(seconds if seconds > 0.0 else 0.0)  # a clock may go backwards
         except Exception as problem:

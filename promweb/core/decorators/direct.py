@@ -116,6 +116,13 @@ class Direct:
             )
         self._misused(names[0] if names else "", error)
 
+    def refuse_values(self, value: object, why: str) -> None:
+        """Report a value by position that a method cannot take, and why."""
+        names = self.calls.plan.given
+        example = f", as in {names[0]}={value!r}" if names and isinstance(value, str) else ""
+        error = TypeError(f"{self.what}: cannot take {value!r} by position: {why}{example}")
+        self._misused(names[0] if names else "", error)
+
     def _plan(self, labels: Mapping[str, object], amount: object = 1.0) -> LabelPlan | None:
         late = self._late
         if late:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import FunctionType
+from typing import Any, TypeVar, cast
 
 from ..families.kinds import GaugeFamily
 from .blocks import NOTHING
@@ -80,19 +81,18 @@ class Instrument:
     def __repr__(self) -> str:
         return f"<{self._direct.what}>"
 
-    if not TYPE_CHECKING:  # a type checker knows better
+    def _misplace(self, values: tuple[object, ...], what: str = "labels are given by name") -> None:
+        """Report values by position that a method cannot take.
 
-        def __getattr__(self, name: str) -> Any:
-            """Explain that an instrument lacks a method, which prometheus_client's may have."""
-            if name.startswith("_"):
-                raise AttributeError(name)
-            methods = [method for method in dir(type(self)) if not method.startswith("_")]
-            advice = (
-                ". Make a gauge of prometheus_client, and call its set_function"
-                if name == "set_function"
-                else f"; it has {', '.join(methods)}"
+        Raises TypeError for a function: the method was used as the decorator that it returns.
+        """
+        first = values[0]
+        if isinstance(first, FunctionType):
+            raise TypeError(
+                f"{self._direct.what} got the function {first.__name__!r}: write parentheses after "
+                "the method, as in @requests.time()"
             )
-            raise AttributeError(f"{self._direct.what} has no {name!r}{advice}")
+        self._direct.refuse_values(first, what)
 
     def _lost(self: Self) -> Self:
         """Return an instrument that records nothing, for wrong labels that are logged."""

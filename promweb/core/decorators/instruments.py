@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from .blocks import Block, ExceptionCounter, InProgress, Setter, Timer
 from .instrument import Instrument
+
+if TYPE_CHECKING:
+    from typing_extensions import Never
 
 __all__ = ["Counter", "Gauge", "Histogram", "Summary"]
 
@@ -26,19 +30,22 @@ class Counter(Instrument):
 
     __slots__ = ()
 
-    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, *surplus: Never, **labels: object) -> None:
         """Count up by an amount of at least 0, 1 unless given.
 
         A wrong amount or label records nothing, and is logged once (`Instrument`).
 
             orders.inc(3, kind="gift")
         """
+        if surplus:
+            return self._misplace(surplus)
         self._record(amount, labels, 0.0)
 
     def count_exceptions(
         self,
         exception: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         /,
+        *surplus: Never,
         **labels: object,
     ) -> Block:
         """Count the exceptions that leave a block, or a function that it decorates.
@@ -48,6 +55,11 @@ class Counter(Instrument):
             with orders.count_exceptions(ValueError, kind="gift"):
                 ...
         """
+        classes = exception if isinstance(exception, tuple) else (exception,)
+        wrong = (*(one for one in classes if not _is_exception(one)), *surplus)
+        if wrong:
+            self._misplace(wrong, "exceptions are classes")
+            return self._lost().count_exceptions()
         return ExceptionCounter(self._direct, labels, self._lookup(labels), exception)
 
 
@@ -62,35 +74,41 @@ class Gauge(Instrument):
 
     __slots__ = ()
 
-    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, *surplus: Never, **labels: object) -> None:
         """Count up by an amount, 1 unless given.
 
         For example:
 
             queue.inc()
         """
+        if surplus:
+            return self._misplace(surplus)
         self._record(amount, labels)
 
-    def dec(self, /, amount: float = 1.0, **labels: object) -> None:
+    def dec(self, /, amount: float = 1.0, *surplus: Never, **labels: object) -> None:
         """Count down by an amount, 1 unless given.
 
         For example:
 
             queue.dec(2)
         """
+        if surplus:
+            return self._misplace(surplus)
         try:
             negative = -amount
         except Exception:
             negative = amount  # no number, which is reported
         self._record(negative, labels)
 
-    def set(self, /, value: float, **labels: object) -> None:
+    def set(self, /, value: float, *surplus: Never, **labels: object) -> None:
         """Set the number, which may be NaN.
 
         For example:
 
             queue.set(4)
         """
+        if surplus:
+            return self._misplace(surplus)
         child = self._only
         if labels or child is None:
             child = self._find(labels, value)
@@ -103,16 +121,16 @@ class Gauge(Instrument):
             problem = error
         self._direct.refuse(value, problem)
 
-    def set_to_current_time(self, /, **labels: object) -> None:
+    def set_to_current_time(self, /, *surplus: Never, **labels: object) -> None:
         """Set the number to the present Unix time, in seconds.
 
         For example:
 
             last_success.set_to_current_time()
         """
-        self.set(time.time(), **labels)
+        self.set(time.time(), *surplus, **labels)
 
-    def track_inprogress(self, /, **labels: object) -> Block:
+    def track_inprogress(self, /, *surplus: Never, **labels: object) -> Block:
         """Count up while a block, or a function that it decorates, runs.
 
         For example:
@@ -120,9 +138,12 @@ class Gauge(Instrument):
             with queue.track_inprogress():
                 ...
         """
+        if surplus:
+            self._misplace(surplus)
+            return self._lost().track_inprogress()
         return InProgress(self._direct, labels, self._lookup(labels))
 
-    def time(self, /, **labels: object) -> Block:
+    def time(self, /, *surplus: Never, **labels: object) -> Block:
         """Set the gauge to the seconds that a block, or a function that it decorates, took.
 
         For example:
@@ -130,22 +151,27 @@ class Gauge(Instrument):
             with last_run.time():
                 ...
         """
+        if surplus:
+            self._misplace(surplus)
+            return self._lost().time()
         return Setter(self._direct, labels, self._lookup(labels))
 
 
 class _Observer(Instrument):
     __slots__ = ()
 
-    def observe(self, /, amount: float, **labels: object) -> None:
+    def observe(self, /, amount: float, *surplus: Never, **labels: object) -> None:
         """Observe an amount, in the unit of the metric.
 
         For example:
 
             rows.observe(17)
         """
+        if surplus:
+            return self._misplace(surplus)
         self._record(amount, labels)
 
-    def time(self, /, **labels: object) -> Timer:
+    def time(self, /, *surplus: Never, **labels: object) -> Timer:
         """Observe the seconds of a block, or of a function that it decorates.
 
         For example:
@@ -153,12 +179,19 @@ class _Observer(Instrument):
             with query_seconds.time(query="orders"):
                 ...
         """
+        if surplus:
+            self._misplace(surplus)
+            return self._lost().time()
         known = self._only
         if labels or known is None:
             known = self._lookup(labels)
         timer = _new(Timer)  # its constructor would take a third of the time
         timer._instrument, timer._labels, timer._known = self._direct, labels, known
         return timer
+
+
+def _is_exception(given: object) -> bool:
+    return isinstance(given, type) and issubclass(given, BaseException)
 
 
 class Histogram(_Observer):
