@@ -13,16 +13,18 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
+import anyio.to_thread
 import pytest
 
 from promweb.adapters.insight import watchdog as module
 from promweb.adapters.insight.lanes import LoopLane
 from promweb.adapters.insight.watchdog import UNSEEN, Report, Watchdog
-from promweb.core.insight.places import Place, place_of
+from promweb.core.insight.places import Place, is_waiting, place_of
 from promweb.core.requests.steps import Block
 from tests.support.needs import posix
 from tests.support.paths import ROOT
 from tests.support.running import python
+from tests.support.waiting import DEADLINE, eventually
 
 FILE = os.path.relpath(__file__, ROOT)
 
@@ -341,3 +343,31 @@ def test_a_forked_child_has_a_thread_and_a_beat_of_its_own() -> None:
     child, parent = json.loads(done.stdout or done.stderr)
     assert child == [0.0, [["promweb-loop"], True]]
     assert parent == ["promweb-loop"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_event_loop_that_waits_is_not_blocked(backend: str) -> None:
+    """On a busy machine it may be late all the same."""
+    blocked, over, wake = threading.Event(), threading.Event(), threading.Event()
+
+    async def main() -> None:
+        await anyio.to_thread.run_sync(wake.wait)
+        blocked.set()
+        over.wait(DEADLINE)
+
+    thread = threading.Thread(target=lambda: anyio.run(main, backend=backend))
+
+    def waits() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        return frame is not None and is_waiting(frame)
+
+    thread.start()
+    try:
+        eventually(waits)
+        wake.set()
+        assert blocked.wait(DEADLINE)
+        assert not waits()
+    finally:
+        wake.set()
+        over.set()
+        thread.join()

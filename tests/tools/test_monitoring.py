@@ -629,6 +629,7 @@ def check_rules(
 
 WRONG = {
     ("--slo", "100"): "100 leaves no budget",
+    ("--slo", "0.999"): "0.999 is a share; give a percentage, as in 99.9",
     ("--slo", "0"): "0 is not between 0 and 100",
     ("--slo", "nan"): "nan is not between 0 and 100",
     ("--latency-slo", "many"): "'many' is not a number; write for example 99.9",

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ...core import forking
 from ...core.families.problems import logger
-from ...core.insight.places import Place, place_of
+from ...core.insight.places import Place, is_waiting, place_of
 from ...core.requests.steps import Block, Stepping
 from .lanes import LoopLane
 
@@ -124,8 +124,8 @@ class Watchdog:
         known, place, is_told = self._seen.get(lane, (-1.0, UNSEEN, False))
         if known != began:
             frame = sys._current_frames().get(lane.thread)
-            if frame is None or _blocked_since(lane) != (began, scope):
-                return lane.log_from  # it ended meanwhile
+            if frame is None or is_waiting(frame) or _blocked_since(lane) != (began, scope):
+                return lane.log_from  # it ended meanwhile, or the loop gets no processor
             place, is_told = place_of(frame, _root(scope)), False
         if seconds >= HANGS and not is_told:
             self._report(Report(seconds, place, scope, is_over=False))

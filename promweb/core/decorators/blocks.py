@@ -150,7 +150,7 @@ class Timer(Block):
 
     def __enter__(self) -> None:
         self._child = self._known or self._instrument.find(self._labels)
-        clock = self._instrument.clock  # Python 3.11 is slow to call an attribute that is no method
+        clock = self._instrument.clock  # Python 3.11 is slow to call what is not a method
         self._begun = clock()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:

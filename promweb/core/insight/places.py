@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-__all__ = ["Place", "place_of"]
+__all__ = ["Place", "is_waiting", "place_of"]
 
 _PATHS = sysconfig.get_paths()
 _LIBRARIES = tuple(
@@ -28,6 +28,9 @@ _LOOPS = ("_run", "_run_once", "run", "run_forever", "run_until_complete", "unro
 """The functions in which event loops call what they run; with uvloop, those that call uvloop."""
 _LOOP_MODULES = ("asyncio", "trio", "uvloop")
 
+_WAITING = ("selectors", "trio._core._io_epoll", "trio._core._io_kqueue")
+"""The modules in which event loops wait for sockets and timers."""
+
 _TIMED = "promweb.adapters.insight.timing"
 """The module within which the steps of requests run."""
 
@@ -42,6 +45,12 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.line} ({self.innermost})" if self.innermost else self.line
+
+
+def is_waiting(frame: FrameType) -> bool:
+    """Tell whether an event loop waits, so that no code blocks it: it only gets no processor."""
+    outer = frame.f_back
+    return outer is not None and frame.f_globals.get("__name__") in _WAITING and _is_loop(outer)
 
 
 def place_of(frame: FrameType, root: str = "") -> Place:
@@ -62,13 +71,15 @@ def _within_the_loop(frame: FrameType) -> Iterator[FrameType]:
     yield frame
     outer = frame.f_back
     while outer is not None:
-        module = outer.f_globals.get("__name__", "")
-        if module == _TIMED:
-            return
-        if outer.f_code.co_name in _LOOPS and module.partition(".")[0] in _LOOP_MODULES:
+        if outer.f_globals.get("__name__", "") == _TIMED or _is_loop(outer):
             return
         yield outer
         outer = outer.f_back
+
+
+def _is_loop(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return frame.f_code.co_name in _LOOPS and module.partition(".")[0] in _LOOP_MODULES
 
 
 def _is_own(frame: FrameType, root: str) -> bool:

@@ -164,6 +164,8 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> Decimal:
         raise click.BadParameter(f"{value!r} is not a number; write for example 99.9") from None
     if percent == 100:
         raise click.BadParameter("100 leaves no budget: every bad request would alert at once")
+    if percent.is_finite() and 0 < percent < 1:
+        raise click.BadParameter(f"{value} is a share; give a percentage, as in {percent * 100:f}")
     if not percent.is_finite() or not 0 < percent < 100:
         raise click.BadParameter(
             f"{value} is not between 0 and 100; give the percentage of good requests"

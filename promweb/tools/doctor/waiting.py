@@ -58,8 +58,10 @@ WAITS = (
         0.1,
         "threads",
         "Calls waited for a thread, for more than",
-        "Plain views of Quart share min(32, cores + 4) threads.",
-        "Make the views coroutine functions, or set a default executor with more threads.",
+        "Plain views of Quart share the threads of the default executor, min(32, cores + 4) unless "
+        "the application has set another.",
+        "Make the views coroutine functions, or set a default executor with more threads, such as "
+        "metrics.thread_pool(40).",
     ),
     Wait(
         loop.BLOCK,
