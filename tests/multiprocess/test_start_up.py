@@ -27,7 +27,7 @@ PROGRAM = """
         Metrics(app, "/more", registry=CollectorRegistry())
         if "METRICS_PORT" in os.environ:
             metrics.start_http_server(0, "127.0.0.1")
-        print(os.getpid(), "has loaded", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{os.getpid()} has loaded\n")  # at once, beside those of others
         return app
 """
 FLASK = """

@@ -23,7 +23,7 @@ from promweb.tools.monitoring.native_queries import queries_of
 from promweb.tools.monitoring.service import Latency, Objective
 from promweb.tools.monitoring.service import Service as Monitored
 from tests.support.prometheus import FORKY, Prometheus, prometheus
-from tests.support.waiting import happens
+from tests.support.waiting import eventually, happens
 
 OBSERVATIONS = 200_000
 
@@ -96,6 +96,18 @@ def number(server: Prometheus, query: str) -> float:
     return float(one["value"][1] if "value" in one else one["histogram"][1]["count"])
 
 
+def soon(server: Prometheus, query: str) -> float:
+    """Return the result of a query once there is one: after a scrape that failed there is none."""
+    found = [math.nan]
+
+    def asked() -> bool:
+        found.append(number(server, query))
+        return not math.isnan(found[-1])
+
+    eventually(asked)
+    return found[-1]
+
+
 @pytest.fixture(scope="module")
 def observed() -> tuple[Service, list[float]]:
     """Return a service that has observed many durations, and these, sorted."""
@@ -118,13 +130,13 @@ def test_quantiles_are_the_true_ones(
             assert happens(lambda query=query: number(server, query) == OBSERVATIONS)
             for q in (0.5, 0.9, 0.99, 0.999):
                 true = truth[math.ceil(q * OBSERVATIONS) - 1]
-                found = number(server, f"histogram_quantile({q}, {name})")
+                found = soon(server, f"histogram_quantile({q}, {name})")
                 print(f"{name} p{100 * q:g}: {found:.6f}, truly {true:.6f}")
                 assert found == pytest.approx(true, rel=0.01)
             fraction = sum(seconds <= 0.1 for seconds in truth) / OBSERVATIONS
-            found = number(server, f"histogram_fraction(0, 0.1, {name})")
+            found = soon(server, f"histogram_fraction(0, 0.1, {name})")
             assert found == pytest.approx(fraction, abs=0.01)
-            total = number(server, f"histogram_sum({name})")
+            total = soon(server, f"histogram_sum({name})")
             assert total == pytest.approx(sum(truth), rel=1e-9)
         exemplars = server.get(
             "query_exemplars", query="work_seconds", start=time.time() - 600, end=time.time() + 60
