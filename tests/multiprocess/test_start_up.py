@@ -27,7 +27,7 @@ PROGRAM = """
         Metrics(app, "/more", registry=CollectorRegistry())
         if "METRICS_PORT" in os.environ:
             metrics.start_http_server(0, "127.0.0.1")
-        sys.stderr.write(f"{os.getpid()} has loaded\n")  # at once, beside those of others
+        sys.stderr.write(f"{os.getpid()} has loaded\\n")  # at once, beside those of others
         return app
 """
 FLASK = """
@@ -147,5 +147,6 @@ def test_own_port_of_a_process_without_requests_is_warned_of(
     workers = 1 if warned else 2
     start = Start(f"{GUNICORN} {option}", workers, environ={"METRICS_PORT": "0"})
     text = started(start, tmp_path)
+    assert text.count("has loaded\n") == workers, text
     wanted = re.escape(PRELOADED).replace(re.escape("{port}"), r"\d+")
     assert len(re.findall(rf"^\d+ promweb {wanted}$", text, re.MULTILINE)) == warned, text
