@@ -16,6 +16,8 @@ import pytest
 from tests.support.monitoring import printed
 from tests.tools.diffing import diff
 
+pytest.importorskip("promql_parser")
+
 EVERYTHING = """
 import prometheus_client
 from prometheus_client import CollectorRegistry
