@@ -462,6 +462,7 @@ def test_wrong_calls_raise_in_tests(
     assert errors(leg) == {}
 
 
+@needs_mostrecent
 def test_methods_that_return_decorators_are_called_first(leg: Leg) -> None:
     def plain() -> None: ...
 

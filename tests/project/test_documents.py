@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import quart
+from prometheus_client import Gauge
 from prometheus_client.metrics_core import Metric
 
 import promweb
@@ -52,8 +53,11 @@ def test_the_code_of_a_document_runs_and_prints_what_it_says(
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     # An example adds a handler.
     monkeypatch.setattr(logging.getLogger("promweb"), "handlers", [])
+    text = (ROOT / document).read_text()
+    if '="mostrecent"' in text and "mostrecent" not in Gauge._MULTIPROC_MODES:
+        pytest.skip("prometheus_client before 0.17 has no such mode")
     with Reader(tmp_path, monkeypatch) as reader:
-        reader.read(document, (ROOT / document).read_text())
+        reader.read(document, text)
 
 
 def test_no_block_of_a_document_is_forgotten() -> None:
