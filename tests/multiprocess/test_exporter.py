@@ -164,8 +164,9 @@ def test_gunicorns_first_process_takes_the_arguments_of_scrapes(
         0, "127.0.0.1", metrics_decorator=bearer_token("secret"), process_metrics=True
     )
     (server,) = started
-    with pytest.raises(urllib.error.HTTPError, match="401"):
+    with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         read(server, "/metrics")
+    refused.value.close()
     headers = {"Authorization": "Bearer secret"}
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}/metrics", headers=headers)
     with urllib.request.urlopen(request, timeout=DEADLINE) as response:
