@@ -122,7 +122,9 @@ class MultiprocessInternalPrometheusMetrics(MultiprocessPrometheusMetrics):
         return path
 
     @classmethod
-    def start_http_server_when_ready(cls, port: int, host: str = "0.0.0.0") -> None:
+    def start_http_server_when_ready(
+        cls, port: int, host: str = "0.0.0.0", *_positional: Any, **_arguments: Any
+    ) -> None:
         """Warn: the application serves the metrics.
 
         For example:
@@ -274,8 +276,8 @@ class GunicornInternalPrometheusMetrics(GunicornPrometheusMetrics):
         cls,
         port: int,
         host: str = "0.0.0.0",
-        ssl: dict[str, str] | None = None,
-        **arguments: Unpack[OtherArguments],
+        *_positional: Any,
+        **_arguments: Any,
     ) -> None:
         """Warn: the application serves the metrics.
 

@@ -115,7 +115,7 @@ def explained(method: F) -> F:
             names = [name for name in signature.parameters if name != "self"]
             wrong = next((name for name in kwargs if name not in names), "")
             why = unknown(wrong, names) if wrong else str(error)
-            if where != "init_app" and why == "missing a required argument: 'app'":
+            if method.__name__ == "__init__" and why.endswith("required argument: 'app'"):
                 why += f"; {NO_APP}"
             raise TypeError(f"{where}: {why}") from None
         return method(*args, **kwargs)

@@ -121,7 +121,7 @@ def test_the_application_serves_what_is_internal(
             app.test_client().get(path).text
         )
     with pytest.warns(UserWarning, match=rf"{name} makes the application serve"):
-        metrics_class.start_http_server_when_ready(0)
+        metrics_class.start_http_server_when_ready(0, process_metrics=True)
     assert started == []
 
 

@@ -149,7 +149,7 @@ REMEDIES = {
     "direct.Direct.refuse_positions": "Give the values by name, as in `labels(kind='gift')`.",
     "direct.Direct.refuse_positions 2": "Give the metric `labelnames`, or leave the values out.",
     "direct.Direct.refuse_positions 3": "Give the values by name, as in `labels(kind='gift')`.",
-    "direct.Direct.refuse_values": "Give labels by name, as in `inc(3, kind='gift')`.",
+    "direct.Direct.refuse_value": "Give labels by name, as in `inc(3, kind='gift')`.",
     "exemplars._checked": "Return shorter or fewer labels.",
     "flask.PrometheusMetrics._check_app": "Pass the Flask application, or use the class of your "
     "framework.",

@@ -345,9 +345,13 @@ def test_a_forked_child_has_a_thread_and_a_beat_of_its_own() -> None:
     assert parent == ["promweb-loop"]
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_event_loop_that_waits_is_not_blocked(backend: str) -> None:
+@pytest.mark.parametrize("name", ["asyncio", "trio", "uvloop"])
+def test_an_event_loop_that_waits_is_not_blocked(name: str) -> None:
     """On a busy machine it may be late all the same."""
+    if name == "uvloop":
+        pytest.importorskip("uvloop")
+    backend = "trio" if name == "trio" else "asyncio"
+    options = {} if name == "trio" else {"use_uvloop": name == "uvloop"}
     blocked, over, wake = threading.Event(), threading.Event(), threading.Event()
 
     async def main() -> None:
@@ -355,7 +359,9 @@ def test_an_event_loop_that_waits_is_not_blocked(backend: str) -> None:
         blocked.set()
         over.wait(DEADLINE)
 
-    thread = threading.Thread(target=lambda: anyio.run(main, backend=backend))
+    thread = threading.Thread(
+        target=lambda: anyio.run(main, backend=backend, backend_options=options)
+    )
 
     def waits() -> bool:
         frame = sys._current_frames().get(thread.ident or 0)

@@ -222,12 +222,14 @@ class Counting(Exposing):
 
     @property
     def text(self) -> str:
-        count = self.earlier + sum(path != "/metrics" for _, path, _, _ in self.asked)
-        return f"# TYPE jobs_total counter\njobs_total {count}\n"
+        return self.expose([path for _, path, _, _ in self.asked if path != "/metrics"])
 
     @text.setter
     def text(self, given: str) -> None:
         pass
+
+    def expose(self, paths: list[str]) -> str:
+        return f"# TYPE jobs_total counter\njobs_total {self.earlier + len(paths)}\n"
 
 
 def test_numbers_that_were_there_before_do_not_count(tmp_path: Path) -> None:
@@ -252,24 +254,21 @@ def test_numbers_that_only_one_counts_are_found(tmp_path: Path) -> None:
     with Counting("") as old, Exposing(EXPOSED) as new:
         code, [found] = diff(old.url, new.url, *options)
         assert (code, found["check"]) == (1, "number")
-        assert found["what"] == "jobs_total went up by 0, in OLD by 2"
+        assert found["what"] == "jobs_total changed by 0, in OLD by 2"
         code, found_too = diff(new.url, old.url, *options)
         assert (code, [one["check"] for one in found_too]) == (1, ["number", "uncounted"])
 
 
 class Setting(Counting):
-    """Sets a gauge to the number of its last request, and has one that goes up."""
+    """Sets a gauge to `factor` times the number of its last request."""
 
-    @property
-    def text(self) -> str:
-        paths = [path for _, path, _, _ in self.asked if path != "/metrics"]
-        last = paths[-1].strip("/") if paths else str(self.earlier)
-        gauges = f"# TYPE last gauge\nlast {last}\n# TYPE jobs gauge\njobs {self.earlier}\n"
-        return f"{gauges}# TYPE done_total counter\ndone_total {len(paths)}\n"
+    factor = 1
 
-    @text.setter
-    def text(self, given: str) -> None:
-        pass
+    def expose(self, paths: list[str]) -> str:
+        last = self.factor * int(paths[-1].strip("/")) if paths else self.earlier
+        return (
+            f"# TYPE last gauge\nlast {last}\n# TYPE done_total counter\ndone_total {len(paths)}\n"
+        )
 
 
 def test_a_gauge_that_is_set_may_have_had_another_value_before(tmp_path: Path) -> None:
@@ -277,6 +276,15 @@ def test_a_gauge_that_is_set_may_have_had_another_value_before(tmp_path: Path) -
     with Setting("") as old, Setting("") as new:
         old.earlier = 6  # as if it had got the request before
         assert diff(old.url, new.url, "--replay", tmp_path / "requests") == (0, [])
+
+
+def test_a_gauge_that_is_set_to_another_value_is_found(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text("/6\n")
+    with Setting("") as old, Setting("") as new:
+        new.factor = 2
+        options = ("--timeout", "0.5", "--replay", tmp_path / "requests")
+        code, [found] = diff(old.url, new.url, *options)
+    assert (code, found["what"]) == (1, "last changed by 12, in OLD by 6")
 
 
 def test_requests_that_nobody_counts_prove_nothing(tmp_path: Path) -> None:

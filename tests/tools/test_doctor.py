@@ -636,7 +636,7 @@ def test_self_metrics() -> None:
     assert [finding.what for finding in found] == [
         "Wrong values of the label 'tenant' of orders: 3.",
         "Recordings of orders that became <overflow>: 1,200.",
-        "Scrapes left out files of workers, which are truncated: 2 times.",
+        "Files of workers that scrapes left out as truncated: 2.",
     ]
 
 

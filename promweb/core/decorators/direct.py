@@ -116,7 +116,7 @@ class Direct:
             )
         self._misused(names[0] if names else "", error)
 
-    def refuse_values(self, value: object, why: str) -> None:
+    def refuse_value(self, value: object, why: str) -> None:
         """Report a value by position that a method cannot take, and why."""
         names = self.calls.plan.given
         example = f", as in {names[0]}={value!r}" if names and isinstance(value, str) else ""

@@ -81,18 +81,22 @@ class Instrument:
     def __repr__(self) -> str:
         return f"<{self._direct.what}>"
 
-    def _misplace(self, values: tuple[object, ...], what: str = "labels are given by name") -> None:
-        """Report values by position that a method cannot take.
+    def _misplace(self: Self, value: object, why: str = "labels are given by name") -> Self:
+        """Report a value by position that a method cannot take; return what records nothing."""
+        self._direct.refuse_value(value, why)
+        return self._lost()
 
-        Raises TypeError for a function: the method was used as the decorator that it returns.
+    def _misplace_in(self: Self, method: str, value: object, **why: str) -> Self:
+        """Do the same for a method that returns a decorator.
+
+        Raises TypeError for a function, because somebody decorates with the method itself.
         """
-        first = values[0]
-        if isinstance(first, FunctionType):
+        if isinstance(value, FunctionType):
             raise TypeError(
-                f"{self._direct.what} got the function {first.__name__!r}: write parentheses after "
-                "the method, as in @requests.time()"
+                f"{self._direct.what}: {method} got the function {value.__name__!r}, but returns "
+                f"a decorator; write parentheses after it, as in {method}()"
             )
-        self._direct.refuse_values(first, what)
+        return self._misplace(value, **why)
 
     def _lost(self: Self) -> Self:
         """Return an instrument that records nothing, for wrong labels that are logged."""

@@ -38,7 +38,8 @@ class Counter(Instrument):
             orders.inc(3, kind="gift")
         """
         if surplus:
-            return self._misplace(surplus)
+            self._misplace(surplus[0])
+            return
         self._record(amount, labels, 0.0)
 
     def count_exceptions(
@@ -58,8 +59,8 @@ class Counter(Instrument):
         classes = exception if isinstance(exception, tuple) else (exception,)
         wrong = (*(one for one in classes if not _is_exception(one)), *surplus)
         if wrong:
-            self._misplace(wrong, "exceptions are classes")
-            return self._lost().count_exceptions()
+            why = "give classes of exceptions, and labels by name"
+            return self._misplace_in("count_exceptions", wrong[0], why=why).count_exceptions()
         return ExceptionCounter(self._direct, labels, self._lookup(labels), exception)
 
 
@@ -82,7 +83,8 @@ class Gauge(Instrument):
             queue.inc()
         """
         if surplus:
-            return self._misplace(surplus)
+            self._misplace(surplus[0])
+            return
         self._record(amount, labels)
 
     def dec(self, /, amount: float = 1.0, *surplus: Never, **labels: object) -> None:
@@ -93,7 +95,8 @@ class Gauge(Instrument):
             queue.dec(2)
         """
         if surplus:
-            return self._misplace(surplus)
+            self._misplace(surplus[0])
+            return
         try:
             negative = -amount
         except Exception:
@@ -108,7 +111,8 @@ class Gauge(Instrument):
             queue.set(4)
         """
         if surplus:
-            return self._misplace(surplus)
+            self._misplace(surplus[0])
+            return
         child = self._only
         if labels or child is None:
             child = self._find(labels, value)
@@ -139,8 +143,7 @@ class Gauge(Instrument):
                 ...
         """
         if surplus:
-            self._misplace(surplus)
-            return self._lost().track_inprogress()
+            return self._misplace_in("track_inprogress", surplus[0]).track_inprogress()
         return InProgress(self._direct, labels, self._lookup(labels))
 
     def time(self, /, *surplus: Never, **labels: object) -> Block:
@@ -152,8 +155,7 @@ class Gauge(Instrument):
                 ...
         """
         if surplus:
-            self._misplace(surplus)
-            return self._lost().time()
+            return self._misplace_in("time", surplus[0]).time()
         return Setter(self._direct, labels, self._lookup(labels))
 
 
@@ -168,7 +170,8 @@ class _Observer(Instrument):
             rows.observe(17)
         """
         if surplus:
-            return self._misplace(surplus)
+            self._misplace(surplus[0])
+            return
         self._record(amount, labels)
 
     def time(self, /, *surplus: Never, **labels: object) -> Timer:
@@ -180,8 +183,7 @@ class _Observer(Instrument):
                 ...
         """
         if surplus:
-            self._misplace(surplus)
-            return self._lost().time()
+            return self._misplace_in("time", surplus[0]).time()
         known = self._only
         if labels or known is None:
             known = self._lookup(labels)

@@ -48,7 +48,12 @@ class Place(NamedTuple):
 
 
 def is_waiting(frame: FrameType) -> bool:
-    """Tell whether an event loop waits, so that no code blocks it: it only gets no processor."""
+    """Tell whether an event loop waits, so that no code blocks it: it only gets no processor.
+
+    uvloop waits in the function that was asked to run it.
+    """
+    if _is_loop(frame):
+        return frame.f_code.co_name != "_run"  # which calls functions that have no frame
     outer = frame.f_back
     return outer is not None and frame.f_globals.get("__name__") in _WAITING and _is_loop(outer)
 

@@ -23,8 +23,8 @@ def compare_values(old: Side, new: Side, *, is_other_program: bool = False) -> D
 def compare_growth(
     old: Side, new: Side, is_other_program: bool, settled: Collection[Series]
 ) -> Differences:
-    """Compare by how much numbers went up, except those of `settled`."""
-    return _compare(old, new, "went up by {new}, in OLD by {old}", is_other_program, settled)
+    """Compare by how much numbers changed, except those of `settled`."""
+    return _compare(old, new, "changed by {new}, in OLD by {old}", is_other_program, settled)
 
 
 def _compare(

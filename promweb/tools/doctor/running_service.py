@@ -211,7 +211,7 @@ _SELF_METRICS = (
     (
         "promweb_multiprocess_files_skipped_total",
         "files",
-        "Scrapes left out files of workers, which are {reason}: {n} times.",
+        "Files of workers that scrapes left out as {reason}: {n}.",
         "A scrape lacks the numbers in them.",
         "The logger promweb names the files: remove them while the server is stopped.",
     ),
