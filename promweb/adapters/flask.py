@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 import flask
 from werkzeug.exceptions import HTTPException
 
+from ..core.labels.callables import exception_class
 from ..core.metrics import MetricsBase
 from ..core.mistakes import explain_app
 from ..core.options import Options
@@ -200,7 +201,7 @@ def _attach(site: Site) -> None:
         """
         exchange = find_exchange(site, get_request)
         if exchange is not None:
-            exchange.raised = type(exception)
+            exchange.raised = exception_class(exception)
             exchange.signalled = not isinstance(exception, (HTTPException, *_problems()))
 
     has_middleware = getattr(app.wsgi_app, "__self__", None) is not app

@@ -7,6 +7,7 @@ import enum
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, wraps
@@ -24,6 +25,9 @@ from promweb.labels import (
 )
 from tests.support.asgi import Socket
 from tests.support.legs import Leg
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 READERS = (from_header, from_cookie, from_view_arg)
 
@@ -217,6 +221,21 @@ def test_an_exception_that_nobody_answers(leg: Leg) -> None:
     leg.get(app, "/")
     assert leg.value("c_total", error="OutOfStock", status="500") == 1
     assert leg.value("h_count", error="OutOfStock") == 1
+
+
+def test_the_only_exception_of_a_group(leg: Leg) -> None:
+    """Task groups of asyncio and trio raise a group for a single task."""
+
+    def fail_in_a_task() -> str:
+        raise ExceptionGroup("tasks", [OutOfStock()])
+
+    app = counted(leg, fail_in_a_task)
+    leg.get(app, "/")
+    assert leg.value("c_total", error="OutOfStock", status="500") == 1
+    job = leg.make_metrics(app).counter("jobs", "d", labels={"error": exception_type()})
+    with suppress(ExceptionGroup):
+        job(fail_in_a_task)()
+    assert leg.value("jobs_total", error="OutOfStock") == 1
 
 
 def test_an_exception_that_propagates(leg: Leg) -> None:

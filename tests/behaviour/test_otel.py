@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,10 @@ from tests.support.hanging import leaves
 from tests.support.legs import Leg
 from tests.support.waiting import DEADLINE
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+GROUP = "ExceptionGroup" if sys.version_info >= (3, 11) else "exceptiongroup.ExceptionGroup"
 DURATION = "http_server_request_duration_seconds"
 ACTIVE = "http_server_active_requests"
 REQUEST_SIZE = "http_server_request_body_size_bytes"
@@ -73,6 +78,43 @@ def serve(leg: Leg, app: Any, scheme: str = "http", protocol: str = "1.1") -> No
             await Browser(app, scheme=scheme, http_version=protocol).run()
 
     asyncio.run(send())
+
+
+@pytest.mark.parametrize("testing", [True, False])
+def test_type_of_an_error_in_teardown(leg: Leg, testing: bool) -> None:
+    """Quart 0.23 raises the exceptions of teardown functions as a group."""
+    app = make(leg, lambda: "ok", testing=testing)
+
+    @app.teardown_request
+    def release(error: object) -> None:
+        raise OutOfStock
+
+    with suppress(Exception):
+        leg.get(app, "/")
+    (found,) = sets(leg)
+    assert found == labels(status=500, error=f"{__name__}.OutOfStock")
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([OutOfStock()], f"{__name__}.OutOfStock"),
+        ([ExceptionGroup("inner", [OutOfStock()])], f"{__name__}.OutOfStock"),
+        ([OutOfStock(), KeyError()], GROUP),
+    ],
+)
+@pytest.mark.parametrize("testing", [True, False])
+def test_type_of_an_error_in_a_group(
+    leg: Leg, errors: list[Exception], expected: str, testing: bool
+) -> None:
+    def fail() -> None:
+        raise ExceptionGroup("tasks", errors)
+
+    app = make(leg, fail, testing=testing)
+    with suppress(ExceptionGroup):
+        leg.get(app, "/")
+    (found,) = sets(leg)
+    assert found == labels(status=500, error=expected)
 
 
 def test_names_and_labels_are_the_conventions() -> None:

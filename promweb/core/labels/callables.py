@@ -14,6 +14,7 @@ __all__ = [
     "ArgumentLabel",
     "LabelCall",
     "OutcomeLabel",
+    "exception_class",
     "inspect_callable",
     "is_coroutine_function",
     "takes_argument",
@@ -24,6 +25,17 @@ EXCEPTION = "<exception>"
 
 RAISED = object()
 """The outcome of a call that raised: there is no return value for a label callable."""
+
+
+def exception_class(error: BaseException | None) -> type[BaseException] | None:
+    """Return the class of an exception; of a group with only one exception, the class of that one.
+
+    asyncio, trio and Quart raise a group even if a single task or function failed.
+    """
+    errors = getattr(error, "exceptions", None)  # Python 3.10 has no class of groups
+    if isinstance(errors, tuple) and len(errors) == 1 and isinstance(errors[0], BaseException):
+        return exception_class(errors[0])
+    return None if error is None else type(error)
 
 
 class OutcomeLabel(ABC):
@@ -77,7 +89,7 @@ class LabelCall:
 
     def raised(self) -> str:
         """Return the value for a function that raised the exception that is being handled."""
-        error = sys.exc_info()[0]
+        error = exception_class(sys.exc_info()[1])
         if error is None or not isinstance(self.function, OutcomeLabel):
             return EXCEPTION
         return self.function.raised(error)

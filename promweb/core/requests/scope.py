@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..families.children import NumberChild
 from ..families.limits import LabelValues
+from ..labels.callables import exception_class
 from ..labels.plan import LabelPlan
 from .site import Site
 from .steps import Steps
@@ -155,7 +156,7 @@ class Scope:
 
     def see_exception(self) -> None:
         """Note the class of the exception that is being handled."""
-        self.raised = sys.exc_info()[0] or self.raised
+        self.raised = exception_class(sys.exc_info()[1]) or self.raised
 
     def record_steps(self) -> None:
         """Record what the code did in the event loop since the last time, and begin again."""
