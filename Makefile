@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 export PIP_QUIET ?= 1
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e wheel licences audit clean attack explore soak docs comparison compatibility messages uwsgi release-check
+.PHONY: demo test quick lint check test-oldest test-newest test-python test-freethreaded bench bench-e2e bench-instructions wheel licences audit clean attack explore soak docs comparison compatibility messages uwsgi release-check
 
 demo: .venv-demo/ready
 	$(DEMO)/python -m examples.demo $(if $(ONCE),--once)
@@ -115,6 +115,10 @@ bench: .venv-bench/ready
 
 bench-e2e: .venv-bench/ready
 	$(BENCH)/python -m benchmarks.e2e $(ARGS)
+
+# The same for instructions, which valgrind counts: ten minutes, and the same figures each time.
+bench-instructions: .venv-bench/ready
+	$(BENCH)/python -m benchmarks.instructions $(ARGS)
 
 # The documents as a site, in build/site. A warning is an error, and so is what Chromium and axe find
 # on the pages.

@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from . import budget, insight, instruments, native, requests, scrapes, worker_files
-from .harness import Effort, Table
+from .harness import Effort, Table, timed
+from .requests import BATCH
 
 TABLES: dict[str, Callable[[Effort], Iterable[Table]]] = {
-    "flask": lambda effort: [requests.flask_defaults(effort)],
-    "decorators": lambda effort: [requests.flask_decorators(effort)],
+    "flask": lambda effort: [timed(requests.FLASK_DEFAULTS, effort, batch=BATCH)],
+    "decorators": lambda effort: [timed(requests.FLASK_DECORATORS, effort, batch=BATCH)],
     "workers": lambda effort: (
         make(effort)
         for make in (worker_files.defaults, worker_files.decorators, worker_files.scrape)
     ),
-    "quart": lambda effort: [requests.quart_defaults(effort)],
+    "quart": lambda effort: [timed(requests.QUART_DEFAULTS, effort, batch=BATCH)],
     "scrape": lambda effort: (
         scrapes.scrape_speed(effort, accept, lines, seconds)
         for accept in (scrapes.TEXT, scrapes.OPENMETRICS)

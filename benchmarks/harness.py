@@ -11,8 +11,11 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
 from statistics import median
 from time import perf_counter, process_time
 from typing import NamedTuple
@@ -20,6 +23,7 @@ from typing import NamedTuple
 __all__ = [
     "BARE",
     "NULL",
+    "Comparison",
     "Effort",
     "Estimate",
     "Goal",
@@ -28,9 +32,13 @@ __all__ = [
     "Variant",
     "compare",
     "percentile",
+    "timed",
     "without_collector",
 ]
 
+PROCESSES = 5
+SECONDS = 8.0
+"""How many processes `timed` starts, and how long each of them compares."""
 BARE = "bare"
 NULL = "bare again (null control)"
 
@@ -183,13 +191,13 @@ class Table:
         last = self.rows.pop() if self.rows[-1][-3:] == ("", "", "") else ("",) * len(self.columns)
         self.rows.append((*last[:-3], *goal[1:]))
 
-    def compared(self, samples: Samples) -> Iterator[str]:
+    def compared(self, samples: Samples, scale: float = 1e6, unit: str = "µs") -> Iterator[str]:
         """Add a row for each variant and yield its name, for goals to be added to the row."""
         for name in samples:
-            added = "" if name == BARE else f"{samples.added(name).text(1e6)} µs"
+            added = "" if name == BARE else f"{samples.added(name).text(scale)} {unit}"
             if name == NULL:
                 self.null_control = added
-            self.row(name, f"{samples.median(name) * 1e6:.2f} µs", added)
+            self.row(name, f"{samples.median(name) * scale:.2f} {unit}", added)
             yield name
 
     def __str__(self) -> str:
@@ -207,3 +215,42 @@ class Table:
 
 def _short(number: float) -> str:
     return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+
+
+class Comparison(NamedTuple):
+    """Variants, and the bounds of what they add to bare."""
+
+    title: str
+    variants: Callable[[], AbstractContextManager[Sequence[Variant]]]
+    """Makes the variants; a function of a module, because other processes call it, too."""
+    judge: Callable[[Table, Samples, str], None]
+    """Adds the goals of a variant to its row."""
+    notes: Sequence[str] = ()
+
+
+def timed(comparison: Comparison, effort: Effort, *, batch: int) -> Table:
+    """Compare times in several processes, one after another, and judge the samples of all.
+
+    Where a process has its code and objects in memory is up to chance, and makes a variant up to a
+    tenth faster or slower as long as the process lives.
+    """
+    table = Table(comparison.title, notes=[*comparison.notes])
+    compared = partial(_compared, comparison.variants, batch)
+    if effort.quick:
+        samples = compared(effort.seconds(SECONDS))
+    else:
+        with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            found = pool.map(compared, [SECONDS] * PROCESSES, chunksize=1)
+        samples = Samples(
+            {name: [*chain.from_iterable(one[name] for one in found)] for name in found[0]}
+        )
+    for name in table.compared(samples):
+        comparison.judge(table, samples, name)
+    return table
+
+
+def _compared(
+    variants: Callable[[], AbstractContextManager[Sequence[Variant]]], batch: int, seconds: float
+) -> Samples:
+    with variants() as made:
+        return compare(made, batch=batch, seconds=seconds)

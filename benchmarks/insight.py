@@ -11,6 +11,8 @@ import sys
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from time import perf_counter, process_time
 from typing import Any
 
@@ -20,15 +22,17 @@ from promweb.adapters.insight.lanes import BEAT
 from promweb.core.insight.loop import BUCKETS
 
 from . import programs
-from .harness import BARE, NULL, Effort, Samples, Table, Variant, compare
+from .harness import BARE, NULL, Comparison, Effort, Samples, Table, Variant, timed
 from .programs import Prepare, flask_requests, quart_variant
-from .requests import event_loop
+from .requests import BATCH, event_loop
 
-__all__ = ["insight"]
+__all__ = ["QUEUE_TIME", "STEPS", "insight"]
 
 NOTE = "bare is promweb with its default metrics alone"
 HEADER = "HTTP_X_REQUEST_START"
 YARDSTICK = "yardstick"
+EVENT_LOOP = "event_loop=True"
+QUEUE = "queue_time=True"
 MOST = 1.5
 """The most that an option may cost, as a multiple of its yardstick."""
 MOST_BEATS = 2.7
@@ -36,42 +40,40 @@ MOST_BEATS = 2.7
 
 
 def insight(effort: Effort) -> Iterator[Table]:
-    for awaits in (0, 3, 50):
-        yield _steps(effort, awaits)
-    yield _queue_time(effort)
+    for comparison in (*STEPS, QUEUE_TIME):
+        yield timed(comparison, effort, batch=BATCH)
     yield _beat(effort)
 
 
-def _steps(effort: Effort, awaits: int) -> Table:
-    table = Table(f"Quart, event_loop=True, a request with {awaits} awaits", notes=[NOTE])
-
-    def prepare(by_hand: bool = False, **arguments: Any) -> Prepare:
-        def add(app: Any) -> None:
-            metrics = programs.quart_promweb(app, **arguments)
-            if by_hand:
-                time_steps(app, metrics)
-
-            @app.route("/awaits")
-            async def view() -> str:
-                for _ in range(awaits):
-                    await asyncio.sleep(0)
-                return "hello"
-
-        return add
-
-    name = "event_loop=True"
+@contextmanager
+def _steps(awaits: int) -> Iterator[list[Variant]]:
+    ways = {
+        BARE: _without_steps,
+        NULL: _without_steps,
+        YARDSTICK: _by_hand,
+        EVENT_LOOP: partial(_without_steps, event_loop=True),
+    }
     with event_loop() as loop:
-        variants = [
-            quart_variant(BARE, loop, prepare(), path="/awaits"),
-            quart_variant(NULL, loop, prepare(), path="/awaits"),
-            quart_variant(YARDSTICK, loop, prepare(by_hand=True), path="/awaits"),
-            quart_variant(name, loop, prepare(event_loop=True), path="/awaits"),
+        yield [
+            quart_variant(name, loop, partial(add, awaits), path="/awaits")
+            for name, add in ways.items()
         ]
-        samples = compare(variants, batch=100, seconds=effort.seconds(15))
-    for row in table.compared(samples):
-        if row == name:
-            _judge(table, samples, name)
-    return table
+
+
+def _without_steps(awaits: int, app: Any, **arguments: Any) -> Any:
+    """Add default metrics, and a view that awaits something so many times."""
+
+    @app.route("/awaits")
+    async def view() -> str:
+        for _ in range(awaits):
+            await asyncio.sleep(0)
+        return "hello"
+
+    return programs.quart_promweb(app, **arguments)
+
+
+def _by_hand(awaits: int, app: Any) -> None:
+    time_steps(app, _without_steps(awaits, app))
 
 
 def time_steps(app: Any, metrics: Any) -> None:
@@ -123,20 +125,8 @@ def stepped(inner: Coroutine[Any, Any, None], laps: list[float]) -> Generator[An
             argument, step = error, inner.throw
 
 
-def _judge(table: Table, samples: Samples, name: str) -> None:
-    """Judge what an option adds by the yardstick, and say what share of bare that is."""
-    table.goal("of the yardstick's", samples.ratio(name, YARDSTICK), MOST)
-    table.row("", "", "", f"{samples.percent_of_bare(name):.3g} % of bare")
-
-
-def _queue_time(effort: Effort) -> Table:
-    table = Table("Flask, queue_time=True, a request with the header", notes=[NOTE])
-
-    def stamped(name: str, prepare: Prepare) -> Any:
-        app = programs.flask_app(prepare)
-        run = flask_requests(_with_header(app), lambda n: ["/hello"] * n)
-        return Variant(name, run)
-
+@contextmanager
+def _queue_time() -> Iterator[list[Variant]]:
     def by_hand(app: Any) -> None:
         metrics = programs.flask_promweb(app)
         queue = metrics.histogram("queue_seconds", "Time that requests waited").labels()
@@ -146,18 +136,39 @@ def _queue_time(effort: Effort) -> Table:
             started = float(flask.request.headers["X-Request-Start"].removeprefix("t="))
             queue.observe(max(time.time() - started, 0.0))
 
-    name = "queue_time=True"
-    variants = [
-        stamped(BARE, programs.flask_promweb),
-        stamped(NULL, programs.flask_promweb),
-        stamped(YARDSTICK, by_hand),
-        stamped(name, lambda app: programs.flask_promweb(app, queue_time=True)),
+    ways: dict[str, Prepare] = {
+        BARE: programs.flask_promweb,
+        NULL: programs.flask_promweb,
+        YARDSTICK: by_hand,
+        QUEUE: partial(programs.flask_promweb, queue_time=True),
+    }
+    yield [
+        Variant(
+            name, flask_requests(_with_header(programs.flask_app(add)), lambda n: ["/hello"] * n)
+        )
+        for name, add in ways.items()
     ]
-    samples = compare(variants, batch=100, seconds=effort.seconds(12))
-    for row in table.compared(samples):
-        if row == name:
-            _judge(table, samples, name)
-    return table
+
+
+def _judge(table: Table, samples: Samples, name: str) -> None:
+    """Judge what an option adds by the yardstick, and say what share of bare that is."""
+    if name in (EVENT_LOOP, QUEUE):
+        table.goal("of the yardstick's", samples.ratio(name, YARDSTICK), MOST)
+        table.row("", "", "", f"{samples.percent_of_bare(name):.3g} % of bare")
+
+
+STEPS = [
+    Comparison(
+        f"Quart, event_loop=True, a request with {awaits} awaits",
+        partial(_steps, awaits),
+        _judge,
+        [NOTE],
+    )
+    for awaits in (0, 3, 50)
+]
+QUEUE_TIME = Comparison(
+    "Flask, queue_time=True, a request with the header", _queue_time, _judge, [NOTE]
+)
 
 
 def _with_header(app: Any) -> Callable[..., Any]:
@@ -207,7 +218,7 @@ def _beat(effort: Effort) -> Table:
     off = idle(programs.quart_promweb)
     added = {
         YARDSTICK: idle(by_hand) - off,
-        "event_loop=True": idle(lambda app: programs.quart_promweb(app, event_loop=True)) - off,
+        EVENT_LOOP: idle(lambda app: programs.quart_promweb(app, event_loop=True)) - off,
     }
     table.row("promweb", f"{off * 1e3:.2f} ms")
     for name, share in added.items():

@@ -11,27 +11,27 @@ from typing import Any
 import flask
 
 from . import programs
-from .harness import BARE, NULL, Effort, Table, Variant, compare
+from .harness import BARE, NULL, Comparison, Effort, Samples, Table, Variant, compare
 from .programs import EXPORTER, OPENTELEMETRY, PLAIN_HOOKS, STARLETTE, flask_variant, quart_variant
 
 __all__ = [
     "BATCH",
     "DECORATED",
+    "FLASK_DECORATORS",
+    "FLASK_DEFAULTS",
     "OURS",
+    "QUART_DEFAULTS",
     "decorate",
     "event_loop",
-    "flask_decorators",
-    "flask_defaults",
     "installed",
     "options",
     "others",
-    "quart_defaults",
 ]
 
 OURS = "promweb"
 DECORATED = "/decorated"
 
-BATCH = 150
+BATCH = 100
 """Requests of a variant in a round: some ten milliseconds."""
 
 
@@ -57,35 +57,56 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
-def flask_defaults(effort: Effort) -> Table:
-    table = Table("Flask, default metrics")
-    variants = installed(
+@contextmanager
+def _flask_defaults() -> Iterator[list[Variant]]:
+    yield installed(
         lambda: flask_variant(BARE),
         lambda: flask_variant(NULL),
         lambda: flask_variant(OURS, programs.flask_promweb),
         lambda: flask_variant(EXPORTER, programs.flask_exporter),
     )
-    samples = compare(variants, batch=BATCH, seconds=effort.seconds(20))
-    for name in table.compared(samples):
-        if name == OURS:
-            table.goal(f"of {EXPORTER}", samples.ratio(OURS, EXPORTER), 0.20)
-            table.goal("of bare", samples.percent_of_bare(OURS), 12, unit=" %")
-    return table
 
 
-def flask_decorators(effort: Effort) -> Table:
-    table = Table("Flask, default metrics, and a counter and a histogram of two callable labels")
-    variants = installed(
+@contextmanager
+def _flask_decorators() -> Iterator[list[Variant]]:
+    yield installed(
         lambda: flask_variant(BARE),
         lambda: flask_variant(NULL),
         lambda: flask_variant(OURS, decorate(programs.flask_promweb), path=DECORATED),
         lambda: flask_variant(EXPORTER, decorate(programs.flask_exporter), path=DECORATED),
     )
-    samples = compare(variants, batch=BATCH, seconds=effort.seconds(15))
-    for name in table.compared(samples):
+
+
+@contextmanager
+def _quart_defaults() -> Iterator[list[Variant]]:
+    with event_loop() as loop:
+        yield installed(
+            lambda: quart_variant(BARE, loop),
+            lambda: quart_variant(NULL, loop),
+            lambda: quart_variant(OURS, loop, programs.quart_promweb),
+            lambda: quart_variant(STARLETTE, loop, programs.quart_starlette_exporter),
+        )
+
+
+def _judge(peer: str, most: float, percent: float | None) -> Callable[..., None]:
+    """Return what judges promweb's row: by what a peer adds, and as a percentage of bare."""
+
+    def judge(table: Table, samples: Samples, name: str) -> None:
         if name == OURS:
-            table.goal(f"of {EXPORTER}", samples.ratio(OURS, EXPORTER), 0.20)
-    return table
+            table.goal(f"of {peer}", samples.ratio(OURS, peer), most)
+            if percent is not None:
+                table.goal("of bare", samples.percent_of_bare(OURS), percent, unit=" %")
+
+    return judge
+
+
+FLASK_DEFAULTS = Comparison("Flask, default metrics", _flask_defaults, _judge(EXPORTER, 0.20, 12))
+FLASK_DECORATORS = Comparison(
+    "Flask, default metrics, and a counter and a histogram of two callable labels",
+    _flask_decorators,
+    _judge(EXPORTER, 0.20, None),
+)
+QUART_DEFAULTS = Comparison("Quart, default metrics", _quart_defaults, _judge(STARLETTE, 0.28, 10))
 
 
 def decorate(make: Callable[[flask.Flask], Any]) -> Callable[[flask.Flask], None]:
@@ -109,23 +130,6 @@ def decorate(make: Callable[[flask.Flask], Any]) -> Callable[[flask.Flask], None
     return prepare
 
 
-def quart_defaults(effort: Effort) -> Table:
-    table = Table("Quart, default metrics")
-    with event_loop() as loop:
-        variants = installed(
-            lambda: quart_variant(BARE, loop),
-            lambda: quart_variant(NULL, loop),
-            lambda: quart_variant(OURS, loop, programs.quart_promweb),
-            lambda: quart_variant(STARLETTE, loop, programs.quart_starlette_exporter),
-        )
-        samples = compare(variants, batch=100, seconds=effort.seconds(30))
-    for name in table.compared(samples):
-        if name == OURS:
-            table.goal(f"of {STARLETTE}", samples.ratio(OURS, STARLETTE), 0.28)
-            table.goal("of bare", samples.percent_of_bare(OURS), 10, unit=" %")
-    return table
-
-
 def others(effort: Effort) -> Iterator[Table]:
     """Compare promweb with what costs several times as much, which would take the others' time."""
     columns = ("variant", "median", "added to bare")
@@ -146,7 +150,7 @@ def others(effort: Effort) -> Iterator[Table]:
             lambda: quart_variant(OPENTELEMETRY, loop, programs.quart_opentelemetry),
             lambda: quart_variant(PLAIN_HOOKS, loop, programs.quart_plain_hooks),
         )
-        samples = compare(variants, batch=100, seconds=effort.seconds(20))
+        samples = compare(variants, batch=BATCH, seconds=effort.seconds(20))
     table = Table("Quart, default metrics", columns)
     list(table.compared(samples))
     yield table

@@ -7,9 +7,9 @@ from itertools import islice
 
 import pytest
 
-from benchmarks import e2e, worker_files
+from benchmarks import e2e, harness, instructions, requests, worker_files
 from benchmarks.__main__ import MORE, TABLES, main, summary
-from benchmarks.harness import BARE, NULL, Effort, Table, Variant, compare
+from benchmarks.harness import BARE, NULL, Effort, Table, Variant, compare, timed
 from tests.support.needs import program
 
 QUICK = Effort(quick=True)
@@ -30,6 +30,14 @@ def test_a_table_of_requests_has_bare_the_null_control_and_promweb(name: str) ->
         assert verdicts == [goal.verdict for goal in table.goals]
         assert verdicts
         assert set(verdicts) <= {"held", "MISSED", "not measured"}
+
+
+def test_requests_are_compared_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "PROCESSES", 2)
+    monkeypatch.setattr(harness, "SECONDS", 0.01)
+    table = timed(requests.FLASK_DEFAULTS, Effort(), batch=3)
+    assert list(rows(table))[:3] == [BARE, NULL, "promweb"]
+    assert bounds(table) == ["<= 0.2", "<= 12 %"]
 
 
 def first_words(table: Table) -> list[str]:
@@ -173,6 +181,28 @@ def test_a_missed_goal_fails_only_where_that_is_asked_for(
     printed = capsys.readouterr().out
     assert "1 MISSED" in printed
     assert printed.count("0.2 of a peer") == 2
+
+
+@pytest.mark.slow
+def test_instructions_of_a_request_do_not_depend_on_chance(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program("valgrind")
+    assert instructions.main(["flask", "--requests", "50"]) == 0
+    bare, again, promweb = re.findall(
+        r"^(?:bare|promweb).*? ([\d.]+) k", capsys.readouterr().out, re.M
+    )
+    assert float(again) == pytest.approx(float(bare), rel=0.01)
+    assert float(bare) < float(promweb) < 2 * float(bare)
+
+
+def test_without_valgrind_no_instructions_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit):
+        instructions.main([])
+    assert "valgrind is not installed: apt-get install valgrind" in capsys.readouterr().err
 
 
 def test_without_wrk_the_servers_are_skipped_and_it_says_why(
