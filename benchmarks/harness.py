@@ -36,8 +36,8 @@ __all__ = [
     "without_collector",
 ]
 
-PROCESSES = 5
-SECONDS = 8.0
+PROCESSES = 10
+SECONDS = 4.0
 """How many processes `timed` starts, and how long each of them compares."""
 BARE = "bare"
 NULL = "bare again (null control)"
