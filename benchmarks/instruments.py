@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from promweb import PrometheusMetrics
 
-from .harness import BARE, NULL, Effort, Table, Variant, compare
+from .harness import BARE, NULL, Comparison, Samples, Table, Variant
 
-__all__ = ["instruments"]
+__all__ = ["BATCH", "INSTRUMENTS"]
 
 BATCH = 2000
 """Calls in a round: about a millisecond."""
@@ -19,21 +20,32 @@ OURS = "promweb"
 CLIENT = "prometheus_client"
 
 
-def instruments(effort: Effort) -> Table:
-    """Return what a call costs, the loop around it left out, and its share of the peer's."""
-    table = Table("Instruments")
-    pairs = _pairs()
+BOUNDS = {
+    "inc()": 0.7,
+    "inc() of a kept child": 0.7,
+    "inc(kind=...)": 0.3,
+    "time()": 0.5,
+    "time(query=...)": 0.5,
+}
+"""The most that a call may cost, as a share of the peer's; the loop around it is left out."""
+
+
+@contextmanager
+def _variants() -> Iterator[list[Variant]]:
     variants = [Variant(BARE, _nothing), Variant(NULL, _nothing)]
-    for what, ours, theirs, _ in pairs:
+    for what, (ours, theirs) in zip(BOUNDS, _pairs(), strict=True):
         variants += [Variant(_name(OURS, what), ours), Variant(_name(CLIENT, what), theirs)]
-    samples = compare(variants, batch=BATCH, seconds=effort.seconds(15))
-    goals = {_name(OURS, what): (what, most) for what, _, _, most in pairs}
-    for name in table.compared(samples):
-        if name in goals:
-            what, most = goals[name]
+    yield variants
+
+
+def _judge(table: Table, samples: Samples, name: str) -> None:
+    for what, most in BOUNDS.items():
+        if name == _name(OURS, what):
             ratio = samples.ratio(name, _name(CLIENT, what))
             table.goal(f"of {CLIENT}'s {what}", ratio, most)
-    return table
+
+
+INSTRUMENTS = Comparison("Instruments", _variants, _judge)
 
 
 def _name(whose: str, what: str) -> str:
@@ -43,8 +55,8 @@ def _name(whose: str, what: str) -> str:
 Run = Callable[[int], None]
 
 
-def _pairs() -> list[tuple[str, Run, Run, float]]:
-    """Return what is compared: its name, ours, theirs, and the most that ours may cost."""
+def _pairs() -> list[tuple[Run, Run]]:
+    """Return our call and the peer's, in the order of `BOUNDS`."""
     metrics = PrometheusMetrics(None, registry=CollectorRegistry())
     registry = CollectorRegistry()
     our_counter = metrics.counter("calls", "Calls")
@@ -56,16 +68,11 @@ def _pairs() -> list[tuple[str, Run, Run, float]]:
     our_queries = metrics.histogram("query_seconds", "Time", labelnames=["query"])
     their_queries = Histogram("query_seconds", "Time", ["query"], registry=registry)
     return [
-        ("inc()", _inc(our_counter.inc), _inc(their_counter.inc), 0.7),
-        (
-            "inc() of a kept child",
-            _inc(our_orders.labels(kind="kept").inc),
-            _inc(their_orders.labels(kind="kept").inc),
-            0.7,
-        ),
-        ("inc(kind=...)", _inc_kind(our_orders.inc), _labels_inc(their_orders), 0.3),
-        ("time()", _time(our_seconds.time), _time(their_seconds.time), 0.5),
-        ("time(query=...)", _time_query(our_queries.time), _labels_time(their_queries), 0.5),
+        (_inc(our_counter.inc), _inc(their_counter.inc)),
+        (_inc(our_orders.labels(kind="kept").inc), _inc(their_orders.labels(kind="kept").inc)),
+        (_inc_kind(our_orders.inc), _labels_inc(their_orders)),
+        (_time(our_seconds.time), _time(their_seconds.time)),
+        (_time_query(our_queries.time), _labels_time(their_queries)),
     ]
 
 
