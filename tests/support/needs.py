@@ -22,7 +22,6 @@ WHERE = {
     "promtool": " (Debian's package prometheus)",
     "tmux": " (Debian's package tmux)",
     "uwsgi": " (make uwsgi)",
-    "valgrind": " (Debian's package valgrind)",
 }
 """Where programs are that no group of pyproject.toml has."""
 
