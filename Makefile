@@ -116,7 +116,7 @@ bench: .venv-bench/ready
 bench-e2e: .venv-bench/ready
 	$(BENCH)/python -m benchmarks.e2e $(ARGS)
 
-# The same for instructions, which valgrind counts: ten minutes, and the same figures each time.
+# The same for instructions, which valgrind counts: a quarter of an hour, whatever else runs.
 bench-instructions: .venv-bench/ready
 	$(BENCH)/python -m benchmarks.instructions $(ARGS)
 

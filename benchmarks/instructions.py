@@ -1,7 +1,7 @@
 """`python -m benchmarks.instructions [name ...]`: how many instructions libraries add to a request.
 
 Valgrind counts the instructions that the processor would execute. The count hardly depends on the
-machine or on what else it does, so it shows a change of some per cent, which no clock does. It says
+machine or on what else it does, so it shows a change of a few per cent, as no clock does. It says
 nothing about caches: code that runs once a request takes more time for an instruction than a loop.
 """
 
