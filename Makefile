@@ -34,9 +34,11 @@ lint: .venv/ready
 # uWSGI, which needs a C compiler. Without it `make test` skips the tests of uWSGI.
 uwsgi: .venv/uwsgi
 
-# Test files run side by side, a process for each core; each file starts its servers once for all of
-# its tests. tests/conftest.py orders the files.
+# Test files run side by side; each file starts its servers once for all of its tests.
+# tests/conftest.py orders the files. `make test` has a process for each core, because most of what it
+# runs starts servers. The others have one more, because tests wait.
 JOBS ?= auto
+quick test-oldest test-newest test-python: JOBS = $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 check: .venv/ready
 	$(BIN)/coverage erase
@@ -45,9 +47,7 @@ check: .venv/ready
 	$(BIN)/coverage report
 
 # Most tests, within four minutes on two cores: without servers, browsers, and what takes long.
-# One process more than there are cores, because some tests wait and none of these starts servers.
 MARKERS := not slow and not browser and not servers
-quick: JOBS = $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 quick: .venv/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m '$(MARKERS)' $(ARGS)
 

@@ -117,6 +117,28 @@ def test_type_of_an_error_in_a_group(
     assert found == labels(status=500, error=expected)
 
 
+class WithKeyError(Exception):
+    exceptions = (KeyError(),)
+
+
+class WithProperty(Exception):
+    @property
+    def exceptions(self) -> object:
+        raise RuntimeError("nobody may ask for these")
+
+
+@pytest.mark.parametrize("odd", [WithKeyError, WithProperty])
+def test_type_of_an_error_that_is_no_group_though_it_has_exceptions(
+    leg: Leg, odd: type[Exception]
+) -> None:
+    def fail() -> None:
+        raise odd
+
+    leg.get(make(leg, fail, testing=False), "/")
+    (found,) = sets(leg)
+    assert found == labels(status=500, error=f"{__name__}.{odd.__name__}")
+
+
 def test_names_and_labels_are_the_conventions() -> None:
     attributes = "opentelemetry.semconv.attributes"
     why = "the oldest OpenTelemetry has no stable conventions"

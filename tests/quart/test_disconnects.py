@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -106,21 +107,43 @@ async def test_connection_class_of_ones_own(leg: Leg) -> None:
     check(leg)  # it did not reach the application's dispatch
 
 
+class WithNumber(Exception):
+    exceptions = 1
+
+
+class WithCancellation(Exception):
+    exceptions = (asyncio.CancelledError(),)
+
+
+class WithProperty(Exception):
+    @property
+    def exceptions(self) -> Any:
+        raise RuntimeError("nobody may ask for these")
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("odd", [WithNumber, WithCancellation, WithProperty])
 @pytest.mark.asyncio
-async def test_exception_that_is_no_group_though_it_has_exceptions(leg: Leg, app: Any) -> None:
-    class Odd(Exception):
-        exceptions = 1
+async def test_exception_that_is_no_group_though_it_has_exceptions(
+    leg: Leg, app: Any, odd: type[Exception], sent: bool
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"chunk"
+        raise odd
 
     @app.get("/")
-    async def view() -> None:
-        raise Odd
+    async def view() -> Any:
+        if sent:
+            return body()
+        raise odd
 
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    app.register_error_handler(500, lambda error: ("sorry", 500))
+    app.register_error_handler(500, lambda error: (type(error.original_exception).__name__, 500))
     browser = Browser(app).start()
-    await browser.over()
-    assert browser.body == b"sorry"
-    check(leg, Done("GET", "/", 500, failed=True))
+    with suppress(odd):
+        await browser.over()
+    assert browser.body == (b"chunk" if sent else odd.__name__.encode())
+    check(leg, Done("GET", "/", 200 if sent else 500, failed=True))
 
 
 @pytest.mark.asyncio

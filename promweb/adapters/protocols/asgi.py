@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import anyio
 
+from ...core.labels.callables import exceptions_of
 from ...core.requests.connection import Connection
 from ...core.requests.exchange import (
     ANSWERED,
@@ -262,8 +263,8 @@ def is_cancellation(error: BaseException, disconnect_errors: DisconnectErrors = 
     """Return whether an exception is a cancellation or a disconnect error, or a group of these."""
     if isinstance(error, GeneratorExit):
         return True  # a coroutine is closed, maybe outside of any event loop
-    errors = getattr(error, "exceptions", None)
-    if errors and isinstance(errors, tuple):  # other exceptions may have such an attribute, too
+    errors = exceptions_of(error)
+    if errors:
         return all(is_cancellation(one, disconnect_errors) for one in errors)
     trio: Any = sys.modules.get("trio")  # not from the event loop: a thread has none
     cancelled = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import sys
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ __all__ = [
     "LabelCall",
     "OutcomeLabel",
     "exception_class",
+    "exceptions_of",
     "inspect_callable",
     "is_coroutine_function",
     "takes_argument",
@@ -32,10 +34,18 @@ def exception_class(error: BaseException | None) -> type[BaseException] | None:
 
     asyncio, trio and Quart raise a group even if a single task or function failed.
     """
-    errors = getattr(error, "exceptions", None)  # Python 3.10 has no class of groups
-    if isinstance(errors, tuple) and len(errors) == 1 and isinstance(errors[0], BaseException):
+    errors = exceptions_of(error)
+    if len(errors) == 1:
         return exception_class(errors[0])
     return None if error is None else type(error)
+
+
+def exceptions_of(error: BaseException | None) -> tuple[BaseException, ...]:
+    """Return the exceptions of a group; none if `error` is not a group."""
+    # Python 3.10 has groups only where this package is loaded: anyio and trio load it there.
+    module: Any = sys.modules.get("exceptiongroup", builtins)
+    group = getattr(module, "BaseExceptionGroup", ())
+    return error.exceptions if isinstance(error, group) else ()
 
 
 class OutcomeLabel(ABC):
