@@ -68,7 +68,7 @@ class Fleet:
     prometheus: Prometheus
 
     def settle(self, requests: float) -> float:
-        """Wait until Prometheus has this many requests; return the time at which it has.
+        """Wait until Prometheus has this many requests; return a time at which it has no more.
 
         Raises `RuntimeError` if it does not get there.
         """
@@ -80,7 +80,13 @@ class Fleet:
 
         if not wait_for(lambda: found() == [requests, requests]):
             raise RuntimeError(f"Prometheus has {found()} requests, not {requests}")
-        return self.prometheus.value("vector(time())")
+        now = self.prometheus.value("vector(time())")
+        # A scrape gets the time at which it began, and reads requests that end after that. One that
+        # is under way now must be over before the next request is sent.
+        scraped = "min(timestamp(shop_http_request_total))"
+        if not wait_for(lambda: self.prometheus.value(scraped) > now):
+            raise RuntimeError("Prometheus does not scrape every instance")
+        return now
 
     def evaluate(self) -> float:
         """Wait until the rules were evaluated on enough samples; return a time before that.

@@ -14,6 +14,7 @@ import pytest
 from examples.fleet import __main__ as command
 from examples.fleet.checks import Check, quantile
 from examples.fleet.fleet import ERRANDS, INSTANCES, Fleet, fleet, instance
+from examples.fleet.prometheus import Prometheus
 from tests.support.needs import program
 from tests.support.paths import ROOT
 from tests.support.running import run
@@ -99,6 +100,20 @@ def test_quantiles_are_those_of_histogram_quantile() -> None:
     assert quantile(0.75, seconds) == pytest.approx(0.1 + 0.15 * 15 / 25)
     assert quantile(0.6, seconds) == pytest.approx(0.005)
     assert quantile(1, seconds) == 0.5
+
+
+def test_scrapes_that_began_are_over_once_the_fleet_is_settled() -> None:
+    """Prometheus gives their samples the time at which they began, whatever they read later."""
+    scraped = iter([99.8, 100.0, 100.3])
+
+    class Scraping(Prometheus):
+        def value(self, query: str) -> float:
+            if query == "vector(time())":
+                return 100.0
+            return next(scraped) if "timestamp" in query else 12.0
+
+    assert Fleet({}, Scraping("", Path())).settle(12) == 100.0
+    assert list(scraped) == []
 
 
 @pytest.mark.parametrize("found", [0.9, 2.1, float("nan")])
