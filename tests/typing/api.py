@@ -1,5 +1,6 @@
 """Code as users write it, for mypy and pyright: decorators keep types, arguments are accepted."""
 
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 from __future__ import annotations
 
 import enum

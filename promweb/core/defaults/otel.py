@@ -78,9 +78,7 @@ def otel_naming(options: Options) -> Naming:
             "Number of active HTTP server requests.",
             ("http_request_method", "url_scheme"),
         ),
-        in_progress_values=lambda request: (
-            ((_method(request.method), _scheme(request.scheme)),) * 2
-        ),
+        in_progress_values=_in_progress_values,
         info=None,
         prefix="",
     )
